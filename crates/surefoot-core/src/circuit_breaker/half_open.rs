@@ -1,0 +1,98 @@
+//! The places of trial calls while half-open.
+
+use std::time::Duration;
+
+use crate::Timestamp;
+
+/// At most `limit` trial calls at a time, each holding a place that expires.
+///
+/// A place whose trial call never reports is given to another after the timeout, so that one hung
+/// call cannot wedge the breaker. Until it is given away, a late report still counts.
+#[derive(Debug)]
+pub(super) struct HalfOpen {
+    limit: usize,
+    timeout: Duration,
+    places: Vec<Place>,
+    next_id: u64,
+    pub(super) successes: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    probe: ProbeId,
+    expires: Timestamp,
+}
+
+/// Which trial call a permit stands for; unique within one half-open phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ProbeId(u64);
+
+impl HalfOpen {
+    pub(super) fn new(limit: u32, timeout: Duration) -> Self {
+        Self { limit: limit as usize, timeout, places: Vec::new(), next_id: 0, successes: 0 }
+    }
+
+    /// Takes a place, one that has expired if need be; or says when the next one expires.
+    pub(super) fn take_place(&mut self, now: Timestamp) -> Result<ProbeId, Timestamp> {
+        if self.places.len() >= self.limit {
+            match self.places.iter().enumerate().min_by_key(|(_, place)| place.expires) {
+                Some((_, oldest)) if now < oldest.expires => return Err(oldest.expires),
+                Some((index, _)) => drop(self.places.swap_remove(index)),
+                None => return Err(Timestamp::MAX),
+            }
+        }
+        self.next_id += 1;
+        let probe = ProbeId(self.next_id);
+        self.places.push(Place { probe, expires: now + self.timeout });
+        Ok(probe)
+    }
+
+    /// Gives a place back; `false` if it had been given to another meanwhile.
+    pub(super) fn give_back(&mut self, probe: ProbeId) -> bool {
+        let held = self.places.iter().position(|place| place.probe == probe);
+        held.map(|index| self.places.swap_remove(index)).is_some()
+    }
+
+    /// New options; trial calls that are out keep their places, even beyond a lower limit.
+    pub(super) fn reconfigure(&mut self, limit: u32, timeout: Duration) {
+        self.limit = limit as usize;
+        self.timeout = timeout;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_full_house_says_when_the_nearest_place_expires() {
+        let mut half_open = HalfOpen::new(2, TIMEOUT);
+        half_open.take_place(at(0)).unwrap();
+        half_open.take_place(at(3)).unwrap();
+        assert_eq!(half_open.take_place(at(4)), Err(at(10)));
+    }
+
+    #[test]
+    fn an_expired_place_is_given_away_once() {
+        let mut half_open = HalfOpen::new(1, TIMEOUT);
+        let hung = half_open.take_place(at(0)).unwrap();
+        let next = half_open.take_place(at(10)).unwrap();
+        assert_eq!(half_open.take_place(at(10)), Err(at(20)));
+        assert!(!half_open.give_back(hung));
+        assert!(half_open.give_back(next));
+    }
+
+    #[test]
+    fn a_late_report_counts_while_its_place_is_its_own() {
+        let mut half_open = HalfOpen::new(1, TIMEOUT);
+        let hung = half_open.take_place(at(0)).unwrap();
+        assert!(half_open.give_back(hung));
+        assert!(!half_open.give_back(hung));
+    }
+}

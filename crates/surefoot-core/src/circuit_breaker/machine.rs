@@ -1,0 +1,741 @@
+//! The machine: one atomic word in front, everything else behind one lock.
+//!
+//! A call on a closed breaker reads the word, and on success adds one to a counter; a call on an
+//! open breaker reads the word, the time and `open_until`. All else takes the lock: failures,
+//! half-open, every change of state. Only the holder of the lock writes the word.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use super::config::{CircuitBreakerConfig, TimeoutGrowth};
+use super::half_open::{HalfOpen, ProbeId};
+use super::status::{CircuitMode, CircuitStatus, CircuitTotals};
+use super::trip::TripLimit;
+use super::window::{Call, Counts, Window};
+use super::word::{Flag, Word};
+use super::{CircuitState, OpenReason};
+use crate::clock::time_left;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, lock};
+use crate::time::nanos;
+use crate::{ConfigError, Event, Events, Name, Rejection, TimeSource, Timestamp, Verdict};
+
+pub(super) struct Machine {
+    /// See [`Word`].
+    word: AtomicU64,
+    /// When an open breaker may try: changes only together with the word.
+    open_until: AtomicU64,
+    /// Until when the callee asked us to stay away; looked at only if the word says so.
+    gate_until: AtomicU64,
+    /// When the current part of a time window is over.
+    bucket_ends: AtomicU64,
+    /// From how many nanoseconds on a call is slow.
+    slow_after: AtomicU64,
+    /// A [`TripLimit`], for rejections.
+    limit: AtomicU64,
+    pub(super) name: Name,
+    pub(super) time: TimeSource,
+    pub(super) events: Events,
+    inner: Mutex<Inner>,
+    counters: Counters,
+}
+
+/// What every call writes, kept off the cache line that every call reads.
+#[repr(align(128))]
+#[derive(Default)]
+struct Counters {
+    /// Successes since the breaker was made. Never goes back: the status shows differences.
+    successes: AtomicU64,
+    rejected: AtomicU64,
+}
+
+struct Inner {
+    config: CircuitBreakerConfig,
+    state: State,
+    window: Window,
+    /// `successes` when the breaker last closed.
+    successes_before: u64,
+    /// Successes counted in the last closed phase, once it is over.
+    successes_then: u64,
+    /// Failures counted since the breaker last closed.
+    failures: u64,
+    /// How often in a row trial calls have failed.
+    reopened: u32,
+    /// `force_open` found the breaker closed, so ending it closes it again.
+    forced_while_closed: bool,
+    /// `WouldHaveTripped` is sent once for each disabling.
+    would_have_tripped: bool,
+    last_failure: Option<SystemTime>,
+    totals: CircuitTotals,
+    random: fastrand::Rng,
+    outbox: VecDeque<Event>,
+    delivering: bool,
+}
+
+enum State {
+    Closed,
+    Open,
+    HalfOpen(HalfOpen),
+}
+
+/// What an admitted call holds: when it was admitted, and as what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    generation: u64,
+    probe: Option<ProbeId>,
+    /// When it started, where durations matter; [`Timestamp::MAX`] elsewhere, which makes any
+    /// duration zero.
+    started: Timestamp,
+}
+
+impl Machine {
+    pub(super) fn new(config: CircuitBreakerConfig, time: TimeSource, events: Events) -> Self {
+        let now = match config.trip {
+            Some(super::Trip::RateTimeWindow { .. }) => time.now(),
+            _ => Timestamp::ZERO,
+        };
+        let random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        let machine = Self {
+            word: AtomicU64::new(Word::new(CircuitState::Closed, 0).0),
+            open_until: AtomicU64::new(0),
+            gate_until: AtomicU64::new(0),
+            bucket_ends: AtomicU64::new(0),
+            slow_after: AtomicU64::new(0),
+            limit: AtomicU64::new(0),
+            name: config.name.clone(),
+            time,
+            events,
+            counters: Counters::default(),
+            inner: Mutex::new(Inner {
+                window: Window::new(&config, now),
+                config,
+                state: State::Closed,
+                successes_before: 0,
+                successes_then: 0,
+                failures: 0,
+                reopened: 0,
+                forced_while_closed: false,
+                would_have_tripped: false,
+                last_failure: None,
+                totals: CircuitTotals::default(),
+                random,
+                outbox: VecDeque::new(),
+                delivering: false,
+            }),
+        };
+        machine.publish_options(&lock(&machine.inner));
+        machine
+    }
+
+    // ---- asking ----------------------------------------------------------------------------
+
+    #[inline]
+    pub(super) fn admit(&self) -> Result<Ticket, Rejection> {
+        let word = self.word();
+        if word.admits_plainly() {
+            return Ok(Ticket {
+                generation: word.generation(),
+                probe: None,
+                started: Timestamp::MAX,
+            });
+        }
+        self.admit_carefully(word)
+    }
+
+    #[inline(never)]
+    fn admit_carefully(&self, mut word: Word) -> Result<Ticket, Rejection> {
+        loop {
+            if word.has(Flag::FORCED) {
+                return Err(self.reject_open(OpenReason::Forced, None));
+            }
+            let now = self.time.now();
+            if word.has(Flag::DISABLED) {
+                return Ok(Ticket::plain(word, now));
+            }
+            let gate = if word.has(Flag::GATED) { load_time(&self.gate_until) } else { now };
+            let open =
+                if word.state() == CircuitState::Open { load_time(&self.open_until) } else { now };
+            // The three were read one after the other: they belong together only if the word
+            // still is what it was.
+            let again = self.word();
+            if again != word {
+                word = again;
+                continue;
+            }
+            if let Some(left) = time_left(open, now) {
+                let left = left.max(gate - now);
+                return Err(self.reject_open(self.tripped(), Some(left)));
+            }
+            if let Some(retry_after) = time_left(gate, now) {
+                return Err(self.reject_throttled(retry_after));
+            }
+            if word.state() == CircuitState::Closed && !word.has(Flag::GATED) {
+                return Ok(Ticket::plain(word, now));
+            }
+            return self.admit_locked();
+        }
+    }
+
+    /// Half-open, about to be, or a gate whose time is over.
+    fn admit_locked(&self) -> Result<Ticket, Rejection> {
+        let mut guard = lock(&self.inner);
+        let inner = &mut *guard;
+        let now = self.time.now();
+        let word = self.word();
+        if word.has(Flag::FORCED) {
+            return Err(self.reject_open(OpenReason::Forced, None));
+        }
+        if word.has(Flag::DISABLED) {
+            return Ok(Ticket::plain(word, now));
+        }
+        let gate = if word.has(Flag::GATED) { load_time(&self.gate_until) } else { now };
+        if let State::Open = inner.state
+            && let Some(left) = time_left(load_time(&self.open_until), now)
+        {
+            return Err(self.reject_open(self.tripped(), Some(left.max(gate - now))));
+        }
+        if let Some(retry_after) = time_left(gate, now) {
+            return Err(self.reject_throttled(retry_after));
+        }
+        self.set_flag(Flag::GATED, false);
+        if let State::Open = inner.state {
+            self.enter(inner, CircuitState::HalfOpen, now);
+        }
+        let word = self.word();
+        let ticket = match &mut inner.state {
+            State::HalfOpen(half_open) => match half_open.take_place(now) {
+                Ok(probe) => Ok(Ticket { probe: Some(probe), ..Ticket::plain(word, now) }),
+                Err(expires) => {
+                    let reason = OpenReason::ProbesOut { limit: inner.config.probes() };
+                    Err(self.reject_open(reason, Some(expires - now)))
+                }
+            },
+            State::Closed | State::Open => Ok(Ticket::plain(word, now)),
+        };
+        self.deliver(guard);
+        ticket
+    }
+
+    fn tripped(&self) -> OpenReason {
+        OpenReason::Tripped(TripLimit::from_bits(self.limit.load(Ordering::Relaxed)))
+    }
+
+    fn reject_open(&self, reason: OpenReason, retry_after: Option<Duration>) -> Rejection {
+        self.counters.rejected.fetch_add(1, Ordering::Relaxed);
+        Rejection::CircuitOpen { policy: self.name.clone(), reason, retry_after }
+    }
+
+    fn reject_throttled(&self, retry_after: Duration) -> Rejection {
+        self.counters.rejected.fetch_add(1, Ordering::Relaxed);
+        Rejection::Throttled { policy: self.name.clone(), retry_after }
+    }
+
+    // ---- reporting -------------------------------------------------------------------------
+
+    #[inline]
+    pub(super) fn succeed(&self, ticket: Ticket) {
+        let word = self.word();
+        if word.counts_plainly(ticket.generation) {
+            self.count_success(ticket, word);
+        } else {
+            self.succeed_carefully(ticket, word);
+        }
+    }
+
+    /// The whole of a success on the hot path: one atomic step.
+    ///
+    /// A failure publishes `WATCHED`, and a change of state its new word, *before* it reads the
+    /// counter with a read-modify-write. So either it reads our step, or our step came after its
+    /// reading and we see its word here.
+    #[inline]
+    fn count_success(&self, ticket: Ticket, word: Word) {
+        let before = self.counters.successes.fetch_add(1, Ordering::AcqRel);
+        if self.word() != word {
+            self.judge_counted_success(ticket, before);
+        }
+    }
+
+    #[inline(never)]
+    fn succeed_carefully(&self, ticket: Ticket, word: Word) {
+        let plain_but_for_time = word.with(Flag::TIMED, false).with(Flag::BUCKETED, false);
+        if plain_but_for_time.counts_plainly(ticket.generation) {
+            let now = self.time.now();
+            let plain = if word.has(Flag::BUCKETED) {
+                now < load_time(&self.bucket_ends)
+            } else {
+                nanos(now - ticket.started) < self.slow_after.load(Ordering::Relaxed)
+            };
+            if plain {
+                return self.count_success(ticket, word);
+            }
+        }
+        self.settle_locked(ticket, Verdict::Success);
+    }
+
+    /// A success was counted while the word changed: judge it, or take it out again.
+    #[inline(never)]
+    fn judge_counted_success(&self, ticket: Ticket, before: u64) {
+        let mut guard = lock(&self.inner);
+        let inner = &mut *guard;
+        let word = self.word();
+        if word.generation() == ticket.generation {
+            let now = self.time.now();
+            let took = now - ticket.started;
+            self.judge(inner, Call { at: now, failed: false, took, successes: 0 });
+        } else if before >= inner.successes_before {
+            // It arrived in a later generation, and after that one began to count.
+            inner.successes_before += 1;
+        }
+        self.deliver(guard);
+    }
+
+    pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict) {
+        match verdict {
+            Verdict::Success => self.succeed(ticket),
+            _ => self.settle_locked(ticket, verdict),
+        }
+    }
+
+    #[inline(never)]
+    fn settle_locked(&self, ticket: Ticket, verdict: Verdict) {
+        let mut guard = lock(&self.inner);
+        let inner = &mut *guard;
+        let now = self.time.now();
+        inner.totals.count(verdict);
+        if verdict == Verdict::Success {
+            self.counters.successes.fetch_add(1, Ordering::AcqRel);
+        }
+        let current = self.word().generation() == ticket.generation;
+        match &mut inner.state {
+            State::Closed if current => self.settle_closed(inner, ticket, verdict, now),
+            State::HalfOpen(half_open) if current => {
+                // A place that was given to another makes this result a stale one too.
+                if ticket.probe.is_some_and(|probe| half_open.give_back(probe)) {
+                    self.settle_probe(inner, ticket, verdict, now);
+                }
+            }
+            // A later generation: counted in the totals, and nothing else.
+            State::Closed if verdict == Verdict::Success => inner.successes_before += 1,
+            State::Closed | State::Open | State::HalfOpen(_) => {}
+        }
+        self.deliver(guard);
+    }
+
+    fn settle_closed(&self, inner: &mut Inner, ticket: Ticket, verdict: Verdict, now: Timestamp) {
+        let took = now - ticket.started;
+        match verdict {
+            Verdict::Success => {
+                self.judge(inner, Call { at: now, failed: false, took, successes: 0 });
+            }
+            Verdict::Failure => {
+                self.judge(inner, Call { at: now, failed: true, took, successes: 0 });
+            }
+            Verdict::Throttled { retry_after } => self.shut_gate(inner, retry_after, now),
+            Verdict::Ignored | Verdict::Cancelled => {}
+        }
+    }
+
+    fn settle_probe(&self, inner: &mut Inner, ticket: Ticket, verdict: Verdict, now: Timestamp) {
+        let slow =
+            inner.window.slow_after().is_some_and(|slow_after| now - ticket.started >= slow_after);
+        match verdict {
+            Verdict::Success if !slow => {
+                if let State::HalfOpen(half_open) = &mut inner.state {
+                    half_open.successes += 1;
+                    if half_open.successes >= u64::from(inner.config.success_threshold) {
+                        self.enter(inner, CircuitState::Closed, now);
+                    }
+                }
+            }
+            Verdict::Success | Verdict::Failure => {
+                inner.last_failure = Some(self.time.time_of_day());
+                if let Window::Failures(times) = &mut inner.window {
+                    times.record(now);
+                }
+                inner.reopened = inner.reopened.saturating_add(1);
+                self.enter(inner, CircuitState::Open, now);
+            }
+            Verdict::Throttled { retry_after } => self.shut_gate(inner, retry_after, now),
+            Verdict::Ignored | Verdict::Cancelled => {}
+        }
+    }
+
+    /// Shows a call to the window, and opens the breaker if it trips.
+    fn judge(&self, inner: &mut Inner, call: Call) {
+        let watched = self.word().has(Flag::WATCHED);
+        if call.failed && !matches!(inner.window, Window::Failures(_)) {
+            // Before the counter is read: see `count_success`.
+            self.set_flag(Flag::WATCHED, true);
+        }
+        let successes = self.successes() - inner.successes_before;
+        // Successes that were only counted may have completed the minimum of calls meanwhile. If
+        // that trips, this call came after it.
+        let mut trips = watched && inner.window.trips_by_count(successes);
+        if !trips {
+            if call.failed {
+                inner.failures += 1;
+                inner.last_failure = Some(self.time.time_of_day());
+            }
+            trips = inner.window.record(Call { successes, ..call });
+        }
+        self.publish_window(inner, successes);
+        if !trips {
+            return;
+        }
+        if !self.word().has(Flag::DISABLED) {
+            self.enter(inner, CircuitState::Open, call.at);
+        } else if !inner.would_have_tripped {
+            inner.would_have_tripped = true;
+            let limit = inner.config.limit();
+            self.post(inner, || Event::WouldHaveTripped {
+                policy: self.name.clone(),
+                at: call.at,
+                limit,
+            });
+        }
+    }
+
+    /// The longest stated pause wins; a pause without a length says nothing.
+    fn shut_gate(&self, inner: &mut Inner, retry_after: Option<Duration>, now: Timestamp) {
+        let Some(pause) = retry_after else { return };
+        let until = now + pause.min(inner.config.max_throttle);
+        if until <= now || until <= self.gate() {
+            return;
+        }
+        self.gate_until.store(until.as_nanos(), Ordering::Release);
+        self.set_flag(Flag::GATED, true);
+        self.post(inner, || Event::Throttled {
+            policy: self.name.clone(),
+            at: now,
+            retry_after: until - now,
+        });
+    }
+
+    // ---- changes of state ------------------------------------------------------------------
+
+    /// The one place where the state changes.
+    fn enter(&self, inner: &mut Inner, to: CircuitState, now: Timestamp) {
+        let word = self.word();
+        let (counts, _) = self.counts(inner, now);
+        match to {
+            CircuitState::Closed => {
+                inner.state = State::Closed;
+                inner.reopened = 0;
+                // Read before the word is published: a success of the new generation must not
+                // get lost in the old one's count. Late ones take themselves out.
+                self.forget(inner, now);
+                let word = word.enter(to).with(Flag::WATCHED, false);
+                self.word.store(word.0, Ordering::Release);
+            }
+            CircuitState::Open => {
+                inner.totals.opened += 1;
+                let was_closed = matches!(inner.state, State::Closed);
+                inner.state = State::Open;
+                let until = now + inner.open_time();
+                self.open_until.store(until.as_nanos(), Ordering::Release);
+                self.word.store(word.enter(to).0, Ordering::Release);
+                if was_closed {
+                    inner.successes_then = self.successes() - inner.successes_before;
+                }
+            }
+            CircuitState::HalfOpen => {
+                let config = &inner.config;
+                inner.state =
+                    State::HalfOpen(HalfOpen::new(config.probes(), config.probe_timeout()));
+                self.word.store(word.enter(to).0, Ordering::Release);
+            }
+        }
+        self.post(inner, || Event::StateChanged {
+            policy: self.name.clone(),
+            at: now,
+            from: word.state(),
+            to,
+            generation: word.generation() + 1,
+            failure_count: counts.failures,
+            success_count: counts.successes,
+        });
+    }
+
+    /// Empties the counters, as closing does.
+    fn forget(&self, inner: &mut Inner, now: Timestamp) {
+        inner.window.clear(now);
+        inner.failures = 0;
+        inner.successes_before = self.successes();
+        inner.would_have_tripped = false;
+        self.publish_window(inner, 0);
+    }
+
+    // ---- operators -------------------------------------------------------------------------
+
+    pub(super) fn force_open(&self) {
+        let mut guard = lock(&self.inner);
+        let inner = &mut *guard;
+        let now = self.time.now();
+        self.set_flag(Flag::DISABLED, false);
+        self.set_flag(Flag::FORCED, true);
+        if !matches!(inner.state, State::Open) {
+            inner.forced_while_closed = matches!(inner.state, State::Closed);
+            self.enter(inner, CircuitState::Open, now);
+            // Once released, it may try at once.
+            self.open_until.store(now.as_nanos(), Ordering::Release);
+        }
+        self.deliver(guard);
+    }
+
+    pub(super) fn disable(&self) {
+        let mut guard = lock(&self.inner);
+        let inner = &mut *guard;
+        inner.would_have_tripped = false;
+        inner.forced_while_closed = false;
+        self.set_flag(Flag::FORCED, false);
+        self.set_flag(Flag::DISABLED, true);
+        if !matches!(inner.state, State::Closed) {
+            self.enter(inner, CircuitState::Closed, self.time.now());
+        }
+        self.deliver(guard);
+    }
+
+    pub(super) fn automatic(&self) {
+        let mut guard = lock(&self.inner);
+        let inner = &mut *guard;
+        self.set_flag(Flag::FORCED, false);
+        self.set_flag(Flag::DISABLED, false);
+        if std::mem::take(&mut inner.forced_while_closed) {
+            self.enter(inner, CircuitState::Closed, self.time.now());
+        }
+        self.deliver(guard);
+    }
+
+    pub(super) fn reset(&self) {
+        let mut guard = lock(&self.inner);
+        let inner = &mut *guard;
+        let now = self.time.now();
+        inner.forced_while_closed = false;
+        inner.last_failure = None;
+        for flag in [Flag::FORCED, Flag::DISABLED, Flag::GATED, Flag::WATCHED] {
+            self.set_flag(flag, false);
+        }
+        match inner.state {
+            State::Closed => self.forget(inner, now),
+            State::Open | State::HalfOpen(_) => self.enter(inner, CircuitState::Closed, now),
+        }
+        self.deliver(guard);
+    }
+
+    pub(super) fn reconfigure(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
+        config.validate()?;
+        if config.name != self.name {
+            let rule = format!("must stay `{}`: a breaker keeps its name", self.name);
+            let policy = CircuitBreakerConfig::POLICY;
+            return Err(ConfigError::new(policy, "name", &config.name, rule));
+        }
+        let mut guard = lock(&self.inner);
+        let inner = &mut *guard;
+        let now = self.time.now();
+        let mut window = Window::new(&config, now);
+        let inherited = window.inherit(&mut inner.window);
+        inner.window = window;
+        inner.config = config;
+        if !inherited {
+            self.forget(inner, now);
+            inner.successes_then = 0;
+        }
+        if let State::HalfOpen(half_open) = &mut inner.state {
+            half_open.reconfigure(inner.config.probes(), inner.config.probe_timeout());
+        }
+        self.publish_options(inner);
+        Ok(())
+    }
+
+    // ---- looking ---------------------------------------------------------------------------
+
+    pub(super) fn state(&self) -> CircuitState {
+        self.word().state()
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.word().generation()
+    }
+
+    pub(super) fn status(&self) -> CircuitStatus {
+        let inner = lock(&self.inner);
+        let now = self.time.now();
+        let word = self.word();
+        let (counts, failure_rate) = self.counts(&inner, now);
+        let mode = match word {
+            word if word.has(Flag::FORCED) => CircuitMode::ForcedOpen,
+            word if word.has(Flag::DISABLED) => CircuitMode::Disabled,
+            _ => CircuitMode::Automatic,
+        };
+        let retry_after = match (mode, &inner.state) {
+            (CircuitMode::Automatic, State::Open) => {
+                time_left(load_time(&self.open_until).max(self.gate()), now)
+            }
+            (CircuitMode::Automatic, _) => time_left(self.gate(), now),
+            (CircuitMode::ForcedOpen | CircuitMode::Disabled, _) => None,
+        };
+        CircuitStatus {
+            name: self.name.clone(),
+            state: word.state(),
+            mode,
+            failure_count: counts.failures,
+            success_count: counts.successes,
+            failure_rate,
+            last_failure_time: inner.last_failure,
+            retry_after,
+            generation: word.generation(),
+            totals: CircuitTotals {
+                successes: self.successes(),
+                rejected: self.counters.rejected.load(Ordering::Relaxed),
+                ..inner.totals
+            },
+        }
+    }
+
+    pub(super) fn config(&self) -> CircuitBreakerConfig {
+        lock(&self.inner).config.clone()
+    }
+
+    /// Closed, automatic and without a memory of failures: a new one would decide alike.
+    pub(super) fn is_as_new(&self) -> bool {
+        let inner = lock(&self.inner);
+        let now = self.time.now();
+        let word = self.word();
+        word.state() == CircuitState::Closed
+            && !word.has(Flag::DISABLED)
+            && time_left(self.gate(), now).is_none()
+            && self.counts(&inner, now).0.failures == 0
+    }
+
+    /// The counters that the status shows, and the share of failures.
+    fn counts(&self, inner: &Inner, now: Timestamp) -> (Counts, f64) {
+        let closed = matches!(inner.state, State::Closed);
+        let successes =
+            if closed { self.successes() - inner.successes_before } else { inner.successes_then };
+        let failures = inner.window.failures(now, successes);
+        let in_window = inner.window.counts(now, successes);
+        let since =
+            if closed { Counts { failures: inner.failures, successes } } else { Counts::default() };
+        let shown = match &inner.state {
+            State::HalfOpen(half_open) => half_open.successes,
+            State::Closed | State::Open => in_window.unwrap_or(since).successes,
+        };
+        (Counts { failures, successes: shown }, in_window.unwrap_or(since).rate())
+    }
+
+    // ---- the shared words ------------------------------------------------------------------
+
+    #[inline]
+    fn word(&self) -> Word {
+        // Acquire: what was published before the word (`open_until`, …) is seen with it.
+        Word(self.word.load(Ordering::Acquire))
+    }
+
+    /// Only under the lock: nobody else writes the word meanwhile.
+    fn set_flag(&self, flag: Flag, on: bool) {
+        let word = self.word();
+        let changed = word.with(flag, on);
+        if changed != word {
+            self.word.store(changed.0, Ordering::Release);
+        }
+    }
+
+    /// Reads the success counter so that it orders with the successes: see `count_success`.
+    fn successes(&self) -> u64 {
+        self.counters.successes.fetch_add(0, Ordering::AcqRel)
+    }
+
+    /// Until when callers are to stay away; the origin if no gate is shut.
+    fn gate(&self) -> Timestamp {
+        let shut = self.word().has(Flag::GATED);
+        if shut { load_time(&self.gate_until) } else { Timestamp::ZERO }
+    }
+
+    fn publish_window(&self, inner: &Inner, successes: u64) {
+        if let Some(time) = inner.window.buckets() {
+            self.bucket_ends.store(time.current_ends().as_nanos(), Ordering::Release);
+        }
+        self.set_flag(Flag::WATCHED, inner.window.is_watchful(successes));
+    }
+
+    fn publish_options(&self, inner: &Inner) {
+        self.limit.store(inner.config.limit().to_bits(), Ordering::Relaxed);
+        let slow_after = inner.window.slow_after();
+        self.slow_after.store(slow_after.map_or(u64::MAX, nanos), Ordering::Relaxed);
+        self.set_flag(Flag::TIMED, slow_after.is_some());
+        self.set_flag(Flag::BUCKETED, inner.window.buckets().is_some());
+        self.publish_window(inner, self.successes() - inner.successes_before);
+    }
+
+    // ---- events ----------------------------------------------------------------------------
+
+    fn post(&self, inner: &mut Inner, event: impl FnOnce() -> Event) {
+        if !self.events.is_empty() {
+            inner.outbox.push_back(event());
+        }
+    }
+
+    /// Releases the lock, then sends what was posted: one thread at a time, in order.
+    fn deliver<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) {
+        if inner.delivering {
+            return; // whoever delivers now will find ours
+        }
+        while let Some(event) = inner.outbox.pop_front() {
+            inner.delivering = true;
+            drop(inner);
+            self.events.send(&event);
+            inner = lock(&self.inner);
+        }
+        inner.delivering = false;
+    }
+}
+
+impl Inner {
+    /// How long the breaker stays open this time.
+    fn open_time(&mut self) -> Duration {
+        let base = nanos(self.config.timeout);
+        let longest = self.config.timeout_growth.map_or(u64::MAX, |growth| nanos(growth.max));
+        let factor = match self.config.timeout_growth {
+            Some(TimeoutGrowth { factor, .. }) => {
+                factor.powi(i32::try_from(self.reopened).unwrap_or(i32::MAX))
+            }
+            None => 1.0,
+        };
+        let jitter = 1.0 + self.config.timeout_jitter * self.random.f64();
+        Duration::from_nanos(scale(base, factor * jitter).min(longest))
+    }
+}
+
+impl Ticket {
+    fn plain(word: Word, now: Timestamp) -> Self {
+        let started = if word.has(Flag::TIMED) { now } else { Timestamp::MAX };
+        Self { generation: word.generation(), probe: None, started }
+    }
+}
+
+impl CircuitTotals {
+    fn count(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Success => {} // the atomic counter has it
+            Verdict::Failure => self.failures += 1,
+            Verdict::Ignored => self.ignored += 1,
+            Verdict::Throttled { .. } => self.throttled += 1,
+            Verdict::Cancelled => self.cancelled += 1,
+        }
+    }
+}
+
+fn load_time(time: &AtomicU64) -> Timestamp {
+    Timestamp::from_nanos(time.load(Ordering::Acquire))
+}
+
+/// `nanos · factor`, exact for whole factors that fit, saturated at the most that fits.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates; below 104 days every nanosecond is exact"
+)]
+fn scale(nanos: u64, factor: f64) -> u64 {
+    if factor <= 1.0 { nanos } else { (nanos as f64 * factor).round() as u64 }
+}

@@ -1,0 +1,75 @@
+//! What an admitted call holds until its result is known.
+
+use std::borrow::Borrow;
+use std::time::Duration;
+
+use super::CircuitBreaker;
+use super::machine::Ticket;
+use crate::{DropReason, Verdict};
+
+/// Leave to make one call, to be closed with its verdict.
+///
+/// Handed out by [`CircuitBreaker::admit`] (owned: it can be stored and sent) and
+/// [`CircuitBreaker::admit_borrowed`]. A permit that is dropped says by
+/// [`DropReason::current`] why: normally that its caller walked away, which counts as nothing; a
+/// drop by our own deadline or by a panic counts as a failure.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped at once reports a cancelled call"]
+pub struct Permit<B: Borrow<CircuitBreaker> = CircuitBreaker> {
+    breaker: B,
+    /// Taken by the verdict.
+    ticket: Option<Ticket>,
+}
+
+impl<B: Borrow<CircuitBreaker>> Permit<B> {
+    #[inline]
+    pub(super) fn new(breaker: B, ticket: Ticket) -> Self {
+        Self { breaker, ticket: Some(ticket) }
+    }
+
+    /// The call worked.
+    #[inline]
+    pub fn success(mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.breaker.borrow().machine().succeed(ticket);
+        }
+    }
+
+    /// The call failed.
+    pub fn failure(self) {
+        self.settle(Verdict::Failure);
+    }
+
+    /// The result says nothing about the callee.
+    pub fn ignore(self) {
+        self.settle(Verdict::Ignored);
+    }
+
+    /// The callee asked us to stay away for `retry_after`.
+    pub fn throttled(self, retry_after: Duration) {
+        self.settle(Verdict::Throttled { retry_after: Some(retry_after) });
+    }
+
+    /// The caller gave up, whatever [`DropReason`] is in scope.
+    pub fn cancel(self) {
+        self.settle(Verdict::Cancelled);
+    }
+
+    /// Closes the permit with a verdict worked out elsewhere.
+    #[inline]
+    pub fn settle(mut self, verdict: Verdict) {
+        if let Some(ticket) = self.ticket.take() {
+            self.breaker.borrow().machine().settle(ticket, verdict);
+        }
+    }
+}
+
+impl<B: Borrow<CircuitBreaker>> Drop for Permit<B> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            let verdict = DropReason::current().verdict();
+            self.breaker.borrow().machine().settle(ticket, verdict);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Where time comes from: the traits, the system's clock, and the one tests move by hand.
+
+mod manual;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+pub use manual::{ManualClock, ManualSleep};
+
+use crate::Timestamp;
+
+/// A source of time. Policies read it only when their answer depends on it.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// Monotonic time: what every decision is made with.
+    fn now(&self) -> Timestamp;
+
+    /// The time of day, for display only (`last_failure_time`).
+    fn time_of_day(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// A clock that can also be waited on, in the way of the runtime it belongs to.
+///
+/// Tokio's timers and [`ManualClock`] are built in; implement this for any other runtime and give
+/// it to a policy's `clock` option.
+pub trait Timer: Clock {
+    /// A future that completes once [`now`](Clock::now) has reached `at`. Dropping it must
+    /// release whatever it registered.
+    fn sleep_until(&self, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Blocks the thread until [`now`](Clock::now) has reached `at`.
+    fn block_until(&self, at: Timestamp) {
+        while let Some(left) = time_left(at, self.now()) {
+            std::thread::park_timeout(left);
+        }
+    }
+}
+
+/// The machine's monotonic clock.
+///
+/// Its origin is the first reading in this process, so the timestamps of all `SystemClock`s agree.
+/// One reading costs one `Instant::now()`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SystemClock;
+
+impl SystemClock {
+    /// The instant at `at`, for runtimes whose timers speak [`Instant`]; `None` if `at` is
+    /// further away than an `Instant` can tell.
+    pub fn instant(self, at: Timestamp) -> Option<Instant> {
+        origin().checked_add(Duration::from_nanos(at.as_nanos()))
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::ZERO + origin().elapsed()
+    }
+}
+
+fn origin() -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    *ORIGIN.get_or_init(Instant::now)
+}
+
+/// What a policy holds to tell time by: the system's clock unless told otherwise.
+///
+/// Made from a [`ManualClock`], or from an `Arc` of any [`Timer`].
+#[derive(Clone, Debug, Default)]
+pub enum TimeSource {
+    /// The machine's clock, waited on with the host's own timers.
+    #[default]
+    System,
+    /// A clock that tests move.
+    Manual(ManualClock),
+    /// Any other clock with its own way to wait.
+    Custom(Arc<dyn Timer>),
+}
+
+impl TimeSource {
+    /// Monotonic time now.
+    #[inline]
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Self::System => SystemClock.now(),
+            Self::Manual(clock) => clock.now(),
+            Self::Custom(clock) => clock.now(),
+        }
+    }
+
+    /// The time of day, for display.
+    pub fn time_of_day(&self) -> SystemTime {
+        match self {
+            Self::System => SystemClock.time_of_day(),
+            Self::Manual(clock) => clock.time_of_day(),
+            Self::Custom(clock) => clock.time_of_day(),
+        }
+    }
+
+    /// Whether timestamps of the two can be compared.
+    pub fn is_same_clock(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+
+    /// Tells clocks apart while both are alive: timestamps can be compared where ids are equal.
+    pub(crate) fn id(&self) -> usize {
+        match self {
+            Self::System => 0,
+            Self::Manual(clock) => clock.id(),
+            Self::Custom(clock) => Arc::as_ptr(clock).cast::<()>() as usize,
+        }
+    }
+}
+
+impl From<SystemClock> for TimeSource {
+    fn from(_: SystemClock) -> Self {
+        Self::System
+    }
+}
+
+impl From<ManualClock> for TimeSource {
+    fn from(clock: ManualClock) -> Self {
+        Self::Manual(clock)
+    }
+}
+
+impl From<&ManualClock> for TimeSource {
+    fn from(clock: &ManualClock) -> Self {
+        Self::Manual(clock.clone())
+    }
+}
+
+impl<T: Timer> From<Arc<T>> for TimeSource {
+    fn from(clock: Arc<T>) -> Self {
+        Self::Custom(clock)
+    }
+}
+
+/// The time from `now` to `at`, or `None` once `at` is reached.
+pub(crate) fn time_left(at: Timestamp, now: Timestamp) -> Option<Duration> {
+    (now < at).then(|| at - now)
+}

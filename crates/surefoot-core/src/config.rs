@@ -1,0 +1,135 @@
+//! Configuration: one error for every bad option, and the rules that options share.
+//!
+//! Each policy has a config struct that is data (serde, TOML) and a builder with the same options
+//! under the same names. Both end in the same validation, so a bad value gets the same
+//! [`ConfigError`] from either.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::time::nanos;
+
+#[cfg(feature = "serde")]
+pub(crate) mod duration_text;
+#[cfg(feature = "serde")]
+mod parse;
+
+#[cfg(feature = "serde")]
+pub use parse::from_deserializer;
+#[cfg(feature = "toml")]
+pub(crate) use parse::from_toml;
+
+/// An option that cannot be: which one, what it was, and the rule it breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    policy: &'static str,
+    field: String,
+    value: String,
+    rule: String,
+}
+
+impl ConfigError {
+    /// An error about `field` of a `policy` (`"retry"`, `"circuit_breaker"`, …).
+    pub fn new(
+        policy: &'static str,
+        field: impl Into<String>,
+        value: impl fmt::Display,
+        rule: impl Into<String>,
+    ) -> Self {
+        Self { policy, field: field.into(), value: value.to_string(), rule: rule.into() }
+    }
+
+    /// The kind of policy: `circuit_breaker`, `retry`, `pipeline`, ….
+    pub fn policy(&self) -> &'static str {
+        self.policy
+    }
+
+    /// The option's name; nested options with dots (`trip.rate`).
+    pub fn field(&self) -> &str {
+        &self.field
+    }
+
+    /// The value that was given.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// What the value has to satisfy.
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { policy, field, value, rule } = self;
+        if value.is_empty() {
+            write!(f, "{policy}: `{field}` {rule}")
+        } else {
+            write!(f, "{policy}: `{field}` = {value} {rule}")
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Checks the options of one policy; every method names the field it looks at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Check(pub(crate) &'static str);
+
+impl Check {
+    pub(crate) fn name(self, field: &str, name: &str) -> Result<(), ConfigError> {
+        self.rule(!name.trim().is_empty(), field, format!("{name:?}"), "must not be empty")
+    }
+
+    pub(crate) fn count(self, field: &str, count: u32, most: u32) -> Result<(), ConfigError> {
+        let rule = format!("must be from 1 to {most}");
+        self.rule((1..=most).contains(&count), field, count, &rule)
+    }
+
+    /// A share of calls: more than nothing, at most all.
+    pub(crate) fn rate(self, field: &str, rate: f64) -> Result<(), ConfigError> {
+        self.rule(rate > 0.0 && rate <= 1.0, field, rate, "must be above 0.0 and at most 1.0")
+    }
+
+    pub(crate) fn factor(self, field: &str, factor: f64) -> Result<(), ConfigError> {
+        self.rule(
+            factor.is_finite() && factor >= 1.0,
+            field,
+            factor,
+            "must be a number from 1.0 up",
+        )
+    }
+
+    /// A length of time that has to be longer than none.
+    pub(crate) fn period(self, field: &str, period: Duration) -> Result<(), ConfigError> {
+        self.rule(!period.is_zero(), field, Shown(period), "must be longer than zero")?;
+        self.wait(field, period)
+    }
+
+    /// A length of time that may be zero.
+    pub(crate) fn wait(self, field: &str, wait: Duration) -> Result<(), ConfigError> {
+        let fits = nanos(wait) < u64::MAX;
+        self.rule(fits, field, Shown(wait), "must be shorter than 584 years")
+    }
+
+    pub(crate) fn rule(
+        self,
+        holds: bool,
+        field: &str,
+        value: impl fmt::Display,
+        rule: &str,
+    ) -> Result<(), ConfigError> {
+        if holds { Ok(()) } else { Err(ConfigError::new(self.0, field, value, rule)) }
+    }
+}
+
+/// A duration as the config files write it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown(pub(crate) Duration);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}

@@ -1,0 +1,73 @@
+//! From serde's errors to ours: which field, and what was wrong with it.
+
+use serde::{Deserialize, Deserializer};
+
+use super::ConfigError;
+
+/// Reads a config struct from any serde format, and names the offending field if it cannot.
+///
+/// # Errors
+/// A [`ConfigError`] for the first field that is unknown, missing or of the wrong kind. The
+/// rules between fields are checked later, by `build`.
+///
+/// ```
+/// use surefoot_core::circuit_breaker::CircuitBreakerConfig;
+/// use surefoot_core::config::from_deserializer;
+///
+/// let json = &mut serde_json::Deserializer::from_str(r#"{"name": "x", "timeout": "-5s"}"#);
+/// let error = from_deserializer::<CircuitBreakerConfig, _>("circuit_breaker", json).unwrap_err();
+/// assert_eq!(error.field(), "timeout");
+/// ```
+pub fn from_deserializer<'de, T, D>(policy: &'static str, deserializer: D) -> Result<T, ConfigError>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    serde_path_to_error::deserialize(deserializer)
+        .map_err(|error| located(policy, &error.path().to_string(), &error.inner().to_string()))
+}
+
+/// The same from TOML text.
+#[cfg(feature = "toml")]
+pub(crate) fn from_toml<T>(policy: &'static str, text: &str) -> Result<T, ConfigError>
+where
+    T: for<'de> Deserialize<'de>,
+{
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        ConfigError::new(policy, "toml", "", format!("cannot be read: {}", error.message()))
+    })?;
+    from_deserializer(policy, table)
+}
+
+fn located(policy: &'static str, path: &str, message: &str) -> ConfigError {
+    let message = message.lines().next().unwrap_or_default();
+    // serde names an unknown or missing field in the message, not in the path.
+    let named = ["unknown field `", "missing field `"]
+        .iter()
+        .find_map(|start| message.strip_prefix(start)?.split_once('`'));
+    let parent = match path {
+        "." | "?" => "",
+        path => path,
+    };
+    match named {
+        Some((name, rest)) => {
+            let parent = parent.strip_suffix(name).unwrap_or(parent);
+            let dot = if parent.is_empty() || parent.ends_with('.') { "" } else { "." };
+            let rule = if message.starts_with("unknown") {
+                format!("is not an option{rest}")
+            } else {
+                format!("is missing{rest}")
+            };
+            ConfigError::new(policy, format!("{parent}{dot}{name}"), "", rule)
+        }
+        // `invalid value: string "-5s", expected a length of time …`
+        None => match message.strip_prefix("invalid ").and_then(|rest| rest.split_once(": ")) {
+            Some((_, rest)) => {
+                let (value, rule) = rest.rsplit_once(", expected ").unwrap_or((rest, "another"));
+                let value = value.split_once(' ').map_or(value, |(_kind, value)| value);
+                ConfigError::new(policy, parent, value, format!("must be {rule}"))
+            }
+            None => ConfigError::new(policy, parent, "", message),
+        },
+    }
+}

@@ -1,0 +1,161 @@
+//! What policies tell whoever listens.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::circuit_breaker::TripLimit;
+use crate::{CircuitState, Name, StopReason, Timestamp};
+
+/// Something a policy did that is worth knowing.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A circuit breaker changed its state.
+    StateChanged {
+        /// The breaker.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// The state it left.
+        from: CircuitState,
+        /// The state it is in now.
+        to: CircuitState,
+        /// The generation that began.
+        generation: u64,
+        /// Failures counted in the state it left.
+        failure_count: u64,
+        /// Successes counted in the state it left.
+        success_count: u64,
+    },
+    /// A disabled circuit breaker has seen what would have opened it.
+    WouldHaveTripped {
+        /// The breaker.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// The limit that was reached.
+        limit: TripLimit,
+    },
+    /// The callee asked for a pause, and the breaker's gate is shut for that long.
+    Throttled {
+        /// The breaker.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// How long the gate stays shut.
+        retry_after: Duration,
+    },
+    /// A retry is about to wait before the next attempt.
+    RetryScheduled {
+        /// The retry.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// The attempt that just failed, from 1.
+        attempt: u32,
+        /// How long it waits.
+        delay: Duration,
+    },
+    /// A retry gave up.
+    RetryStopped {
+        /// The retry.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// Attempts made.
+        attempts: u32,
+        /// Why it stopped.
+        stop: StopReason,
+    },
+    /// A retry runs inside another retry, so that their attempts multiply. Sent once per policy.
+    NestedRetry {
+        /// The inner retry.
+        policy: Name,
+    },
+}
+
+impl Event {
+    /// The policy it is about.
+    pub fn policy(&self) -> &Name {
+        match self {
+            Self::StateChanged { policy, .. }
+            | Self::WouldHaveTripped { policy, .. }
+            | Self::Throttled { policy, .. }
+            | Self::RetryScheduled { policy, .. }
+            | Self::RetryStopped { policy, .. }
+            | Self::NestedRetry { policy } => policy,
+        }
+    }
+}
+
+type Listener = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// Where a policy's events go: a list of listeners.
+///
+/// Listeners run in the thread whose call caused the event, after every lock is released, so
+/// they may call any method of the policy; long work belongs elsewhere. A listener that panics
+/// is passed over.
+#[derive(Clone, Default)]
+pub struct Events {
+    listeners: Arc<RwLock<Vec<(u64, Listener)>>>,
+}
+
+impl Events {
+    /// Calls `listener` for every event from now on, until the subscription is dropped.
+    pub fn subscribe(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Subscription {
+        let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
+        let id = listeners.last().map_or(0, |(last, _)| last + 1);
+        listeners.push((id, Arc::new(listener)));
+        Subscription { id, events: Some(self.clone()) }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.listeners.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Tells every listener. Must not be called with a lock held.
+    pub(crate) fn send(&self, event: &Event) {
+        let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for (_, listener) in listeners {
+            // An event may be sent from a permit's destructor during unwinding, where a second
+            // panic would abort the process.
+            let _ = catch_unwind(AssertUnwindSafe(|| listener(event)));
+        }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner).len();
+        f.debug_struct("Events").field("listeners", &listeners).finish()
+    }
+}
+
+/// A listener's place in the list: dropping it ends the listening.
+#[derive(Debug)]
+#[must_use = "dropping it ends the listening at once; `forever` keeps it"]
+pub struct Subscription {
+    id: u64,
+    events: Option<Events>,
+}
+
+impl Subscription {
+    /// Listens for as long as the policy lives.
+    pub fn forever(mut self) {
+        self.events = None;
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(events) = self.events.take() {
+            let mut listeners = events.listeners.write().unwrap_or_else(PoisonError::into_inner);
+            let place = listeners.iter().position(|(id, _)| *id == self.id);
+            let ended = place.map(|place| listeners.remove(place));
+            drop(listeners);
+            drop(ended); // outside the lock: what the listener owned may call us
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The decisions of Surefoot, and the traits of what hosts provide.
+//!
+//! Whether a call may start, how long to wait, whether to try again: each is decided here by a
+//! small machine over a [`Clock`]. Nothing in this crate sleeps, spawns, opens a socket or knows
+//! a runtime; hosts (the `surefoot` crate's async and blocking hosts, tower layers, Python, the
+//! gateway) ask for decisions and carry them out. That is why every behaviour can be tested in
+//! virtual time, exactly:
+//!
+//! ```
+//! use std::time::Duration;
+//! use surefoot_core::{CircuitBreaker, CircuitState, ManualClock};
+//!
+//! let clock = ManualClock::new();
+//! let breaker = CircuitBreaker::builder("payments")
+//!     .failure_threshold(1)
+//!     .timeout(Duration::from_secs(60))
+//!     .clock(clock.clone())
+//!     .build()?;
+//!
+//! breaker.admit()?.failure();
+//! assert_eq!(breaker.state(), CircuitState::Open);
+//! assert_eq!(breaker.admit().unwrap_err().retry_after(), Some(Duration::from_secs(60)));
+//!
+//! clock.advance(Duration::from_secs(60));
+//! breaker.admit()?.success(); // the first of two successful probes
+//! assert_eq!(breaker.state(), CircuitState::HalfOpen);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The parts, in the order to read them: [`Timestamp`] and [`Clock`]; [`Verdict`] and
+//! [`DropReason`], how a call ends; [`Error`], [`Rejection`] and [`ConfigError`]; then the
+//! policies, [`circuit_breaker`], [`retry`] and [`deadline`].
+#![forbid(unsafe_code)]
+
+pub mod circuit_breaker;
+mod classify;
+mod clock;
+pub mod config;
+pub mod deadline;
+mod drop_reason;
+mod error;
+mod event;
+mod name;
+mod rejection;
+pub mod retry;
+mod sync;
+mod time;
+mod verdict;
+
+pub use circuit_breaker::{CircuitBreaker, CircuitState, Permit};
+pub use classify::{Classification, Classify, DefaultClassifier};
+pub use clock::{Clock, ManualClock, ManualSleep, SystemClock, TimeSource, Timer};
+pub use config::ConfigError;
+pub use deadline::Deadline;
+pub use drop_reason::{DropReason, with_drop_reason};
+pub use error::{Error, StopReason};
+pub use event::{Event, Events};
+pub use name::Name;
+pub use rejection::{OpenReason, Rejection};
+pub use retry::{Backoff, Jitter, Retry, RetryBudget};
+pub use time::Timestamp;
+pub use verdict::Verdict;

@@ -1,0 +1,191 @@
+//! The attempts of one call: what comes after each.
+
+use std::time::Duration;
+
+use super::Retry;
+use crate::{Classification, Deadline, Event, StopReason, Timestamp};
+
+/// One call's way through its attempts; made by [`Retry::attempts`].
+///
+/// The host calls [`begin`](Self::begin) before each attempt and [`next`](Self::next) after it,
+/// and does what it is told. Dropping it between the two gives an unused token back to the
+/// budget.
+#[derive(Debug)]
+pub struct Attempts<'a> {
+    retry: &'a Retry,
+    made: u32,
+    started: Option<Timestamp>,
+    previous_delay: Option<Duration>,
+    /// A token was taken for an attempt that has not begun.
+    holds_token: bool,
+}
+
+/// How an attempt ended, as far as trying again is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptResult {
+    /// It ran, and its result was classified.
+    Ran(Classification),
+    /// A policy of our own refused it, and nothing was dispatched.
+    Rejected {
+        /// When the policy would admit it again, if it promised that.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// What comes after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextStep {
+    /// The result is the answer.
+    Return,
+    /// Wait this long, then begin another attempt.
+    Wait(Duration),
+    /// Give up with this result.
+    Stop(StopReason),
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(retry: &'a Retry) -> Self {
+        Self { retry, made: 0, started: None, previous_delay: None, holds_token: false }
+    }
+
+    /// Notes that an attempt begins, and gives its number from 1.
+    #[inline]
+    pub fn begin(&mut self) -> u32 {
+        if self.made == 0
+            && let Some(budget) = self.retry.budget()
+        {
+            budget.record_call();
+        }
+        self.holds_token = false;
+        self.made += 1;
+        self.made
+    }
+
+    /// Notes when the first attempt began. Only the first note counts.
+    pub fn note_start(&mut self, now: Timestamp) {
+        self.started.get_or_insert(now);
+    }
+
+    /// Attempts begun so far.
+    pub fn made(&self) -> u32 {
+        self.made
+    }
+
+    /// Time since the first attempt began.
+    pub fn elapsed(&self, now: Timestamp) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| now - started)
+    }
+
+    /// Decides what comes after an attempt that ended at `now`.
+    #[inline]
+    pub fn next(
+        &mut self,
+        result: AttemptResult,
+        now: impl FnOnce() -> Timestamp,
+        deadline: Option<Deadline>,
+    ) -> NextStep {
+        match result {
+            AttemptResult::Ran(Classification { verdict: crate::Verdict::Success, .. }) => {
+                NextStep::Return
+            }
+            _ => self.next_after_failure(result, now(), deadline),
+        }
+    }
+
+    #[inline(never)]
+    fn next_after_failure(
+        &mut self,
+        result: AttemptResult,
+        now: Timestamp,
+        deadline: Option<Deadline>,
+    ) -> NextStep {
+        self.note_start(now);
+        let step = self.decide(result, now, deadline);
+        self.report(step, now);
+        step
+    }
+
+    fn decide(
+        &mut self,
+        result: AttemptResult,
+        now: Timestamp,
+        deadline: Option<Deadline>,
+    ) -> NextStep {
+        let config = self.retry.config();
+        let retry_after = match result {
+            AttemptResult::Ran(Classification { retryable: false, .. }) => {
+                return NextStep::Stop(StopReason::Permanent);
+            }
+            AttemptResult::Ran(classification) => classification.retry_after,
+            AttemptResult::Rejected { retry_after } => retry_after,
+        };
+        if self.made >= config.max_attempts {
+            return NextStep::Stop(StopReason::Attempts);
+        }
+        let longest = config.longest_server_wait();
+        let rejected = matches!(result, AttemptResult::Rejected { .. });
+        match retry_after {
+            None if rejected => return NextStep::Stop(StopReason::Rejected),
+            Some(asked) if asked > longest && rejected => {
+                return NextStep::Stop(StopReason::Rejected);
+            }
+            Some(asked) if asked > longest => return NextStep::Stop(StopReason::WaitTooLong),
+            _ => {}
+        }
+        let own = self.retry.jittered(self.made - 1, self.previous_delay);
+        let wait = match retry_after {
+            // Never shorter than asked for; chance only adds, and the cap comes last.
+            Some(asked) if asked > own.total() => {
+                (asked + own.spread).min(config.max_delay.max(longest))
+            }
+            _ => own.total(),
+        };
+        let attempt_at = now + wait;
+        let elapsed = self.elapsed(attempt_at) + config.min_attempt_time;
+        let too_late = config.max_elapsed.is_some_and(|limit| elapsed > limit)
+            || deadline.is_some_and(|due| due.is_over(attempt_at + config.min_attempt_time));
+        if too_late {
+            return NextStep::Stop(StopReason::Time);
+        }
+        if let Some(budget) = self.retry.budget() {
+            if !budget.try_withdraw() {
+                return NextStep::Stop(StopReason::Budget);
+            }
+            self.holds_token = true;
+        }
+        self.previous_delay = Some(own.total());
+        NextStep::Wait(wait)
+    }
+
+    fn report(&self, step: NextStep, now: Timestamp) {
+        let policy = || self.retry.name().clone();
+        match step {
+            NextStep::Return => {}
+            NextStep::Wait(delay) => {
+                self.retry.count_retry();
+                self.retry.post(|| Event::RetryScheduled {
+                    policy: policy(),
+                    at: now,
+                    attempt: self.made,
+                    delay,
+                });
+            }
+            NextStep::Stop(stop) => self.retry.post(|| Event::RetryStopped {
+                policy: policy(),
+                at: now,
+                attempts: self.made,
+                stop,
+            }),
+        }
+    }
+}
+
+impl Drop for Attempts<'_> {
+    fn drop(&mut self) {
+        if self.holds_token
+            && let Some(budget) = self.retry.budget()
+        {
+            budget.give_back();
+        }
+    }
+}

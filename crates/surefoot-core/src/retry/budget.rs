@@ -1,0 +1,263 @@
+//! How many retries a destination can stand.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::clock::TimeSource;
+use crate::config::Check;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, lock};
+use crate::time::nanos;
+use crate::{ConfigError, Timestamp};
+
+/// A token bucket that retries and hedges to one destination draw on.
+///
+/// Every call puts in `ratio` of a token, time puts in one token each `refill_every`, and every
+/// retry takes one out *before* it waits. While the callee is healthy the bucket is full and the
+/// budget is not noticed; when everything fails, retries stop at `ratio` of the calls instead of
+/// multiplying the load. Share one budget (clones are handles) among all that call the same
+/// destination.
+///
+/// | option | default |
+/// |---|---|
+/// | `ratio` | 0.2: retries for 20 % of calls |
+/// | `refill_every` | 10 s |
+/// | `initial` | 10 tokens at the start |
+/// | `max` | 100 tokens |
+///
+/// Source: Finagle's `RetryBudget` and gRFC A6, with a reserve that suits callers with little
+/// traffic. Cost: one atomic step for each call.
+#[derive(Clone)]
+pub struct RetryBudget {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Calls since the budget was made. Only withdrawals turn them into tokens: a deposit is
+    /// one atomic step, and a cap commutes with deposits as long as nothing is taken between.
+    calls: AtomicU64,
+    per_call: u64,
+    refill_every: u64,
+    max: u64,
+    time: TimeSource,
+    account: Mutex<Account>,
+}
+
+/// Amounts are in millionths of a token.
+struct Account {
+    balance: u64,
+    calls_seen: u64,
+    refilled_at: Timestamp,
+}
+
+const TOKEN: u64 = 1_000_000;
+
+impl RetryBudget {
+    /// Starts building a budget.
+    pub fn builder() -> RetryBudgetBuilder {
+        RetryBudgetBuilder::default()
+    }
+
+    /// Notes a call, which puts its share of a token in.
+    #[inline]
+    pub fn record_call(&self) {
+        self.shared.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes one token for a retry, if there is one.
+    pub fn try_withdraw(&self) -> bool {
+        let mut account = self.settled_account();
+        let enough = account.balance >= TOKEN;
+        if enough {
+            account.balance -= TOKEN;
+        }
+        enough
+    }
+
+    /// Puts a token back whose retry was never made.
+    pub fn give_back(&self) {
+        let mut account = self.settled_account();
+        account.balance = (account.balance + TOKEN).min(self.shared.max);
+    }
+
+    /// Whole tokens left.
+    pub fn balance(&self) -> u64 {
+        self.settled_account().balance / TOKEN
+    }
+
+    fn settled_account(&self) -> crate::sync::MutexGuard<'_, Account> {
+        let shared = &self.shared;
+        let now = shared.time.now();
+        let mut account = lock(&shared.account);
+        let calls = shared.calls.load(Ordering::Relaxed);
+        let deposits = calls.saturating_sub(account.calls_seen).saturating_mul(shared.per_call);
+        account.calls_seen = calls;
+        let refills = nanos(now - account.refilled_at) / shared.refill_every;
+        account.refilled_at =
+            account.refilled_at + Duration::from_nanos(refills.saturating_mul(shared.refill_every));
+        let income = deposits.saturating_add(refills.saturating_mul(TOKEN));
+        account.balance = account.balance.saturating_add(income).min(shared.max);
+        account
+    }
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        RetryBudgetBuilder::default().finish()
+    }
+}
+
+impl fmt::Debug for RetryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryBudget").field("balance", &self.balance()).finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`RetryBudget`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RetryBudgetBuilder {
+    ratio: f64,
+    refill_every: Duration,
+    initial: u32,
+    max: u32,
+    clock: TimeSource,
+}
+
+impl Default for RetryBudgetBuilder {
+    fn default() -> Self {
+        Self {
+            ratio: 0.2,
+            refill_every: Duration::from_secs(10),
+            initial: 10,
+            max: 100,
+            clock: TimeSource::System,
+        }
+    }
+}
+
+impl RetryBudgetBuilder {
+    /// Tokens for each call, from 0.0 to 1.0. Default 0.2.
+    pub fn ratio(mut self, ratio: f64) -> Self {
+        self.ratio = ratio;
+        self
+    }
+
+    /// The time that brings one more token. Default 10 s.
+    pub fn refill_every(mut self, period: Duration) -> Self {
+        self.refill_every = period;
+        self
+    }
+
+    /// Tokens at the start. Default 10.
+    pub fn initial(mut self, tokens: u32) -> Self {
+        self.initial = tokens;
+        self
+    }
+
+    /// The most tokens it holds. Default 100.
+    pub fn max(mut self, tokens: u32) -> Self {
+        self.max = tokens;
+        self
+    }
+
+    /// The clock for `refill_every`. Default: the system's.
+    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
+        self.clock = clock.into();
+        self
+    }
+
+    /// The budget.
+    ///
+    /// # Errors
+    /// Names the first option that breaks its rule.
+    pub fn build(self) -> Result<RetryBudget, ConfigError> {
+        let check = Check("retry_budget");
+        check.rule(
+            (0.0..=1.0).contains(&self.ratio),
+            "ratio",
+            self.ratio,
+            "must be from 0.0 to 1.0",
+        )?;
+        check.period("refill_every", self.refill_every)?;
+        check.count("max", self.max, u32::MAX)?;
+        check.rule(
+            self.initial <= self.max,
+            "initial",
+            self.initial,
+            &format!("must be at most `max`, which is {}", self.max),
+        )?;
+        Ok(self.finish())
+    }
+
+    fn finish(self) -> RetryBudget {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "a ratio from 0.0 to 1.0 gives at most one token"
+        )]
+        let per_call = (self.ratio * TOKEN as f64).round() as u64;
+        let account = Account {
+            balance: u64::from(self.initial) * TOKEN,
+            calls_seen: 0,
+            refilled_at: self.clock.now(),
+        };
+        RetryBudget {
+            shared: Arc::new(Shared {
+                calls: AtomicU64::new(0),
+                per_call,
+                refill_every: nanos(self.refill_every),
+                max: u64::from(self.max) * TOKEN,
+                time: self.clock,
+                account: Mutex::new(account),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ManualClock;
+
+    fn budget(clock: &ManualClock, initial: u32) -> RetryBudget {
+        RetryBudget::builder().initial(initial).clock(clock).build().unwrap()
+    }
+
+    fn withdrawals(budget: &RetryBudget) -> usize {
+        std::iter::repeat_with(|| budget.try_withdraw()).take_while(|granted| *granted).count()
+    }
+
+    /// policies.md §4 rule 47.
+    #[test]
+    fn a_fifth_of_the_calls_may_be_retried() {
+        let budget = budget(&ManualClock::new(), 3);
+        assert_eq!(withdrawals(&budget), 3);
+        (0..25).for_each(|_| budget.record_call());
+        assert_eq!(withdrawals(&budget), 5);
+    }
+
+    #[test]
+    fn time_brings_one_token_each_period() {
+        let clock = ManualClock::new();
+        let budget = budget(&clock, 0);
+        clock.advance(Duration::from_secs(9));
+        assert!(!budget.try_withdraw());
+        clock.advance(Duration::from_secs(1));
+        assert!(budget.try_withdraw());
+        clock.advance(Duration::from_secs(25));
+        assert_eq!(withdrawals(&budget), 2);
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(withdrawals(&budget), 1);
+    }
+
+    #[test]
+    fn it_never_holds_more_than_its_maximum() {
+        let budget = budget(&ManualClock::new(), 10);
+        (0..10_000).for_each(|_| budget.record_call());
+        assert_eq!(budget.balance(), 100);
+        budget.give_back();
+        assert_eq!(budget.balance(), 100);
+    }
+}

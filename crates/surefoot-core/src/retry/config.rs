@@ -1,0 +1,305 @@
+//! The options of a retry: their names, defaults and rules.
+
+use std::time::Duration;
+
+use super::{Backoff, Jitter, Retry, RetryBudget};
+#[cfg(feature = "serde")]
+use crate::config::duration_text;
+use crate::config::{Check, Shown};
+use crate::{ConfigError, Event, Events, Name, TimeSource};
+
+/// The options of a retry as data; [`RetryBuilder`] sets the same ones.
+///
+/// ```
+/// # #[cfg(feature = "toml")] {
+/// use surefoot_core::retry::RetryConfig;
+///
+/// let config = RetryConfig::from_toml(r#"
+///     max_attempts = 5
+///     initial_delay = "250ms"
+///     jitter = "full"
+/// "#)?;
+/// assert_eq!(config.build()?.config().max_attempts, 5);
+/// # }
+/// # Ok::<(), surefoot_core::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+pub struct RetryConfig {
+    /// What events and metrics call it. Default `retry`.
+    pub name: Name,
+    /// Calls in total, the first included. Default 3.
+    pub max_attempts: u32,
+    /// The wait before the first retry. Default 1 s.
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    pub initial_delay: Duration,
+    /// The longest wait of the schedule, jitter included. Default 60 s.
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    pub max_delay: Duration,
+    /// What each wait is multiplied with; 1.0 keeps them alike. Default 2.0.
+    pub exponential_base: f64,
+    /// What is added to each wait, instead of multiplying. Default: none.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "duration_text::option", skip_serializing_if = "Option::is_none")
+    )]
+    pub linear_increment: Option<Duration>,
+    /// How chance spreads the waits. Default: not at all.
+    pub jitter: Jitter,
+    /// No wait ends, and no attempt starts, later than this after the first. Default: no limit.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "duration_text::option", skip_serializing_if = "Option::is_none")
+    )]
+    pub max_elapsed: Option<Duration>,
+    /// No attempt starts with less time than this left. Default 0.
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    pub min_attempt_time: Duration,
+    /// The time limit of each attempt. Default: none.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "duration_text::option", skip_serializing_if = "Option::is_none")
+    )]
+    pub attempt_timeout: Option<Duration>,
+    /// The longest wait that is obeyed when the callee asks for one; a longer one ends the
+    /// retrying at once. Default: `max_delay`.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "duration_text::option", skip_serializing_if = "Option::is_none")
+    )]
+    pub max_retry_after: Option<Duration>,
+    /// Makes the jitter repeatable. Default: seeded at random.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub seed: Option<u64>,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            name: Name::from("retry"),
+            max_attempts: 3,
+            initial_delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(60),
+            exponential_base: 2.0,
+            linear_increment: None,
+            jitter: Jitter::None,
+            max_elapsed: None,
+            min_attempt_time: Duration::ZERO,
+            attempt_timeout: None,
+            max_retry_after: None,
+            seed: None,
+        }
+    }
+}
+
+impl RetryConfig {
+    /// The kind of policy, as [`ConfigError::policy`] names it.
+    pub const POLICY: &'static str = "retry";
+
+    /// Reads the options from TOML. Unknown options are errors.
+    ///
+    /// # Errors
+    /// Names the first option that cannot be read.
+    #[cfg(feature = "toml")]
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        crate::config::from_toml(Self::POLICY, text)
+    }
+
+    /// Checks every option, alone and against the others.
+    ///
+    /// # Errors
+    /// Names the first option that breaks its rule.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let check = Check(Self::POLICY);
+        check.name("name", &self.name)?;
+        check.count("max_attempts", self.max_attempts, u32::MAX)?;
+        check.wait("initial_delay", self.initial_delay)?;
+        check.wait("max_delay", self.max_delay)?;
+        check.rule(
+            self.initial_delay <= self.max_delay,
+            "initial_delay",
+            Shown(self.initial_delay),
+            &format!("must be at most `max_delay`, which is {}", Shown(self.max_delay)),
+        )?;
+        check.factor("exponential_base", self.exponential_base)?;
+        if let Some(increment) = self.linear_increment {
+            check.wait("linear_increment", increment)?;
+            #[expect(clippy::float_cmp, reason = "the default itself, or 1.0, or another number")]
+            let contradicts = self.exponential_base != 2.0 && self.exponential_base != 1.0;
+            check.rule(
+                !contradicts,
+                "linear_increment",
+                Shown(increment),
+                &format!(
+                    "contradicts `exponential_base`, which is {}: waits either add up or multiply",
+                    self.exponential_base
+                ),
+            )?;
+        }
+        if let Some(max_elapsed) = self.max_elapsed {
+            check.period("max_elapsed", max_elapsed)?;
+            check.rule(
+                self.min_attempt_time <= max_elapsed,
+                "min_attempt_time",
+                Shown(self.min_attempt_time),
+                &format!("must be at most `max_elapsed`, which is {}", Shown(max_elapsed)),
+            )?;
+        }
+        check.wait("min_attempt_time", self.min_attempt_time)?;
+        if let Some(timeout) = self.attempt_timeout {
+            check.period("attempt_timeout", timeout)?;
+        }
+        if let Some(longest) = self.max_retry_after {
+            check.wait("max_retry_after", longest)?;
+        }
+        Ok(())
+    }
+
+    /// A retry with these options on the system's clock, without a budget.
+    ///
+    /// # Errors
+    /// See [`validate`](Self::validate).
+    pub fn build(self) -> Result<Retry, ConfigError> {
+        RetryBuilder::from(self).build()
+    }
+
+    /// The schedule these options describe.
+    pub fn backoff(&self) -> Backoff {
+        match self.linear_increment {
+            Some(increment) => Backoff::linear(self.initial_delay, increment, self.max_delay),
+            None => Backoff::exponential(self.initial_delay, self.exponential_base, self.max_delay),
+        }
+    }
+
+    pub(super) fn longest_server_wait(&self) -> Duration {
+        self.max_retry_after.unwrap_or(self.max_delay)
+    }
+}
+
+/// Builds a [`Retry`]; made by [`Retry::builder`].
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RetryBuilder {
+    config: RetryConfig,
+    clock: TimeSource,
+    budget: Option<RetryBudget>,
+    events: Events,
+}
+
+impl From<RetryConfig> for RetryBuilder {
+    fn from(config: RetryConfig) -> Self {
+        Self { config, ..Self::default() }
+    }
+}
+
+impl RetryBuilder {
+    /// What events and metrics call it. Default `retry`.
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
+        self.config.name = name.into();
+        self
+    }
+
+    /// Calls in total, the first included. Default 3.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.config.max_attempts = attempts;
+        self
+    }
+
+    /// The wait before the first retry. Default 1 s.
+    pub fn initial_delay(mut self, delay: Duration) -> Self {
+        self.config.initial_delay = delay;
+        self
+    }
+
+    /// The longest wait of the schedule, jitter included. Default 60 s.
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.config.max_delay = delay;
+        self
+    }
+
+    /// What each wait is multiplied with; 1.0 keeps them alike. Default 2.0.
+    pub fn exponential_base(mut self, base: f64) -> Self {
+        self.config.exponential_base = base;
+        self
+    }
+
+    /// What is added to each wait, instead of multiplying.
+    pub fn linear_increment(mut self, increment: Duration) -> Self {
+        self.config.linear_increment = Some(increment);
+        self
+    }
+
+    /// How chance spreads the waits. Default: not at all.
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        self.config.jitter = jitter;
+        self
+    }
+
+    /// No wait ends, and no attempt starts, later than this after the first.
+    pub fn max_elapsed(mut self, limit: Duration) -> Self {
+        self.config.max_elapsed = Some(limit);
+        self
+    }
+
+    /// No attempt starts with less time than this left. Default 0.
+    pub fn min_attempt_time(mut self, least: Duration) -> Self {
+        self.config.min_attempt_time = least;
+        self
+    }
+
+    /// The time limit of each attempt. Default: none.
+    pub fn attempt_timeout(mut self, limit: Duration) -> Self {
+        self.config.attempt_timeout = Some(limit);
+        self
+    }
+
+    /// The longest wait that is obeyed when the callee asks for one. Default: `max_delay`.
+    pub fn max_retry_after(mut self, longest: Duration) -> Self {
+        self.config.max_retry_after = Some(longest);
+        self
+    }
+
+    /// Makes the jitter repeatable.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = Some(seed);
+        self
+    }
+
+    /// The budget that retries draw on; share it among all that call one destination.
+    pub fn budget(mut self, budget: RetryBudget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// The clock to decide by. Default: the system's.
+    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
+        self.clock = clock.into();
+        self
+    }
+
+    /// Calls `listener` before each wait, with the number of the attempt that failed and the
+    /// length of the wait.
+    pub fn on_retry(self, listener: impl Fn(u32, Duration) + Send + Sync + 'static) -> Self {
+        self.on_event(move |event| {
+            if let Event::RetryScheduled { attempt, delay, .. } = event {
+                listener(*attempt, *delay);
+            }
+        })
+    }
+
+    /// Calls `listener` for every event; see [`Events`] for what it may do.
+    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.events.subscribe(listener).forever();
+        self
+    }
+
+    /// The retry.
+    ///
+    /// # Errors
+    /// Names the first option that breaks its rule.
+    pub fn build(self) -> Result<Retry, ConfigError> {
+        self.config.validate()?;
+        Ok(Retry::new(self.config, self.clock, self.budget, self.events))
+    }
+}

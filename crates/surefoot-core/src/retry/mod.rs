@@ -1,0 +1,190 @@
+//! Tries again what failed in passing.
+//!
+//! **Use it** for operations that are safe to repeat and fail now and then. **Not** around
+//! another retry (their attempts multiply; it is noticed and reported once), and not for what
+//! trying again cannot mend: classify that as permanent.
+//!
+//! ```text
+//! attempt ─► failed? ─► wait = max(own backoff, the callee's Retry-After) ─► attempt ─► …
+//!               │ permanent · max_attempts · no time left · no budget · wait too long
+//!               ▼
+//!            give up with the last error
+//! ```
+//!
+//! | option | default | |
+//! |---|---|---|
+//! | `max_attempts` | 3 | calls in total, the first included |
+//! | `initial_delay` | 1 s | the first wait |
+//! | `exponential_base` | 2.0 | 1 s, 2 s, 4 s, …; 1.0 for a fixed delay |
+//! | `linear_increment` | – | 1 s, 2 s, 3 s, … instead |
+//! | `max_delay` | 60 s | no wait of the schedule is longer, jitter included |
+//! | `jitter` | none | `full`, `equal` or `decorrelated` ([`Jitter`]) |
+//! | `max_elapsed` | – | no wait ends later than this after the first attempt began |
+//! | `min_attempt_time` | 0 | no attempt starts with less time left |
+//! | `attempt_timeout` | – | time limit of each attempt |
+//! | `max_retry_after` | `max_delay` | a longer wait asked for by the callee ends the retrying |
+//! | `budget` | – | tokens shared among all retries to one destination ([`RetryBudget`]) |
+//!
+//! **Cancellation.** Dropping the call during an attempt or a wait ends it at once: no further
+//! attempt is made, and a budget token taken for one is given back. Cancellation is never tried
+//! again.
+//!
+//! **Cost.** When the first attempt succeeds: no clock reading, no allocation, no atomic step (one
+//! with a budget).
+
+mod attempts;
+mod backoff;
+mod budget;
+mod config;
+mod retry_after;
+
+use std::fmt;
+
+pub use attempts::{AttemptResult, Attempts, NextStep};
+pub use backoff::{Backoff, Jitter};
+pub use budget::{RetryBudget, RetryBudgetBuilder};
+pub use config::{RetryBuilder, RetryConfig};
+pub use retry_after::{retry_after, retry_after_ms};
+
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, lock};
+use crate::{Event, Events, Name, TimeSource};
+use backoff::Jittered;
+
+/// A retry policy. Clones are handles to the same one.
+///
+/// ```
+/// use std::time::Duration;
+/// use surefoot_core::retry::{AttemptResult, NextStep};
+/// use surefoot_core::{Classification, Retry, StopReason, Timestamp};
+///
+/// let retry = Retry::builder().max_attempts(2).build()?;
+/// let mut attempts = retry.attempts();
+/// let failed = AttemptResult::Ran(Classification::TRANSIENT);
+/// attempts.begin();
+/// assert_eq!(attempts.next(failed, || Timestamp::ZERO, None), NextStep::Wait(Duration::from_secs(1)));
+/// attempts.begin();
+/// assert_eq!(attempts.next(failed, || Timestamp::ZERO, None), NextStep::Stop(StopReason::Attempts));
+/// # Ok::<(), surefoot_core::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Retry {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: RetryConfig,
+    backoff: Backoff,
+    time: TimeSource,
+    budget: Option<RetryBudget>,
+    events: Events,
+    random: Mutex<fastrand::Rng>,
+    retries: AtomicU64,
+    told_of_nesting: AtomicBool,
+}
+
+impl Retry {
+    /// Starts building a retry.
+    pub fn builder() -> RetryBuilder {
+        RetryBuilder::default()
+    }
+
+    fn new(
+        config: RetryConfig,
+        time: TimeSource,
+        budget: Option<RetryBudget>,
+        events: Events,
+    ) -> Self {
+        let random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        Self {
+            shared: Arc::new(Shared {
+                backoff: config.backoff(),
+                config,
+                time,
+                budget,
+                events,
+                random: Mutex::new(random),
+                retries: AtomicU64::new(0),
+                told_of_nesting: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Starts the attempts of one call.
+    #[inline]
+    pub fn attempts(&self) -> Attempts<'_> {
+        Attempts::new(self)
+    }
+
+    /// The waits of the schedule in order, before jitter and without end.
+    pub fn delays(&self) -> impl Iterator<Item = std::time::Duration> + use<> {
+        self.shared.backoff.delays()
+    }
+
+    /// The same retry with a budget, unless it has one.
+    pub fn or_budget(self, budget: impl FnOnce() -> RetryBudget) -> Self {
+        if self.shared.budget.is_some() {
+            return self;
+        }
+        let shared = &self.shared;
+        Self::new(shared.config.clone(), shared.time.clone(), Some(budget()), shared.events.clone())
+    }
+
+    /// The name it was built with.
+    pub fn name(&self) -> &Name {
+        &self.shared.config.name
+    }
+
+    /// The options in force.
+    pub fn config(&self) -> &RetryConfig {
+        &self.shared.config
+    }
+
+    /// The budget it draws on.
+    pub fn budget(&self) -> Option<&RetryBudget> {
+        self.shared.budget.as_ref()
+    }
+
+    /// Retries made since it was built; first attempts are not counted.
+    pub fn retries(&self) -> u64 {
+        self.shared.retries.load(Ordering::Relaxed)
+    }
+
+    /// Where to listen for retries.
+    pub fn events(&self) -> &Events {
+        &self.shared.events
+    }
+
+    /// The clock it decides by.
+    pub fn time(&self) -> &TimeSource {
+        &self.shared.time
+    }
+
+    /// Notes that this retry runs inside another one. Told to listeners once.
+    pub fn note_nesting(&self) {
+        if !self.shared.told_of_nesting.swap(true, Ordering::Relaxed) {
+            self.post(|| Event::NestedRetry { policy: self.name().clone() });
+        }
+    }
+
+    fn jittered(&self, retry: u32, previous: Option<std::time::Duration>) -> Jittered {
+        let mut random = lock(&self.shared.random);
+        self.shared.backoff.jittered(retry, previous, self.shared.config.jitter, &mut random)
+    }
+
+    fn count_retry(&self) {
+        self.shared.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn post(&self, event: impl FnOnce() -> Event) {
+        if !self.shared.events.is_empty() {
+            self.shared.events.send(&event());
+        }
+    }
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
