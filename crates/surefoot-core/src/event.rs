@@ -69,6 +69,14 @@ pub enum Event {
         /// Why it stopped.
         stop: StopReason,
     },
+    /// A registry has no room for another breaker, and new keys share the overflow breaker. Sent
+    /// once.
+    RegistryFull {
+        /// The registry.
+        policy: Name,
+        /// How many breakers it holds at most.
+        max_breakers: usize,
+    },
     /// A retry runs inside another retry, so that their attempts multiply. Sent once per policy.
     NestedRetry {
         /// The inner retry.
@@ -85,6 +93,7 @@ impl Event {
             | Self::Throttled { policy, .. }
             | Self::RetryScheduled { policy, .. }
             | Self::RetryStopped { policy, .. }
+            | Self::RegistryFull { policy, .. }
             | Self::NestedRetry { policy } => policy,
         }
     }
@@ -115,8 +124,8 @@ impl Events {
         self.listeners.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Tells every listener. Must not be called with a lock held.
-    pub(crate) fn send(&self, event: &Event) {
+    /// Tells every listener. Not to be called with a lock held that a listener may want.
+    pub fn send(&self, event: &Event) {
         let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner).clone();
         for (_, listener) in listeners {
             // An event may be sent from a permit's destructor during unwinding, where a second

@@ -29,7 +29,7 @@
 //!
 //! The parts, in the order to read them: [`Timestamp`] and [`Clock`]; [`Verdict`] and
 //! [`DropReason`], how a call ends; [`Error`], [`Rejection`] and [`ConfigError`]; then the
-//! policies, [`circuit_breaker`], [`retry`] and [`deadline`].
+//! policies, [`circuit_breaker`], [`retry`], [`timeout`] and [`deadline`].
 #![forbid(unsafe_code)]
 
 pub mod circuit_breaker;
@@ -45,6 +45,7 @@ mod rejection;
 pub mod retry;
 mod sync;
 mod time;
+pub mod timeout;
 mod verdict;
 
 pub use circuit_breaker::{CircuitBreaker, CircuitState, Permit};
@@ -54,9 +55,10 @@ pub use config::ConfigError;
 pub use deadline::Deadline;
 pub use drop_reason::{DropReason, with_drop_reason};
 pub use error::{Error, StopReason};
-pub use event::{Event, Events};
+pub use event::{Event, Events, Subscription};
 pub use name::Name;
 pub use rejection::{OpenReason, Rejection};
-pub use retry::{Backoff, Jitter, Retry, RetryBudget};
+pub use retry::{AttemptResult, Backoff, Jitter, Retry, RetryBudget};
 pub use time::Timestamp;
+pub use timeout::Timeout;
 pub use verdict::Verdict;

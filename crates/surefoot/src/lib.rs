@@ -1,1 +1,79 @@
-//! Placeholder.
+//! Reliability for calls you cannot trust: models, tools, services.
+//!
+//! ```
+//! use std::time::Duration;
+//! use surefoot::prelude::*;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn ask_the_model() -> Result<String, std::io::Error> { Ok("an answer".into()) }
+//! let model = Pipeline::builder("model")
+//!     .idempotent() // asking twice does no harm, so a retry may ask again
+//!     .add(Timeout::new(Duration::from_secs(30))?)
+//!     .add(Retry::builder().max_attempts(4).jitter(Jitter::Full).build()?)
+//!     .add(CircuitBreaker::builder("model").build()?)
+//!     .add(Timeout::new(Duration::from_secs(10))?.named("attempt"))
+//!     .build()?;
+//!
+//! let answer = model.call(ask_the_model).await?;
+//! assert_eq!(answer, "an answer");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every policy, and every [`Pipeline`] of them, is a [`Policy`]: `call` runs a future under any
+//! executor, `call_blocking` runs a function on the calling thread. The decisions are those of
+//! [`surefoot_core`]; this crate carries them out.
+//!
+//! | feature | |
+//! |---|---|
+//! | `tokio` (default) | wait with tokio's timers inside a tokio runtime; elsewhere a timer thread serves |
+//! | `serde`, `toml` | configuration as data |
+//! | `test-util` | [`ManualClock`]: virtual time for your tests |
+//! | `metrics` | counters and gauges through the `metrics` facade |
+//! | `tracing` | spans and events through `tracing` |
+#![forbid(unsafe_code)]
+
+mod classified;
+mod event_stream;
+mod fallback;
+mod hosts;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+mod operation;
+mod pipeline;
+mod policy;
+mod registry;
+mod scope;
+mod sync;
+mod time;
+#[cfg(feature = "tracing")]
+pub mod tracing;
+
+pub use classified::{Classified, RetryOn, retry_on};
+pub use event_stream::EventStream;
+pub use fallback::WithFallback;
+pub use operation::{BlockingOperation, Judged, Operation};
+pub use pipeline::{
+    BoxPipeline, Identity, OrderRule, Part, PartKind, Pipeline, PipelineBuilder, Stack,
+};
+pub use policy::Policy;
+pub use registry::{Registry, RegistryBuilder};
+pub use scope::Attempt;
+pub use surefoot_core::{
+    Backoff, CircuitBreaker, CircuitState, Classification, Classify, Clock, ConfigError, Deadline,
+    DefaultClassifier, DropReason, Error, Event, Events, Jitter, Name, OpenReason, Permit,
+    Rejection, Retry, RetryBudget, StopReason, Subscription, SystemClock, TimeSource, Timeout,
+    Timer, Timestamp, Verdict, circuit_breaker, config, deadline, retry, timeout, with_drop_reason,
+};
+#[cfg(feature = "test-util")]
+pub use surefoot_core::{ManualClock, ManualSleep};
+
+/// Everything a caller usually needs.
+pub mod prelude {
+    pub use crate::circuit_breaker::Trip;
+    pub use crate::{
+        CircuitBreaker, CircuitState, Classification, ConfigError, Error, Jitter, Pipeline, Policy,
+        Registry, Retry, RetryBudget, Timeout, Verdict, retry_on,
+    };
+}

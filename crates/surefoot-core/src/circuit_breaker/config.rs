@@ -274,6 +274,12 @@ impl CircuitBreakerBuilder {
         self
     }
 
+    /// Sends its events to listeners shared with other policies.
+    pub fn events(mut self, events: Events) -> Self {
+        self.events = events;
+        self
+    }
+
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;
         self

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Retry;
-use crate::{Classification, Deadline, Event, StopReason, Timestamp};
+use crate::{Classification, Deadline, Event, StopReason, Timestamp, Verdict};
 
 /// One call's way through its attempts; made by [`Retry::attempts`].
 ///
@@ -30,6 +30,14 @@ pub enum AttemptResult {
         /// When the policy would admit it again, if it promised that.
         retry_after: Option<Duration>,
     },
+}
+
+impl AttemptResult {
+    /// Whether it is an answer.
+    #[inline]
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Ran(Classification { verdict: Verdict::Success, .. }))
+    }
 }
 
 /// What comes after an attempt.
@@ -66,6 +74,11 @@ impl<'a> Attempts<'a> {
         self.started.get_or_insert(now);
     }
 
+    /// Whether the time of the first attempt is noted.
+    pub fn has_started(&self) -> bool {
+        self.started.is_some()
+    }
+
     /// Attempts begun so far.
     pub fn made(&self) -> u32 {
         self.made
@@ -76,20 +89,19 @@ impl<'a> Attempts<'a> {
         self.started.map_or(Duration::ZERO, |started| now - started)
     }
 
-    /// Decides what comes after an attempt that ended at `now`.
+    /// Decides what comes after an attempt that ended at `now`, under a deadline outside. Neither
+    /// is asked for after a success.
     #[inline]
     pub fn next(
         &mut self,
         result: AttemptResult,
         now: impl FnOnce() -> Timestamp,
-        deadline: Option<Deadline>,
+        deadline: impl FnOnce() -> Option<Deadline>,
     ) -> NextStep {
-        match result {
-            AttemptResult::Ran(Classification { verdict: crate::Verdict::Success, .. }) => {
-                NextStep::Return
-            }
-            _ => self.next_after_failure(result, now(), deadline),
+        if result.is_success() {
+            return NextStep::Return;
         }
+        self.next_after_failure(result, now(), deadline())
     }
 
     #[inline(never)]

@@ -39,6 +39,7 @@ struct Shared {
     per_call: u64,
     refill_every: u64,
     max: u64,
+    unlimited: bool,
     time: TimeSource,
     account: Mutex<Account>,
 }
@@ -58,6 +59,16 @@ impl RetryBudget {
         RetryBudgetBuilder::default()
     }
 
+    /// The default budget on another clock.
+    pub fn on_clock(clock: impl Into<TimeSource>) -> Self {
+        Self::builder().clock(clock).finish()
+    }
+
+    /// A budget that never refuses: retries do exactly what their numbers say.
+    pub fn unlimited() -> Self {
+        RetryBudgetBuilder { unlimited: true, ..Self::builder() }.finish()
+    }
+
     /// Notes a call, which puts its share of a token in.
     #[inline]
     pub fn record_call(&self) {
@@ -66,6 +77,9 @@ impl RetryBudget {
 
     /// Takes one token for a retry, if there is one.
     pub fn try_withdraw(&self) -> bool {
+        if self.shared.unlimited {
+            return true;
+        }
         let mut account = self.settled_account();
         let enough = account.balance >= TOKEN;
         if enough {
@@ -121,6 +135,7 @@ pub struct RetryBudgetBuilder {
     refill_every: Duration,
     initial: u32,
     max: u32,
+    unlimited: bool,
     clock: TimeSource,
 }
 
@@ -131,6 +146,7 @@ impl Default for RetryBudgetBuilder {
             refill_every: Duration::from_secs(10),
             initial: 10,
             max: 100,
+            unlimited: false,
             clock: TimeSource::System,
         }
     }
@@ -209,6 +225,7 @@ impl RetryBudgetBuilder {
                 per_call,
                 refill_every: nanos(self.refill_every),
                 max: u64::from(self.max) * TOKEN,
+                unlimited: self.unlimited,
                 time: self.clock,
                 account: Mutex::new(account),
             }),

@@ -48,7 +48,7 @@ pub use retry_after::{retry_after, retry_after_ms};
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
-use crate::{Event, Events, Name, TimeSource};
+use crate::{Event, Events, Name, TimeSource, Timeout};
 use backoff::Jittered;
 
 /// A retry policy. Clones are handles to the same one.
@@ -62,9 +62,9 @@ use backoff::Jittered;
 /// let mut attempts = retry.attempts();
 /// let failed = AttemptResult::Ran(Classification::TRANSIENT);
 /// attempts.begin();
-/// assert_eq!(attempts.next(failed, || Timestamp::ZERO, None), NextStep::Wait(Duration::from_secs(1)));
+/// assert_eq!(attempts.next(failed, || Timestamp::ZERO, || None), NextStep::Wait(Duration::from_secs(1)));
 /// attempts.begin();
-/// assert_eq!(attempts.next(failed, || Timestamp::ZERO, None), NextStep::Stop(StopReason::Attempts));
+/// assert_eq!(attempts.next(failed, || Timestamp::ZERO, || None), NextStep::Stop(StopReason::Attempts));
 /// # Ok::<(), surefoot_core::ConfigError>(())
 /// ```
 #[derive(Clone)]
@@ -75,6 +75,7 @@ pub struct Retry {
 struct Shared {
     config: RetryConfig,
     backoff: Backoff,
+    attempt_timeout: Option<Timeout>,
     time: TimeSource,
     budget: Option<RetryBudget>,
     events: Events,
@@ -99,6 +100,9 @@ impl Retry {
         Self {
             shared: Arc::new(Shared {
                 backoff: config.backoff(),
+                attempt_timeout: config.attempt_timeout.map(|limit| {
+                    Timeout::of_valid(limit).named(config.name.clone()).on_clock(time.clone())
+                }),
                 config,
                 time,
                 budget,
@@ -138,6 +142,12 @@ impl Retry {
     /// The options in force.
     pub fn config(&self) -> &RetryConfig {
         &self.shared.config
+    }
+
+    /// The time limit of each attempt.
+    #[inline]
+    pub fn attempt_timeout(&self) -> Option<&Timeout> {
+        self.shared.attempt_timeout.as_ref()
     }
 
     /// The budget it draws on.

@@ -1,0 +1,60 @@
+//! The options of a timeout.
+
+use std::time::Duration;
+
+use super::Timeout;
+use crate::config::Check;
+#[cfg(feature = "serde")]
+use crate::config::duration_text;
+use crate::{ConfigError, Name, TimeSource};
+
+/// The options of a timeout as data.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+pub struct TimeoutConfig {
+    /// What the error calls it. Default `timeout`.
+    pub name: Name,
+    /// How long a call may take. Required.
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    pub limit: Duration,
+}
+
+impl Default for TimeoutConfig {
+    fn default() -> Self {
+        Self { name: Name::from("timeout"), limit: Duration::ZERO }
+    }
+}
+
+impl TimeoutConfig {
+    /// The kind of policy, as [`ConfigError::policy`] names it.
+    pub const POLICY: &'static str = "timeout";
+
+    /// Reads the options from TOML. Unknown options are errors.
+    ///
+    /// # Errors
+    /// Names the first option that cannot be read.
+    #[cfg(feature = "toml")]
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        crate::config::from_toml(Self::POLICY, text)
+    }
+
+    /// Checks every option.
+    ///
+    /// # Errors
+    /// Names the first option that breaks its rule.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let check = Check(Self::POLICY);
+        check.name("name", &self.name)?;
+        check.period("limit", self.limit)
+    }
+
+    /// A timeout with these options, on the system's clock.
+    ///
+    /// # Errors
+    /// See [`validate`](Self::validate).
+    pub fn build(self) -> Result<Timeout, ConfigError> {
+        self.validate()?;
+        Ok(Timeout { name: self.name, limit: self.limit, time: TimeSource::System })
+    }
+}

@@ -1,0 +1,60 @@
+//! The results for a reader: what was compared, the chart, the table, what the words mean, what the numbers say.
+
+pub(crate) mod chart;
+mod findings;
+mod table;
+mod text;
+
+use super::measure::{ENOUGH, WINDOW};
+use super::scene::{LIMITS, Outcome};
+use super::service::{QUEUE, WORK, WORKERS};
+use super::terminal::{BOLD, DIM, paint};
+use super::workload::CALLS_PER_SECOND;
+
+/// The whole report in lines of at most `width` columns, coloured.
+pub(crate) fn lines(outcome: &Outcome, width: usize) -> Vec<String> {
+    let measures = outcome.measures();
+    let calls = measures.first().map_or(0, |(_, measures)| measures.calls);
+    let mut lines =
+        vec![paint(BOLD, &format!("surefoot demo: {}, seed {}", outcome.name, outcome.seed))];
+    lines.extend(text::wrap(&setup(calls), width));
+    lines.push(String::new());
+    lines.extend(chart::lines(outcome, outcome.script.total(), width));
+    lines.push(String::new());
+    lines.extend(table::lines(&measures));
+    lines.push(String::new());
+    for line in legend().iter().flat_map(|entry| text::wrap(entry, width)) {
+        lines.push(paint(DIM, &line));
+    }
+    lines.push(String::new());
+    lines.extend(
+        findings::sentences(&measures).iter().flat_map(|sentence| text::wrap(sentence, width)),
+    );
+    lines
+}
+
+/// What a sceptic asks first: what is the same, and what is not.
+fn setup(calls: usize) -> String {
+    format!(
+        "The same {calls} calls (agents in bursts, about {CALLS_PER_SECOND} a second, deadline {deadline}) went over the \
+         same HTTP client to three instances of the same service on 127.0.0.1, at the same time. Only the pipeline \
+         differs: bare tries once; retry\u{a0}×\u{a0}3 tries up to three times with backoff and jitter, {attempt} each; \
+         surefoot is Surefoot. A service has {WORKERS} workers, {work} a call, and a queue of {QUEUE}; as most do, it \
+         works off what it accepted even if the caller has left.",
+        deadline = text::time(LIMITS.deadline),
+        attempt = text::time(LIMITS.attempt),
+        work = text::time(WORK),
+    )
+}
+
+fn legend() -> [String; 4] {
+    [
+        "at service (received, load): requests the service counted itself, refused and hung and reset ones included.".to_owned(),
+        "wasted: requests at the service that gave no caller an answer (at service − answers).".to_owned(),
+        "p50, p99: how long callers waited until they knew, answered or not.".to_owned(),
+        format!(
+            "back after: from the end of \"down\" until answers were back for good: of every {WINDOW} calls in a row from \
+             then on, at least {ENOUGH} were answered."
+        ),
+    ]
+}

@@ -1,0 +1,300 @@
+//! The misbehaving service: a real HTTP server on a free loopback port, with limited capacity, playing a script.
+//!
+//! It keeps the demo honest in two ways. It counts what reaches it the moment it has read the request, whatever it
+//! does with it afterwards. And it draws its randomness from the seed in order of arrival, so that two instances
+//! treat the n-th request alike.
+
+mod capacity;
+mod quota;
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::capacity::{Capacity, until};
+use self::quota::Quota;
+use super::script::{Behaviour, Phase, Script};
+
+/// With [`WORK`] this makes 100 calls a second, twice what the workload asks for.
+pub(crate) const WORKERS: usize = 10;
+/// How many requests may wait for a worker; the next one gets 503.
+pub(crate) const QUEUE: usize = 60;
+/// Mean time of the work on one request; each takes between half and one and a half times this.
+pub(crate) const WORK: Duration = Duration::from_millis(100);
+/// Requests a second that [`Behaviour::Throttling`] lets through: less than the workload asks for.
+pub(crate) const QUOTA: u32 = 30;
+/// Share of the requests that [`Behaviour::Hung`] never answers.
+const HUNG: f64 = 0.5;
+/// Share of the requests that [`Behaviour::Flaky`] fails.
+const FLAKY: f64 = 1.0 / 3.0;
+/// Work takes this many times longer in [`Behaviour::Slow`].
+const SLOW: f64 = 1.8;
+/// Work takes this many times longer when [`Behaviour::Recovering`] starts, and down to once at its end.
+const COLD: f64 = 4.5;
+/// What a full queue puts into `Retry-After`.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// A running instance. Dropping it closes the port and every connection.
+#[derive(Debug)]
+pub(crate) struct Service {
+    address: SocketAddr,
+    state: Arc<State>,
+    _accepting: JoinSet<()>,
+}
+
+impl Service {
+    /// Binds a free loopback port and serves `script`, whose time starts at `start`.
+    pub(crate) async fn start(script: Script, seed: u64, start: Instant) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let state = Arc::new(State {
+            script,
+            start,
+            capacity: Capacity::new(WORKERS, QUEUE),
+            ledger: Mutex::new(Ledger {
+                arrivals: Vec::new(),
+                random: fastrand::Rng::with_seed(seed),
+                quota: Quota::new(QUOTA),
+            }),
+        });
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, Arc::clone(&state)));
+        Ok(Self { address, state, _accepting: accepting })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/v1/answer", self.address)
+    }
+
+    /// When each request that reached the service did so, counted from the start.
+    pub(crate) fn arrivals(&self) -> Vec<Duration> {
+        self.state.ledger().arrivals.clone()
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    let mut connections = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                connections.spawn(serve(stream, Arc::clone(&state)));
+            }
+            // Out of descriptors, most likely: those that are open will free some.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve(stream: TcpStream, state: Arc<State>) {
+    // Where the service closes first, the caller shall see a reset, as from a process that died.
+    let _ = stream.set_zero_linger();
+    let _ = stream.set_nodelay(true);
+    let respond = service_fn(move |request: Request<Incoming>| {
+        let state = Arc::clone(&state);
+        async move {
+            drop(request);
+            state.respond().await
+        }
+    });
+    // An error is a caller that hung up, or the reset that the script asked for.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), respond).await;
+}
+
+#[derive(Debug)]
+struct State {
+    script: Script,
+    start: Instant,
+    capacity: Capacity,
+    ledger: Mutex<Ledger>,
+}
+
+/// What changes with each request.
+#[derive(Debug)]
+struct Ledger {
+    arrivals: Vec<Duration>,
+    random: fastrand::Rng,
+    quota: Quota,
+}
+
+impl State {
+    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn respond(&self) -> Result<Response<Full<Bytes>>, Reset> {
+        let now = self.start.elapsed();
+        let phase = *self.script.phase_at(now);
+        let luck = {
+            let mut ledger = self.ledger();
+            ledger.arrivals.push(now);
+            ledger.random.f64()
+        };
+        let crash = self.script.next_crash(now).map(|at| self.start + at);
+        tokio::select! {
+            response = self.behave(phase, now, luck, crash) => response,
+            () = until(crash) => Err(Reset),
+        }
+    }
+
+    async fn behave(
+        &self,
+        phase: Phase,
+        now: Duration,
+        luck: f64,
+        crash: Option<Instant>,
+    ) -> Result<Response<Full<Bytes>>, Reset> {
+        let into_phase = now.saturating_sub(phase.from);
+        let slowdown = match phase.behaviour {
+            Behaviour::Healthy => 1.0,
+            Behaviour::Flaky if luck < FLAKY => {
+                return Ok(bare_status(StatusCode::INTERNAL_SERVER_ERROR));
+            }
+            // The luck that is left is stretched over the whole range again, or flaky work would be slow work, too.
+            Behaviour::Flaky => {
+                return self.work(0.5 + (luck - FLAKY) / (1.0 - FLAKY), crash).await;
+            }
+            Behaviour::Slow => SLOW,
+            Behaviour::Throttling => match self.ledger().quota.take(into_phase) {
+                Ok(()) => 1.0,
+                Err(wait) => return Ok(refusal(StatusCode::TOO_MANY_REQUESTS, wait)),
+            },
+            Behaviour::Refusing => {
+                return Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, phase.to.saturating_sub(now)));
+            }
+            Behaviour::Hung if luck < HUNG => std::future::pending().await,
+            Behaviour::Hung => return self.work(0.5 + (luck - HUNG) / (1.0 - HUNG), crash).await,
+            Behaviour::Down => return Err(Reset),
+            Behaviour::Recovering => {
+                let warm = into_phase.div_duration_f64(phase.to.saturating_sub(phase.from));
+                COLD + (1.0 - COLD) * warm
+            }
+        };
+        self.work(slowdown * (0.5 + luck), crash).await
+    }
+
+    /// Has the request worked on for `share` of the mean time.
+    async fn work(
+        &self,
+        share: f64,
+        crash: Option<Instant>,
+    ) -> Result<Response<Full<Bytes>>, Reset> {
+        match self.capacity.work(WORK.mul_f64(share), crash) {
+            Ok(finished) => match finished.await {
+                Ok(()) => Ok(Response::new(Full::from("the answer\n"))),
+                Err(_crashed) => Err(Reset),
+            },
+            Err(capacity::Full) => Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, BUSY)),
+        }
+    }
+}
+
+/// A refusal that says when to come back, in whole seconds rounded up, as HTTP has it (RFC 9110, 10.2.3).
+fn refusal(status: StatusCode, wait: Duration) -> Response<Full<Bytes>> {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let mut response = bare_status(status);
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
+    response
+}
+
+fn bare_status(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+/// Tells hyper to drop the connection without a word.
+#[derive(Debug)]
+struct Reset;
+
+impl fmt::Display for Reset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the script resets this connection")
+    }
+}
+
+impl std::error::Error for Reset {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::arms::{Endpoint, client};
+    use super::*;
+
+    const RUN: Duration = Duration::from_secs(60);
+
+    /// A service that only ever does one thing, and the way to it.
+    async fn service(behaviour: Behaviour) -> (Service, Endpoint) {
+        let script = Script::only(behaviour, RUN);
+        let service = Service::start(script, 1, Instant::now()).await.expect("a free port");
+        let endpoint = Endpoint { client: client().expect("a client"), url: service.url() };
+        (service, endpoint)
+    }
+
+    #[tokio::test]
+    async fn a_healthy_service_answers_and_counts() {
+        let (service, endpoint) = service(Behaviour::Healthy).await;
+        for _ in 0..2 {
+            assert_eq!(endpoint.send().await.expect("a reply").status, StatusCode::OK);
+        }
+        assert_eq!(service.arrivals().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_counted_and_says_when_to_come_back() {
+        let (service, endpoint) = service(Behaviour::Refusing).await;
+        let reply = endpoint.send().await.expect("a reply");
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            reply.retry_after,
+            Some(RUN),
+            "the rest of the phase, rounded up to whole seconds"
+        );
+        assert_eq!(service.arrivals().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_quota_serves_what_it_holds_and_refuses_the_rest() {
+        let (service, endpoint) = service(Behaviour::Throttling).await;
+        let mut calls = JoinSet::new();
+        for _ in 0..=QUOTA {
+            let endpoint = endpoint.clone();
+            calls.spawn(async move { endpoint.send().await.expect("a reply").status });
+        }
+        let refused = calls
+            .join_all()
+            .await
+            .into_iter()
+            .filter(|&status| status == StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refused.count(), 1);
+        assert_eq!(service.arrivals().len(), 31);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_down_resets_the_connection_and_still_counts() {
+        let (service, endpoint) = service(Behaviour::Down).await;
+        assert!(endpoint.send().await.is_err());
+        assert_eq!(service.arrivals().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_crash_resets_what_is_in_flight() {
+        // Phases of a run of 100 ms: hung from 54 ms on, down from 66 ms.
+        let script = Script::outage(Duration::from_millis(100));
+        let start = Instant::now() - Duration::from_millis(55);
+        let service = Service::start(script, 1, start).await.expect("a free port");
+        let endpoint = Endpoint { client: client().expect("a client"), url: service.url() };
+        assert!(endpoint.send().await.is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! The demo as its users run it: the program itself, on the command line.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn demo(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_surefoot"))
+        .arg("demo")
+        .args(arguments)
+        .output()
+        .expect("the program runs")
+}
+
+fn number(arm: &Value, field: &str) -> u64 {
+    arm[field].as_u64().unwrap_or_else(|| panic!("{field} is a count in {arm}"))
+}
+
+#[test]
+fn one_json_document_whose_numbers_add_up() {
+    let output = demo(&["--seconds", "3", "--seed", "7", "--json"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(!stderr.contains('\x1b'), "no escape codes where there is no terminal: {stderr:?}");
+    assert!(
+        stderr.contains("down: resets every connection"),
+        "progress names the phases: {stderr}"
+    );
+
+    let document: Value =
+        serde_json::from_slice(&output.stdout).expect("standard output is one JSON document");
+    let scene = &document["scenes"][0];
+    assert_eq!(scene["name"], "outage");
+    let arms = scene["arms"].as_array().expect("a list of arms");
+    let names: Vec<_> = arms.iter().map(|arm| &arm["name"]).collect();
+    assert_eq!(names, ["bare", "retry", "surefoot"]);
+
+    for arm in arms {
+        assert_eq!(number(arm, "calls"), number(&arms[0], "calls"), "all arms get the same calls");
+        assert_eq!(number(arm, "calls"), number(arm, "answers") + number(arm, "failures"), "{arm}");
+        assert_eq!(
+            number(arm, "service_calls"),
+            number(arm, "answers") + number(arm, "wasted_calls"),
+            "{arm}"
+        );
+        assert!(number(arm, "answers") > 0, "{arm}");
+        let [p50, p99] = ["p50_ms", "p99_ms"].map(|field| arm[field].as_f64().expect("a time"));
+        assert!(0.0 < p50 && p50 <= p99, "{arm}");
+        assert!(
+            arm["recovery_s"].is_null()
+                || arm["recovery_s"].as_f64().is_some_and(|time| time >= 0.0),
+            "{arm}"
+        );
+    }
+    let [bare, retry] = [&arms[0], &arms[1]];
+    assert!(
+        number(bare, "service_calls") <= number(bare, "calls"),
+        "bare sends a call once: {bare}"
+    );
+    assert!(
+        number(retry, "service_calls") <= 3 * number(retry, "calls"),
+        "three tries at most: {retry}"
+    );
+    assert!(
+        number(retry, "service_calls") > number(retry, "calls"),
+        "an outage makes retries: {retry}"
+    );
+}
+
+#[test]
+fn a_length_out_of_bounds_is_refused_with_a_sentence_that_names_them() {
+    for seconds in ["0", "2", "601", "soon"] {
+        let output = demo(&["--seconds", seconds]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(output.stdout.is_empty());
+        assert!(stderr.contains("--seconds") && stderr.contains("from 3 to 600"), "{stderr}");
+    }
+}

@@ -1,0 +1,101 @@
+//! A policy together with the judgement of results.
+
+use std::future::Future;
+
+use surefoot_core::{Classification, Classify, Error};
+
+use crate::{Attempt, Policy};
+
+/// A policy whose results are judged by a classifier; made by [`Policy::classify`].
+///
+/// ```
+/// use surefoot::prelude::*;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), ConfigError> {
+/// let breaker = CircuitBreaker::builder("api").failure_threshold(1).build()?;
+/// let api = breaker.clone().classify(|result: Result<&u16, &()>| match result {
+///     Ok(500..) | Err(()) => Classification::TRANSIENT,
+///     Ok(_) => Classification::SUCCESS,
+/// });
+/// assert_eq!(api.call(|| async { Ok(503) }).await, Ok(503));
+/// assert_eq!(breaker.state(), CircuitState::Open); // a value can be a failure
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Classified<P, C> {
+    policy: P,
+    classifier: C,
+}
+
+impl<P: Policy, C> Classified<P, C> {
+    pub(crate) fn new(policy: P, classifier: C) -> Self {
+        Self { policy, classifier }
+    }
+
+    /// As [`Policy::call`].
+    ///
+    /// # Errors
+    /// As [`Policy::call`].
+    #[inline]
+    pub fn call<F, Fut, T, E>(
+        &self,
+        operation: F,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
+    where
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, E>> + Send,
+        C: Classify<T, E> + Sync,
+        T: Send,
+        E: Send,
+    {
+        self.policy.call_classified(&self.classifier, operation)
+    }
+
+    /// As [`Policy::call_blocking`].
+    ///
+    /// # Errors
+    /// As [`Policy::call`].
+    #[inline]
+    pub fn call_blocking<F, T, E>(&self, operation: F) -> Result<T, Error<E>>
+    where
+        F: Fn(&Attempt) -> Result<T, E>,
+        C: Classify<T, E>,
+    {
+        self.policy.call_blocking_classified(&self.classifier, operation)
+    }
+}
+
+/// Judges errors only: those for which the predicate holds are tried again, others are not. All
+/// of them are failures to a circuit breaker. Made by [`retry_on`].
+#[derive(Clone, Copy, Debug)]
+pub struct RetryOn<F>(F);
+
+/// The specification's `retry_on`: tries again only on errors for which `is_transient` holds.
+///
+/// ```
+/// use std::io::{Error as IoError, ErrorKind};
+/// use surefoot::prelude::*;
+///
+/// # fn main() -> Result<(), ConfigError> {
+/// let retry = Retry::builder().max_attempts(5).build()?;
+/// let retry = retry.classify(retry_on(|error: &IoError| error.kind() == ErrorKind::TimedOut));
+/// let denied = retry.call_blocking(|_| Err::<(), _>(IoError::from(ErrorKind::PermissionDenied)));
+/// assert!(matches!(denied, Err(Error::Exhausted { attempts: 1, .. })));
+/// # Ok(())
+/// # }
+/// ```
+pub fn retry_on<E, F: Fn(&E) -> bool>(is_transient: F) -> RetryOn<F> {
+    RetryOn(is_transient)
+}
+
+impl<T, E, F: Fn(&E) -> bool> Classify<T, E> for RetryOn<F> {
+    fn classify(&self, result: Result<&T, &E>) -> Classification {
+        match result {
+            Ok(_) => Classification::SUCCESS,
+            Err(error) if (self.0)(error) => Classification::TRANSIENT,
+            Err(_) => Classification::TRANSIENT.without_retry(),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Carrying out what the policies decide: on futures, and on the calling thread.
+
+mod circuit_breaker;
+mod retry;
+mod timeout;

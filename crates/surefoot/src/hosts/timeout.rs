@@ -1,0 +1,110 @@
+//! Ending calls at their deadline.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use surefoot_core::{Deadline, DropReason, Error, Timeout, with_drop_reason};
+
+use crate::operation::{BlockingOperation, Operation};
+use crate::pipeline::Part;
+use crate::policy::Policy;
+use crate::scope::{self, Due, TimeoutScope};
+use crate::time;
+
+/// Cancellation: a call dropped by its caller is dropped, and nothing is reported. At the limit
+/// the operation is polled once more, for a result that got through, and then dropped in place as
+/// a failure ([`DropReason::Deadline`]).
+impl Policy for Timeout {
+    async fn run<O: Operation>(&self, operation: &O) -> Result<O::Value, Error<O::Error>> {
+        let clock = self.time();
+        let now = clock.now();
+        let (deadline, ours) = self.effective_deadline(now);
+        if deadline.is_over(now) {
+            return Err(timed_out(self, false, None));
+        }
+        let mut scope = TimeoutScope::new(Due { deadline, time: clock.clone() });
+        let mut running = pin!(Some(operation.attempt()));
+        let mut sleep = pin!(None);
+        poll_fn(|cx| {
+            let mut last_poll = false;
+            loop {
+                let Some(attempt) = running.as_mut().as_pin_mut() else {
+                    return Poll::Ready(Err(timed_out(self, scope.dispatched, None)));
+                };
+                match scope.enter(last_poll, || attempt.poll(cx)) {
+                    Poll::Ready(Ok(value)) => return Poll::Ready(Ok(value)),
+                    Poll::Ready(Err(error)) => {
+                        let late = last_poll || ours && deadline.is_over(clock.now());
+                        return Poll::Ready(Err(if late {
+                            timed_out(self, scope.dispatched, Some(error))
+                        } else {
+                            error
+                        }));
+                    }
+                    Poll::Pending if last_poll => {
+                        with_drop_reason(DropReason::Deadline, || running.set(None));
+                        return Poll::Ready(Err(timed_out(self, scope.dispatched, None)));
+                    }
+                    // The deadline outside comes first, and whoever set it keeps it.
+                    Poll::Pending if !ours => return Poll::Pending,
+                    Poll::Pending => {}
+                }
+                if sleep.is_none() {
+                    sleep.set(Some(time::Sleep::until(clock, deadline.timestamp())));
+                }
+                match sleep.as_mut().as_pin_mut().map(|sleep| sleep.poll(cx)) {
+                    Some(Poll::Pending) => return Poll::Pending,
+                    Some(Poll::Ready(())) | None => last_poll = true,
+                }
+            }
+        })
+        .await
+    }
+
+    fn run_blocking<O: BlockingOperation>(
+        &self,
+        operation: &O,
+    ) -> Result<O::Value, Error<O::Error>> {
+        let clock = self.time();
+        let now = clock.now();
+        let (deadline, ours) = self.effective_deadline(now);
+        if deadline.is_over(now) {
+            return Err(timed_out(self, false, None));
+        }
+        let mut scope = TimeoutScope::new(Due { deadline, time: clock.clone() });
+        match scope.enter(false, || operation.attempt_blocking()) {
+            Err(error) if ours && deadline.is_over(clock.now()) => {
+                Err(timed_out(self, scope.dispatched, Some(error)))
+            }
+            result => result,
+        }
+    }
+
+    fn parts(&self, parts: &mut Vec<Part>) {
+        parts.push(Part::timeout(self.name().clone(), self.limit()));
+    }
+}
+
+trait Effective {
+    /// The deadline that holds, and whether it is this timeout's own.
+    fn effective_deadline(&self, now: surefoot_core::Timestamp) -> (Deadline, bool);
+}
+
+impl Effective for Timeout {
+    fn effective_deadline(&self, now: surefoot_core::Timestamp) -> (Deadline, bool) {
+        let own = self.deadline(now);
+        let deadline = own.within(scope::deadline_on(self.time()));
+        (deadline, deadline == own)
+    }
+}
+
+#[cold]
+fn timed_out<E>(timeout: &Timeout, dispatched: bool, last: Option<Error<E>>) -> Error<E> {
+    Error::Timeout {
+        policy: timeout.name().clone(),
+        limit: timeout.limit(),
+        dispatched,
+        last: last.map(Box::new),
+    }
+}

@@ -1,0 +1,132 @@
+//! What policies protect: operations, and how their results are judged.
+
+use std::future::Future;
+
+use surefoot_core::{AttemptResult, Classification, Classify, Error, Verdict};
+
+use crate::Attempt;
+use crate::scope;
+
+/// Something with results that can be judged.
+pub trait Judged {
+    /// What it gives when it works.
+    type Value;
+    /// What it gives when it does not.
+    type Error;
+
+    /// What a result of the innermost operation means.
+    fn classify(&self, result: Result<&Self::Value, &Self::Error>) -> Classification;
+
+    /// The verdict on a result as it came through the policies inside.
+    #[inline]
+    fn verdict(&self, result: &Result<Self::Value, Error<Self::Error>>) -> Verdict {
+        match result {
+            Ok(value) => self.classify(Ok(value)).verdict,
+            Err(error) => self.verdict_on_error(error),
+        }
+    }
+
+    /// The verdict on an error: nothing dispatched says nothing about the callee, our own time
+    /// limit is its failure, and a retry's verdict is that on its last error.
+    fn verdict_on_error(&self, error: &Error<Self::Error>) -> Verdict {
+        match error {
+            Error::Operation(error) => self.classify(Err(error)).verdict,
+            Error::Exhausted { last, .. } => self.verdict_on_error(last),
+            error if error.is_undispatched() => Verdict::Ignored,
+            _ => Verdict::Failure,
+        }
+    }
+
+    /// A result as a retry sees it.
+    #[inline]
+    fn attempt_result(&self, result: &Result<Self::Value, Error<Self::Error>>) -> AttemptResult {
+        match result {
+            Ok(value) => AttemptResult::Ran(self.classify(Ok(value))),
+            Err(error) => self.attempt_error(error),
+        }
+    }
+
+    /// An error as a retry sees it.
+    fn attempt_error(&self, error: &Error<Self::Error>) -> AttemptResult {
+        use surefoot_core::StopReason::Permanent;
+        AttemptResult::Ran(match error {
+            Error::Operation(error) => self.classify(Err(error)),
+            Error::Rejected(rejection) => {
+                return AttemptResult::Rejected { retry_after: rejection.retry_after() };
+            }
+            Error::Exhausted { stop: Permanent, .. } => Classification::PERMANENT,
+            error => Classification::TRANSIENT.with_retry_after(error.retry_after()),
+        })
+    }
+}
+
+/// An operation that can be attempted asynchronously, once or again.
+pub trait Operation: Judged<Value: Send, Error: Send> + Sync {
+    /// Makes one attempt.
+    fn attempt(&self) -> impl Future<Output = Result<Self::Value, Error<Self::Error>>> + Send;
+}
+
+/// An operation that can be attempted on the calling thread, once or again.
+pub trait BlockingOperation: Judged {
+    /// Makes one attempt.
+    ///
+    /// # Errors
+    /// The operation's own error, or that of a policy around it.
+    fn attempt_blocking(&self) -> Result<Self::Value, Error<Self::Error>>;
+}
+
+/// The user's own operation, innermost of all.
+pub(crate) struct Leaf<'a, F, C> {
+    pub(crate) run: F,
+    pub(crate) classifier: &'a C,
+}
+
+/// Names what a leaf's function gives, for the traits above.
+pub(crate) struct Typed<'a, F, C, T, E> {
+    leaf: Leaf<'a, F, C>,
+    gives: std::marker::PhantomData<fn() -> (T, E)>,
+}
+
+impl<'a, F, C, T, E> Typed<'a, F, C, T, E> {
+    #[inline]
+    pub(crate) fn new(run: F, classifier: &'a C) -> Self {
+        Self { leaf: Leaf { run, classifier }, gives: std::marker::PhantomData }
+    }
+}
+
+impl<F, C: Classify<T, E>, T, E> Judged for Typed<'_, F, C, T, E> {
+    type Value = T;
+    type Error = E;
+
+    #[inline]
+    fn classify(&self, result: Result<&T, &E>) -> Classification {
+        self.leaf.classifier.classify(result)
+    }
+}
+
+impl<F, Fut, C, T, E> Operation for Typed<'_, F, C, T, E>
+where
+    F: Fn() -> Fut + Sync,
+    Fut: Future<Output = Result<T, E>> + Send,
+    C: Classify<T, E> + Sync,
+    T: Send,
+    E: Send,
+{
+    #[inline]
+    async fn attempt(&self) -> Result<T, Error<E>> {
+        scope::note_dispatch();
+        (self.leaf.run)().await.map_err(Error::Operation)
+    }
+}
+
+impl<F, C, T, E> BlockingOperation for Typed<'_, F, C, T, E>
+where
+    F: Fn(&Attempt) -> Result<T, E>,
+    C: Classify<T, E>,
+{
+    #[inline]
+    fn attempt_blocking(&self) -> Result<T, Error<E>> {
+        scope::note_dispatch();
+        (self.leaf.run)(&Attempt::current()).map_err(Error::Operation)
+    }
+}

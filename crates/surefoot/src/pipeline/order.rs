@@ -1,0 +1,193 @@
+//! Which orders of policies defeat one of them.
+
+use std::fmt;
+use std::time::Duration;
+
+use surefoot_core::{ConfigError, Name};
+
+/// One policy of a pipeline, as its order checks see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it is.
+    pub kind: PartKind,
+    /// What it is called.
+    pub name: Name,
+    /// A timeout's limit.
+    pub limit: Option<Duration>,
+}
+
+/// Kinds of policy that the order of a pipeline matters to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PartKind {
+    /// A [`Timeout`](crate::Timeout).
+    Timeout,
+    /// A [`Retry`](crate::Retry).
+    Retry,
+    /// A [`CircuitBreaker`](crate::CircuitBreaker).
+    CircuitBreaker,
+    /// Anything else.
+    Other,
+}
+
+impl Part {
+    /// A part without a time limit.
+    pub fn new(kind: PartKind, name: Name) -> Self {
+        Self { kind, name, limit: None }
+    }
+
+    /// A timeout.
+    pub fn timeout(name: Name, limit: Duration) -> Self {
+        Self { kind: PartKind::Timeout, name, limit: Some(limit) }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            PartKind::Timeout => "timeout",
+            PartKind::Retry => "retry",
+            PartKind::CircuitBreaker => "circuit breaker",
+            PartKind::Other => "policy",
+        };
+        write!(f, "{kind} `{}`", self.name)
+    }
+}
+
+/// An order that defeats a policy; each can be [allowed](crate::PipelineBuilder::allow).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OrderRule {
+    /// A retry inside a retry: their attempts multiply.
+    RetryInsideRetry,
+    /// A circuit breaker outside a retry: it sees one failure where there were several, and opens
+    /// late.
+    BreakerOutsideRetry,
+    /// No timeout inside a circuit breaker: a callee that hangs is only seen when callers give up,
+    /// which does not count. Allow it where the operation has a time limit of its own.
+    NoTimeoutInsideBreaker,
+    /// A timeout that is not shorter than one outside it: it never fires.
+    TimeoutNeverFires,
+}
+
+impl OrderRule {
+    const ALL: [Self; 4] = [
+        Self::RetryInsideRetry,
+        Self::BreakerOutsideRetry,
+        Self::NoTimeoutInsideBreaker,
+        Self::TimeoutNeverFires,
+    ];
+
+    /// The pair of parts that breaks this rule, and why that is bad.
+    fn broken_by(self, parts: &[Part]) -> Option<String> {
+        use PartKind::{CircuitBreaker, Retry, Timeout};
+        let pair = |outer: PartKind, inner: PartKind| {
+            let at = parts.iter().position(|part| part.kind == outer)?;
+            let inside = parts[at + 1..].iter().find(|part| part.kind == inner)?;
+            Some((&parts[at], inside))
+        };
+        match self {
+            Self::RetryInsideRetry => pair(Retry, Retry).map(|(outer, inner)| {
+                format!("{inner} is inside {outer}: their attempts multiply")
+            }),
+            Self::BreakerOutsideRetry => pair(CircuitBreaker, Retry).map(|(breaker, retry)| {
+                format!(
+                    "{breaker} is outside {retry}: it sees one failure for several attempts and \
+                     opens late"
+                )
+            }),
+            Self::NoTimeoutInsideBreaker => {
+                let at = parts.iter().rposition(|part| part.kind == CircuitBreaker)?;
+                let limited = parts[at + 1..].iter().any(|part| part.kind == Timeout);
+                (!limited).then(|| {
+                    format!(
+                        "{} has no timeout inside: a call that hangs would never count against \
+                         the service",
+                        parts[at]
+                    )
+                })
+            }
+            Self::TimeoutNeverFires => parts.iter().enumerate().find_map(|(at, outer)| {
+                let inner = parts[at + 1..].iter().find(|inner| {
+                    inner.limit >= outer.limit && inner.limit.is_some() && outer.limit.is_some()
+                })?;
+                Some(format!("{inner} is not shorter than {outer} around it and can never fire"))
+            }),
+        }
+    }
+}
+
+pub(super) fn check(
+    parts: &[Part],
+    idempotent: bool,
+    allowed: &[OrderRule],
+) -> Result<(), ConfigError> {
+    let retry = parts.iter().find(|part| part.kind == PartKind::Retry);
+    if let Some(retry) = retry.filter(|_| !idempotent) {
+        let rule = format!(
+            "must be declared: {retry} repeats an operation that may have taken effect although \
+             it failed; call `.idempotent()` if repeating it does no harm"
+        );
+        return Err(ConfigError::new("pipeline", "idempotent", "", rule));
+    }
+    for rule in OrderRule::ALL {
+        if allowed.contains(&rule) {
+            continue;
+        }
+        if let Some(why) = rule.broken_by(parts) {
+            let shown: Vec<_> = parts.iter().map(ToString::to_string).collect();
+            let rule =
+                format!("defeats a policy: {why} (if it is meant: `.allow(OrderRule::{rule:?})`)");
+            return Err(ConfigError::new("pipeline", "order", shown.join(" → "), rule));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(kind: PartKind) -> Part {
+        Part::new(kind, Name::from("p"))
+    }
+
+    fn timeout(seconds: u64) -> Part {
+        Part::timeout(Name::from("t"), Duration::from_secs(seconds))
+    }
+
+    fn refused(parts: &[Part]) -> Option<OrderRule> {
+        OrderRule::ALL.into_iter().find(|rule| rule.broken_by(parts).is_some())
+    }
+
+    #[test]
+    fn the_recommended_order_is_fine() {
+        use PartKind::{CircuitBreaker, Retry};
+        let parts = [timeout(30), part(Retry), part(CircuitBreaker), timeout(10)];
+        assert_eq!(refused(&parts), None);
+    }
+
+    #[test]
+    fn each_order_that_defeats_a_policy_is_refused_for_its_own_reason() {
+        use PartKind::{CircuitBreaker, Retry};
+        let cases = [
+            (vec![part(Retry), part(Retry)], OrderRule::RetryInsideRetry),
+            (vec![part(CircuitBreaker), part(Retry), timeout(1)], OrderRule::BreakerOutsideRetry),
+            (vec![timeout(9), part(CircuitBreaker)], OrderRule::NoTimeoutInsideBreaker),
+            (vec![timeout(1), part(Retry), timeout(1)], OrderRule::TimeoutNeverFires),
+        ];
+        for (parts, rule) in cases {
+            assert_eq!(refused(&parts), Some(rule));
+            let error = check(&parts, true, &[]).unwrap_err();
+            assert_eq!(error.field(), "order");
+            assert!(check(&parts, true, &[rule]).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_retry_asks_for_idempotency() {
+        let parts = [part(PartKind::Retry)];
+        assert_eq!(check(&parts, false, &[]).unwrap_err().field(), "idempotent");
+        assert!(check(&parts, true, &[]).is_ok());
+    }
+}

@@ -1,0 +1,170 @@
+//! The one trait of everything that can protect a call.
+
+use std::future::Future;
+
+use surefoot_core::{Classify, DefaultClassifier, Error};
+
+use crate::operation::{BlockingOperation, Judged, Operation, Typed};
+use crate::{Attempt, Classified, Part, WithFallback};
+
+/// Something that protects calls: a circuit breaker, a retry, a timeout, or a whole
+/// [`Pipeline`](crate::Pipeline) of them.
+///
+/// ```
+/// use surefoot::prelude::*;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), ConfigError> {
+/// let breaker = CircuitBreaker::builder("weather").build()?;
+/// let answer = breaker.call(|| async { Ok::<_, std::io::Error>("sunny") }).await;
+/// assert!(matches!(answer, Ok("sunny")));
+/// # Ok(())
+/// # }
+/// ```
+pub trait Policy: Send + Sync {
+    /// Runs an operation under this policy. For implementers; callers use
+    /// [`call`](Self::call).
+    fn run<O: Operation>(
+        &self,
+        operation: &O,
+    ) -> impl Future<Output = Result<O::Value, Error<O::Error>>> + Send;
+
+    /// The same on the calling thread.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    fn run_blocking<O: BlockingOperation>(
+        &self,
+        operation: &O,
+    ) -> Result<O::Value, Error<O::Error>>;
+
+    /// Lists what this policy is made of, outermost first, for the order checks of a pipeline.
+    fn parts(&self, parts: &mut Vec<Part>);
+
+    /// Called when a pipeline takes the policy in: the place for defaults that only make sense
+    /// there.
+    fn composed(self) -> Self
+    where
+        Self: Sized,
+    {
+        self
+    }
+
+    /// Calls `operation` under this policy.
+    ///
+    /// The operation is a closure that makes a future, because it may be called several times.
+    /// Dropping the returned future cancels the call at once, wherever it waits; see each policy
+    /// for what that means to it. The future runs under any executor.
+    ///
+    /// # Errors
+    /// See [`Error`]: the operation's own error, a policy's refusal, a timeout, or that retrying
+    /// gave up.
+    #[inline]
+    fn call<F, Fut, T, E>(&self, operation: F) -> impl Future<Output = Result<T, Error<E>>> + Send
+    where
+        Self: Sized,
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, E>> + Send,
+        T: Send,
+        E: Send,
+    {
+        self.call_classified(&DefaultClassifier, operation)
+    }
+
+    /// The same on the calling thread, which it blocks. The operation is told which
+    /// [`Attempt`] it is and how much time it has.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    #[inline]
+    fn call_blocking<F, T, E>(&self, operation: F) -> Result<T, Error<E>>
+    where
+        Self: Sized,
+        F: Fn(&Attempt) -> Result<T, E>,
+    {
+        self.call_blocking_classified(&DefaultClassifier, operation)
+    }
+
+    /// [`call`](Self::call) with results judged by `classifier`.
+    #[doc(hidden)]
+    #[inline]
+    fn call_classified<F, Fut, C, T, E>(
+        &self,
+        classifier: &C,
+        operation: F,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
+    where
+        Self: Sized,
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, E>> + Send,
+        C: Classify<T, E> + Sync,
+        T: Send,
+        E: Send,
+    {
+        async move { self.run(&Typed::new(operation, classifier)).await }
+    }
+
+    /// [`call_blocking`](Self::call_blocking) with results judged by `classifier`.
+    #[doc(hidden)]
+    #[inline]
+    fn call_blocking_classified<F, C, T, E>(
+        &self,
+        classifier: &C,
+        operation: F,
+    ) -> Result<T, Error<E>>
+    where
+        Self: Sized,
+        F: Fn(&Attempt) -> Result<T, E>,
+        C: Classify<T, E>,
+    {
+        self.run_blocking(&Typed::new(operation, classifier))
+    }
+
+    /// The same policy with results judged by `classifier`, a
+    /// `Fn(Result<&T, &E>) -> Classification`.
+    fn classify<C>(self, classifier: C) -> Classified<Self, C>
+    where
+        Self: Sized,
+    {
+        Classified::new(self, classifier)
+    }
+
+    /// The same policy with a value for when it refuses: `fallback` is asked for it when a call is
+    /// rejected, and not when the operation itself fails.
+    fn with_fallback<F>(self, fallback: F) -> WithFallback<Self, F>
+    where
+        Self: Sized,
+    {
+        WithFallback::new(self, fallback)
+    }
+}
+
+/// An operation under a policy, seen as an operation by the policy outside.
+pub(crate) struct Nested<'a, P, O> {
+    pub(crate) policy: &'a P,
+    pub(crate) operation: &'a O,
+}
+
+impl<P, O: Judged> Judged for Nested<'_, P, O> {
+    type Value = O::Value;
+    type Error = O::Error;
+
+    #[inline]
+    fn classify(&self, result: Result<&O::Value, &O::Error>) -> surefoot_core::Classification {
+        self.operation.classify(result)
+    }
+}
+
+impl<P: Policy, O: Operation> Operation for Nested<'_, P, O> {
+    #[inline]
+    fn attempt(&self) -> impl Future<Output = Result<O::Value, Error<O::Error>>> + Send {
+        self.policy.run(self.operation)
+    }
+}
+
+impl<P: Policy, O: BlockingOperation> BlockingOperation for Nested<'_, P, O> {
+    #[inline]
+    fn attempt_blocking(&self) -> Result<O::Value, Error<O::Error>> {
+        self.policy.run_blocking(self.operation)
+    }
+}

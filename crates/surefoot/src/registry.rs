@@ -1,0 +1,276 @@
+//! One circuit breaker for each host, model or tool.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+
+use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, CircuitStatus};
+use surefoot_core::{CircuitBreaker, ConfigError, Event, Events, Name, TimeSource};
+
+use crate::sync::{Mutex, lock};
+
+/// Hands out one circuit breaker for each key, made from a template.
+///
+/// Memory is bounded: there are never more than `max_breakers`. To make room, breakers that
+/// nobody holds and that remember nothing (closed, automatic, no failure in the window) are let
+/// go; a new one would decide alike. If there is none to let go, new keys share one breaker named
+/// `<template>/overflow`: they are still protected, together, and
+/// [`overflowed`](Self::overflowed) counts them. Known keys keep their own.
+///
+/// ```
+/// use surefoot::prelude::*;
+///
+/// let registry: Registry<String> = Registry::builder("host").build()?;
+/// let breaker = registry.get("api.example.com");
+/// assert_eq!(breaker.name(), &"host/api.example.com");
+/// assert_eq!(registry.statuses().len(), 1);
+/// # Ok::<(), ConfigError>(())
+/// ```
+///
+/// **Cost.** A lookup takes the lock of one of 16 shards and one atomic step for the handle.
+/// Keys are hashed so that hostile ones cannot collide on purpose. Making room looks at every
+/// breaker, but only once in a while when it was in vain.
+pub struct Registry<K = String> {
+    template: CircuitBreakerConfig,
+    time: TimeSource,
+    events: Events,
+    max_breakers: usize,
+    hasher: RandomState,
+    shards: Box<[Mutex<Shard<K>>]>,
+    room: Mutex<Room>,
+    overflow: CircuitBreaker,
+}
+
+type Shard<K> = HashMap<K, CircuitBreaker>;
+
+/// How much room is left; locked only when a key is new.
+struct Room {
+    taken: usize,
+    overflowed: u64,
+    /// New keys to turn away before looking for room again: looking was in vain.
+    patience: usize,
+}
+
+const SHARDS: usize = 16;
+
+impl Registry {
+    /// Starts building a registry, of keys of any type, whose breakers are called `<name>/<key>`.
+    pub fn builder(name: impl Into<Name>) -> RegistryBuilder {
+        RegistryBuilder {
+            template: CircuitBreakerConfig { name: name.into(), ..CircuitBreakerConfig::default() },
+            time: TimeSource::System,
+            events: Events::default(),
+            max_breakers: 10_000,
+        }
+    }
+}
+
+impl<K: Hash + Eq + fmt::Display> Registry<K> {
+    /// The breaker for `key`, a new one if the key is new.
+    pub fn get<Q>(&self, key: &Q) -> CircuitBreaker
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + fmt::Display + ?Sized,
+    {
+        let shard = self.shard(key);
+        if let Some(breaker) = lock(shard).get(key) {
+            return breaker.clone();
+        }
+        if !self.take_room() {
+            return self.overflow.clone();
+        }
+        let mut shard = lock(shard);
+        if let Some(breaker) = shard.get(key) {
+            // Somebody else was faster.
+            let breaker = breaker.clone();
+            drop(shard);
+            lock(&self.room).taken -= 1;
+            return breaker;
+        }
+        let name = Name::from(format!("{}/{key}", self.template.name));
+        let breaker = self.make(name);
+        shard.insert(key.to_owned(), breaker.clone());
+        breaker
+    }
+
+    /// The breaker for `key` if there is one.
+    pub fn peek<Q>(&self, key: &Q) -> Option<CircuitBreaker>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        lock(self.shard(key)).get(key).cloned()
+    }
+
+    /// All breakers at this moment, the overflow breaker last if it was ever used.
+    pub fn breakers(&self) -> Vec<CircuitBreaker> {
+        let mut breakers: Vec<_> = self
+            .shards
+            .iter()
+            .flat_map(|shard| lock(shard).values().cloned().collect::<Vec<_>>())
+            .collect();
+        if self.overflowed() > 0 {
+            breakers.push(self.overflow.clone());
+        }
+        breakers
+    }
+
+    /// The status of all breakers, for health checks and metrics.
+    pub fn statuses(&self) -> Vec<CircuitStatus> {
+        self.breakers().iter().map(CircuitBreaker::status).collect()
+    }
+
+    /// How many keys have a breaker of their own.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// Whether no key has a breaker.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How often a key had to share the overflow breaker.
+    pub fn overflowed(&self) -> u64 {
+        lock(&self.room).overflowed
+    }
+
+    /// Where to listen to all breakers of this registry.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &Mutex<Shard<K>> {
+        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+        let hash = self.hasher.hash_one(key) as usize;
+        &self.shards[hash % self.shards.len()]
+    }
+
+    /// Takes one place, making room if need be; `false` if there is none.
+    fn take_room(&self) -> bool {
+        let mut room = lock(&self.room);
+        if room.taken == self.max_breakers && room.patience == 0 {
+            let freed = self.let_go();
+            room.taken -= freed;
+            if freed == 0 {
+                room.patience = self.max_breakers / SHARDS;
+            }
+        }
+        if room.taken < self.max_breakers {
+            room.taken += 1;
+            return true;
+        }
+        room.patience = room.patience.saturating_sub(1);
+        room.overflowed += 1;
+        let first = room.overflowed == 1;
+        drop(room);
+        if first {
+            self.events.send(&Event::RegistryFull {
+                policy: self.template.name.clone(),
+                max_breakers: self.max_breakers,
+            });
+        }
+        false
+    }
+
+    /// Lets go of every breaker that nobody holds and that remembers nothing. Under a shard's
+    /// lock nobody can take hold of one meanwhile.
+    fn let_go(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| {
+                let mut shard = lock(shard);
+                let before = shard.len();
+                shard.retain(|_, breaker| !breaker.is_disposable());
+                before - shard.len()
+            })
+            .sum()
+    }
+
+    fn make(&self, name: Name) -> CircuitBreaker {
+        let config = CircuitBreakerConfig { name, ..self.template.clone() };
+        CircuitBreakerBuilder::from(config)
+            .clock(self.time.clone())
+            .events(self.events.clone())
+            .build()
+            // The template was validated, so this cannot fail; sharing is better than panicking.
+            .unwrap_or_else(|_| self.overflow.clone())
+    }
+}
+
+impl<K> fmt::Debug for Registry<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("template", &self.template)
+            .field("max_breakers", &self.max_breakers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`Registry`]; made by [`Registry::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RegistryBuilder {
+    template: CircuitBreakerConfig,
+    time: TimeSource,
+    events: Events,
+    max_breakers: usize,
+}
+
+impl RegistryBuilder {
+    /// The options of every breaker; the name stays the registry's.
+    pub fn template(self, config: CircuitBreakerConfig) -> Self {
+        let mut template = config;
+        template.name = self.template.name;
+        Self { template, ..self }
+    }
+
+    /// The most breakers there may be, the overflow breaker not counted. Default 10 000.
+    pub fn max_breakers(mut self, breakers: usize) -> Self {
+        self.max_breakers = breakers;
+        self
+    }
+
+    /// The clock of every breaker. Default: the system's.
+    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
+        self.time = clock.into();
+        self
+    }
+
+    /// Calls `listener` for the events of every breaker, and when the registry is full.
+    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.events.subscribe(listener).forever();
+        self
+    }
+
+    /// The registry, empty.
+    ///
+    /// # Errors
+    /// Names the first option, of the registry or the template, that breaks its rule.
+    pub fn build<K>(self) -> Result<Registry<K>, ConfigError> {
+        let Self { template, time, events, max_breakers } = self;
+        if max_breakers == 0 {
+            return Err(ConfigError::new("registry", "max_breakers", 0, "must be at least 1"));
+        }
+        template.validate()?;
+        let overflow_name = Name::from(format!("{}/overflow", template.name));
+        let overflow = CircuitBreakerBuilder::from(CircuitBreakerConfig {
+            name: overflow_name,
+            ..template.clone()
+        })
+        .clock(time.clone())
+        .events(events.clone())
+        .build()?;
+        Ok(Registry {
+            template,
+            time,
+            events,
+            max_breakers,
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect(),
+            room: Mutex::new(Room { taken: 0, overflowed: 0, patience: 0 }),
+            overflow,
+        })
+    }
+}

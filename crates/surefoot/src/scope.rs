@@ -1,0 +1,142 @@
+//! What a call inherits from the calls around it: their deadline, and that they are retrying.
+//!
+//! The scope of a future is swapped in around every poll, so it follows the call and not the
+//! thread. It does not cross a spawn.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use surefoot_core::{Deadline, TimeSource};
+
+thread_local! {
+    /// The attempt of the innermost retry; 0 outside.
+    static ATTEMPT: Cell<u32> = const { Cell::new(0) };
+    /// Whether an operation was started since the innermost timeout began.
+    static DISPATCHED: Cell<bool> = const { Cell::new(false) };
+    /// Whether a deadline has passed, and this poll is the last.
+    static EXPIRED: Cell<bool> = const { Cell::new(false) };
+    static DEADLINE: RefCell<Option<Due>> = const { RefCell::new(None) };
+}
+
+/// A deadline together with the clock that tells when it is over.
+#[derive(Clone, Debug)]
+pub(crate) struct Due {
+    pub(crate) deadline: Deadline,
+    pub(crate) time: TimeSource,
+}
+
+/// What an operation may know about the attempt it is: its number, and the time it has.
+///
+/// Blocking code cannot be interrupted, so it is told: hand [`remaining`](Self::remaining) to
+/// whatever can take a time limit.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    number: u32,
+    due: Option<Due>,
+}
+
+impl Attempt {
+    /// The attempt that runs on this thread, or in this future, now.
+    pub fn current() -> Self {
+        Self { number: ATTEMPT.get().max(1), due: current_due() }
+    }
+
+    /// Counted from 1; 1 outside any retry.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// When an answer is due, if there is a time limit.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.due.as_ref().map(|due| due.deadline)
+    }
+
+    /// The time left, if there is a time limit; zero once it has passed.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.due.as_ref().map(|due| due.deadline.remaining(due.time.now()))
+    }
+}
+
+/// Runs `poll` as attempt `number` of a retry.
+#[inline]
+pub(crate) fn in_attempt<R>(number: u32, poll: impl FnOnce() -> R) -> R {
+    let _outer = Restored::set(&ATTEMPT, number);
+    poll()
+}
+
+/// Whether a retry is at work around this call.
+#[inline]
+pub(crate) fn is_retrying() -> bool {
+    ATTEMPT.get() > 0
+}
+
+#[inline]
+pub(crate) fn note_dispatch() {
+    DISPATCHED.set(true);
+}
+
+pub(crate) fn has_expired() -> bool {
+    EXPIRED.get()
+}
+
+/// The deadline around this call, if `time` can tell when it is over.
+pub(crate) fn deadline_on(time: &TimeSource) -> Option<Deadline> {
+    DEADLINE.with_borrow(|due| {
+        due.as_ref().filter(|due| due.time.is_same_clock(time)).map(|due| due.deadline)
+    })
+}
+
+fn current_due() -> Option<Due> {
+    DEADLINE.with_borrow(Clone::clone)
+}
+
+/// The scope of one call under a timeout.
+pub(crate) struct TimeoutScope {
+    due: Option<Due>,
+    pub(crate) dispatched: bool,
+}
+
+impl TimeoutScope {
+    pub(crate) fn new(due: Due) -> Self {
+        Self { due: Some(due), dispatched: false }
+    }
+
+    /// Runs `poll` inside; with `last`, it learns that the deadline has passed.
+    pub(crate) fn enter<R>(&mut self, last: bool, poll: impl FnOnce() -> R) -> R {
+        struct Exit<'a> {
+            scope: &'a mut TimeoutScope,
+            dispatched_outside: bool,
+        }
+        impl Drop for Exit<'_> {
+            fn drop(&mut self) {
+                self.scope.dispatched |= DISPATCHED.get();
+                DISPATCHED.set(self.dispatched_outside || self.scope.dispatched);
+                DEADLINE.with_borrow_mut(|due| std::mem::swap(due, &mut self.scope.due));
+            }
+        }
+        DEADLINE.with_borrow_mut(|due| std::mem::swap(due, &mut self.due));
+        let _expired = Restored::set(&EXPIRED, last || EXPIRED.get());
+        let _exit = Exit { dispatched_outside: DISPATCHED.replace(false), scope: self };
+        poll()
+    }
+}
+
+/// Puts a thread-local back to what it was, also when a poll panics.
+struct Restored<T: Copy + 'static> {
+    cell: &'static std::thread::LocalKey<Cell<T>>,
+    outer: T,
+}
+
+impl<T: Copy + 'static> Restored<T> {
+    #[inline]
+    fn set(cell: &'static std::thread::LocalKey<Cell<T>>, value: T) -> Self {
+        Self { cell, outer: cell.replace(value) }
+    }
+}
+
+impl<T: Copy + 'static> Drop for Restored<T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.cell.set(self.outer);
+    }
+}

@@ -1,0 +1,121 @@
+//! One thread that wakes sleepers where no runtime does. Started by the first sleep, and idle
+//! while nobody sleeps.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use surefoot_core::{Clock, SystemClock, Timestamp};
+
+/// Completes once the system's clock has reached a time, woken by the timer thread.
+pub(crate) struct ThreadSleep {
+    at: Timestamp,
+    id: Option<u64>,
+}
+
+impl ThreadSleep {
+    pub(crate) fn until(at: Timestamp) -> Self {
+        Self { at, id: None }
+    }
+}
+
+impl Future for ThreadSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if SystemClock.now() >= self.at {
+            return Poll::Ready(());
+        }
+        let at = self.at;
+        let id = timer().register(at, self.id, cx.waker());
+        self.id = Some(id);
+        Poll::Pending
+    }
+}
+
+impl Drop for ThreadSleep {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            timer().lock().sleepers.remove(&(self.at, id));
+        }
+    }
+}
+
+struct TimerThread {
+    state: Mutex<State>,
+    /// Signalled when somebody earlier than everybody else begins to sleep.
+    earlier: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    next_id: u64,
+    sleepers: BTreeMap<(Timestamp, u64), Waker>,
+    running: bool,
+}
+
+fn timer() -> &'static TimerThread {
+    static TIMER: OnceLock<TimerThread> = OnceLock::new();
+    TIMER.get_or_init(|| TimerThread { state: Mutex::default(), earlier: Condvar::new() })
+}
+
+impl TimerThread {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn register(&'static self, at: Timestamp, id: Option<u64>, waker: &Waker) -> u64 {
+        let mut state = self.lock();
+        let id = id.unwrap_or_else(|| {
+            state.next_id += 1;
+            state.next_id
+        });
+        state.sleepers.insert((at, id), waker.clone());
+        let is_first = state.sleepers.keys().next() == Some(&(at, id));
+        if !state.running {
+            let spawned =
+                thread::Builder::new().name("surefoot-timer".into()).spawn(move || self.run());
+            state.running = spawned.is_ok();
+            if !state.running {
+                // No thread to be had: have the sleeper look again and again rather than hang.
+                waker.wake_by_ref();
+            }
+        }
+        drop(state);
+        if is_first {
+            self.earlier.notify_one();
+        }
+        id
+    }
+
+    fn run(&self) {
+        let mut state = self.lock();
+        loop {
+            let now = SystemClock.now();
+            let mut due = Vec::new();
+            while let Some(first) = state.sleepers.first_entry() {
+                if first.key().0 > now {
+                    break;
+                }
+                due.push(first.remove());
+            }
+            if !due.is_empty() {
+                drop(state);
+                due.into_iter().for_each(Waker::wake);
+                state = self.lock();
+                continue;
+            }
+            let next = state.sleepers.keys().next().map(|(at, _)| *at);
+            state = match next {
+                Some(at) => {
+                    let waited = self.earlier.wait_timeout(state, at - now);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.earlier.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}

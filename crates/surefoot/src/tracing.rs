@@ -1,0 +1,64 @@
+//! Spans and events through [`tracing`](https://docs.rs/tracing).
+//!
+//! With the feature `tracing`, every call of a [`Pipeline`](crate::Pipeline) runs in a span
+//! `surefoot.call` with the pipeline's name. What policies do is logged for those given to
+//! [`log`].
+
+use std::future::Future;
+
+use surefoot_core::{Event, Events, Name, Subscription};
+use tracing::{Instrument, Span, info, warn};
+
+pub(crate) fn span(name: &Name) -> Span {
+    tracing::debug_span!("surefoot.call", pipeline = name.as_str())
+}
+
+pub(crate) fn in_span<F: Future>(name: &Name, call: F) -> impl Future<Output = F::Output> + use<F> {
+    call.instrument(span(name))
+}
+
+/// Logs a policy's events until the subscription is dropped: changes of state and retries that
+/// gave up as warnings, the rest as information.
+///
+/// ```
+/// use surefoot::prelude::*;
+///
+/// # fn main() -> Result<(), ConfigError> {
+/// let breaker = CircuitBreaker::builder("api").build()?;
+/// surefoot::tracing::log(breaker.events()).forever();
+/// # Ok(())
+/// # }
+/// ```
+pub fn log(events: &Events) -> Subscription {
+    events.subscribe(|event| match event {
+        Event::StateChanged { policy, from, to, failure_count, success_count, .. } => {
+            warn!(
+                circuit = policy.as_str(),
+                from = from.as_str(),
+                to = to.as_str(),
+                failure_count,
+                success_count,
+                "circuit breaker changed its state"
+            );
+        }
+        Event::WouldHaveTripped { policy, limit, .. } => {
+            warn!(circuit = policy.as_str(), %limit, "disabled circuit breaker would have opened");
+        }
+        Event::Throttled { policy, retry_after, .. } => {
+            info!(circuit = policy.as_str(), ?retry_after, "callee asked for a pause");
+        }
+        Event::RetryScheduled { policy, attempt, delay, .. } => {
+            info!(operation = policy.as_str(), attempt, ?delay, "attempt failed, will try again");
+        }
+        Event::RetryStopped { policy, attempts, stop, .. } => {
+            warn!(operation = policy.as_str(), attempts, %stop, "retry gave up");
+        }
+        Event::NestedRetry { policy } => {
+            warn!(operation = policy.as_str(), "a retry runs inside another: attempts multiply");
+        }
+        Event::RegistryFull { policy, max_breakers } => {
+            warn!(registry = policy.as_str(), max_breakers, "registry is full");
+        }
+        event => info!(policy = event.policy().as_str(), ?event, "event"),
+    })
+}
