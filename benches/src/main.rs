@@ -12,6 +12,7 @@ mod allocations;
 mod filter;
 mod harness;
 mod operation;
+mod ours;
 mod peers;
 mod report;
 mod row;

@@ -2,19 +2,14 @@
 
 use layered::{Execute, Service as _};
 use recloser::AsyncRecloser;
+use surefoot::Policy as _;
 use tower::service_fn;
 
 use super::{BARE_CALL, ONE_READ_AND_12, TWO_READS_AND_12, Work};
 use crate::harness::Subject;
 use crate::operation::{SUCCEEDING, call_service, operation, operation_async, ready};
+use crate::ours::{self, CONSECUTIVE, COUNT_RATE, DEFAULT, MODES, SLOW, TIME_RATE};
 use crate::peers::{self, RECLOSER, SEATBELT, TOWER_RESILIENCE};
-
-/// Our modes, by the names of their rows.
-const DEFAULT: &str = "surefoot default";
-const CONSECUTIVE: &str = "surefoot consecutive";
-const COUNT_RATE: &str = "surefoot count-rate";
-const TIME_RATE: &str = "surefoot time-rate";
-const SLOW: &str = "surefoot slow";
 
 /// Breakers that guard a future.
 pub(super) fn asynchronous() -> Work {
@@ -56,11 +51,9 @@ pub(super) fn asynchronous() -> Work {
         }))
         .clock_sums();
     let work = surefoot_asynchronous(work);
-    [DEFAULT, CONSECUTIVE, COUNT_RATE, TIME_RATE, SLOW]
-        .into_iter()
-        .fold(own_goals(work), |work, mode| {
-            work.goal(mode, 0.5, SEATBELT).goal(mode, 0.15, TOWER_RESILIENCE)
-        })
+    MODES.into_iter().fold(own_goals(work), |work, mode| {
+        work.goal(mode.name, 0.5, SEATBELT).goal(mode.name, 0.15, TOWER_RESILIENCE)
+    })
 }
 
 /// Breakers that guard a function.
@@ -85,21 +78,29 @@ pub(super) fn blocking() -> Work {
     own_goals(surefoot_blocking(work))
 }
 
-/// Surefoot's subjects: one per mode, each `ready(breaker.call(|| operation_async(SUCCEEDING)))`.
 fn surefoot_asynchronous(work: Work) -> Work {
-    work
+    MODES.into_iter().fold(work, |work, mode| {
+        let breaker = ours::breaker(mode);
+        work.subject(Subject::succeeding(mode.name, move || {
+            ready(breaker.call(|| operation_async(SUCCEEDING)))
+        }))
+    })
 }
 
-/// Surefoot's subjects: one per mode, each `breaker.call_blocking(|| operation(SUCCEEDING))`.
 fn surefoot_blocking(work: Work) -> Work {
-    work
+    MODES.into_iter().fold(work, |work, mode| {
+        let breaker = ours::breaker(mode);
+        work.subject(Subject::succeeding(mode.name, move || {
+            breaker.call_blocking(|_| operation(SUCCEEDING))
+        }))
+    })
 }
 
 /// What our modes are held to whichever way they are called.
 fn own_goals(work: Work) -> Work {
-    work.goal(DEFAULT, 0.6, RECLOSER)
-        .goal(CONSECUTIVE, 0.6, RECLOSER)
-        .goal(COUNT_RATE, 1.0, RECLOSER)
-        .goal(TIME_RATE, 1.0, ONE_READ_AND_12)
-        .goal(SLOW, 1.0, TWO_READS_AND_12)
+    work.goal(DEFAULT.name, 0.6, RECLOSER)
+        .goal(CONSECUTIVE.name, 0.6, RECLOSER)
+        .goal(COUNT_RATE.name, 1.0, RECLOSER)
+        .goal(TIME_RATE.name, 1.0, ONE_READ_AND_12)
+        .goal(SLOW.name, 1.0, TWO_READS_AND_12)
 }

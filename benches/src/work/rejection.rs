@@ -2,10 +2,12 @@
 
 use failsafe::CircuitBreaker as _;
 use layered::Service as _;
+use surefoot::Policy as _;
 
 use super::{BARE_CLOCK, Work};
 use crate::harness::Subject;
 use crate::operation::{FAILING, SUCCEEDING, call_service, operation, ready};
+use crate::ours;
 use crate::peers::{self, FAILSAFE, RECLOSER, SEATBELT, TOWER_RESILIENCE};
 
 /// Failures that open every peer's circuit, whether it counts them or fills a window first.
@@ -13,7 +15,7 @@ const ENOUGH: usize = 200;
 /// What our rejection may take: it has to read the clock once, to know whether it is still time to refuse.
 const ONE_READ_AND_15: &str = "one clock read + 15 ns";
 /// Our breaker in its default mode; all modes share their open state.
-const SUREFOOT: &str = "surefoot default";
+const SUREFOOT: &str = ours::DEFAULT.name;
 
 /// Rejections by an open circuit.
 pub(super) fn open() -> Work {
@@ -40,7 +42,9 @@ pub(super) fn open() -> Work {
     surefoot(work).goal(SUREFOOT, 1.0, ONE_READ_AND_15)
 }
 
-/// Surefoot's subject: a breaker opened by failures, as its peers are, asked for a call.
 fn surefoot(work: Work) -> Work {
-    work
+    let breaker = ours::open_breaker();
+    work.subject(Subject::rejected(SUREFOOT, move || {
+        breaker.call_blocking(|_| operation(SUCCEEDING))
+    }))
 }

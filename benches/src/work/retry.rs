@@ -8,12 +8,14 @@ use std::time::Duration;
 use backon::{BlockingRetryable as _, ExponentialBuilder, Retryable as _};
 use layered::{Execute, Service as _};
 use seatbelt::retry::{Backoff, Retry};
+use surefoot::Policy as _;
 use tower::{Layer as _, service_fn};
 use tower_resilience_retry::{ExponentialBackoff, RetryLayer};
 
 use super::{BARE_CALL, Work};
 use crate::harness::Subject;
 use crate::operation::{Failure, SUCCEEDING, call_service, operation, operation_async, ready};
+use crate::ours;
 use crate::peers::{self, SEATBELT, SeatbeltService, TOWER_RESILIENCE};
 
 /// backon's rows.
@@ -63,14 +65,19 @@ pub(super) fn blocking() -> Work {
     surefoot_blocking(work)
 }
 
-/// Surefoot's subject: `ready(retry.call(|_| operation_async(SUCCEEDING)))`.
 fn surefoot_asynchronous(work: Work) -> Work {
-    work
+    let retry = ours::retry();
+    work.subject(Subject::succeeding(SUREFOOT, move || {
+        ready(retry.call(|| operation_async(SUCCEEDING)))
+    }))
 }
 
-/// Surefoot's subject, for information: no goal is stated for the blocking retry.
+/// For information: no goal is stated for the blocking retry.
 fn surefoot_blocking(work: Work) -> Work {
-    work
+    let retry = ours::retry();
+    work.subject(Subject::succeeding(SUREFOOT, move || {
+        retry.call_blocking(|_| operation(SUCCEEDING))
+    }))
 }
 
 /// seatbelt's retry, which counts the retries, not the calls.

@@ -6,16 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use failsafe::CircuitBreaker as _;
 use layered::Service as _;
+use surefoot::Policy as _;
 
 use super::Work;
 use crate::harness::Subject;
 use crate::operation::{SUCCEEDING, call_service, operation, until_ready};
+use crate::ours;
 use crate::peers::{self, FAILSAFE, RECLOSER, SEATBELT, TOWER_RESILIENCE};
 
 /// Two threads add to one number: the least a call that is counted can cost when it is shared.
 const TWO_THREADS_ATOMIC: &str = "bare atomic (two threads)";
 /// Our breaker in its default mode.
-const SUREFOOT: &str = "surefoot default";
+const SUREFOOT: &str = ours::DEFAULT.name;
 
 /// Two threads, one breaker.
 pub(super) fn two_threads() -> Work {
@@ -69,7 +71,14 @@ pub(super) fn two_threads() -> Work {
     surefoot(work).goal(SUREFOOT, 2.0, TWO_THREADS_ATOMIC)
 }
 
-/// Surefoot's subject: two threads call one breaker in its default mode.
 fn surefoot(work: Work) -> Work {
-    work
+    let breaker = ours::breaker(ours::DEFAULT);
+    work.subject(Subject::two_threads(
+        SUREFOOT,
+        move || {
+            let breaker = breaker.clone();
+            move || breaker.call_blocking(|_| operation(SUCCEEDING))
+        },
+        Result::is_ok,
+    ))
 }

@@ -17,15 +17,6 @@ pub trait Judged {
     /// What a result of the innermost operation means.
     fn classify(&self, result: Result<&Self::Value, &Self::Error>) -> Classification;
 
-    /// The verdict on a result as it came through the policies inside.
-    #[inline]
-    fn verdict(&self, result: &Result<Self::Value, Error<Self::Error>>) -> Verdict {
-        match result {
-            Ok(value) => self.classify(Ok(value)).verdict,
-            Err(error) => self.verdict_on_error(error),
-        }
-    }
-
     /// The verdict on an error: nothing dispatched says nothing about the callee, our own time
     /// limit is its failure, and a retry's verdict is that on its last error.
     fn verdict_on_error(&self, error: &Error<Self::Error>) -> Verdict {
@@ -34,15 +25,6 @@ pub trait Judged {
             Error::Exhausted { last, .. } => self.verdict_on_error(last),
             error if error.is_undispatched() => Verdict::Ignored,
             _ => Verdict::Failure,
-        }
-    }
-
-    /// A result as a retry sees it.
-    #[inline]
-    fn attempt_result(&self, result: &Result<Self::Value, Error<Self::Error>>) -> AttemptResult {
-        match result {
-            Ok(value) => AttemptResult::Ran(self.classify(Ok(value))),
-            Err(error) => self.attempt_error(error),
         }
     }
 

@@ -4,6 +4,7 @@
 //! thread. It does not cross a spawn.
 
 use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use surefoot_core::{Deadline, TimeSource};
@@ -19,7 +20,7 @@ thread_local! {
 }
 
 /// A deadline together with the clock that tells when it is over.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Due {
     pub(crate) deadline: Deadline,
     pub(crate) time: TimeSource,
@@ -28,32 +29,32 @@ pub(crate) struct Due {
 /// What an operation may know about the attempt it is: its number, and the time it has.
 ///
 /// Blocking code cannot be interrupted, so it is told: hand [`remaining`](Self::remaining) to
-/// whatever can take a time limit.
-#[derive(Clone, Debug)]
+/// whatever can take a time limit. It looks around when it is asked, so it stays with the thread
+/// and the call it was given to.
+#[derive(Debug)]
 pub struct Attempt {
-    number: u32,
-    due: Option<Due>,
+    /// Not `Send`: another thread runs in another scope.
+    here: PhantomData<*const ()>,
 }
 
 impl Attempt {
-    /// The attempt that runs on this thread, or in this future, now.
-    pub fn current() -> Self {
-        Self { number: ATTEMPT.get().max(1), due: current_due() }
+    pub(crate) const fn current() -> Self {
+        Self { here: PhantomData }
     }
 
     /// Counted from 1; 1 outside any retry.
     pub fn number(&self) -> u32 {
-        self.number
+        ATTEMPT.get().max(1)
     }
 
     /// When an answer is due, if there is a time limit.
     pub fn deadline(&self) -> Option<Deadline> {
-        self.due.as_ref().map(|due| due.deadline)
+        DEADLINE.with_borrow(|due| due.as_ref().map(|due| due.deadline))
     }
 
     /// The time left, if there is a time limit; zero once it has passed.
     pub fn remaining(&self) -> Option<Duration> {
-        self.due.as_ref().map(|due| due.deadline.remaining(due.time.now()))
+        DEADLINE.with_borrow(|due| due.as_ref().map(|due| due.deadline.remaining(due.time.now())))
     }
 }
 
@@ -84,10 +85,6 @@ pub(crate) fn deadline_on(time: &TimeSource) -> Option<Deadline> {
     DEADLINE.with_borrow(|due| {
         due.as_ref().filter(|due| due.time.is_same_clock(time)).map(|due| due.deadline)
     })
-}
-
-fn current_due() -> Option<Due> {
-    DEADLINE.with_borrow(Clone::clone)
 }
 
 /// The scope of one call under a timeout.

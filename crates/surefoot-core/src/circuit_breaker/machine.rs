@@ -18,7 +18,9 @@ use crate::clock::time_left;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::time::nanos;
-use crate::{ConfigError, Event, Events, Name, Rejection, TimeSource, Timestamp, Verdict};
+use crate::{
+    ConfigError, DropReason, Event, Events, Name, Rejection, TimeSource, Timestamp, Verdict,
+};
 
 pub(super) struct Machine {
     /// See [`Word`].
@@ -88,6 +90,15 @@ pub(super) struct Ticket {
     started: Timestamp,
 }
 
+/// Why a call is refused, small enough for registers; times are in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refusal {
+    Open { left: u64 },
+    ProbesOut { left: u64, limit: u32 },
+    Gate { left: u64 },
+    Forced,
+}
+
 impl Machine {
     pub(super) fn new(config: CircuitBreakerConfig, time: TimeSource, events: Events) -> Self {
         let now = match config.trip {
@@ -130,7 +141,7 @@ impl Machine {
     // ---- asking ----------------------------------------------------------------------------
 
     #[inline]
-    pub(super) fn admit(&self) -> Result<Ticket, Rejection> {
+    pub(super) fn admit(&self) -> Result<Ticket, Refusal> {
         let word = self.word();
         if word.admits_plainly() {
             return Ok(Ticket {
@@ -143,10 +154,10 @@ impl Machine {
     }
 
     #[inline(never)]
-    fn admit_carefully(&self, mut word: Word) -> Result<Ticket, Rejection> {
+    fn admit_carefully(&self, mut word: Word) -> Result<Ticket, Refusal> {
         loop {
             if word.has(Flag::FORCED) {
-                return Err(self.reject_open(OpenReason::Forced, None));
+                return self.refuse(Refusal::Forced);
             }
             let now = self.time.now();
             if word.has(Flag::DISABLED) {
@@ -163,11 +174,10 @@ impl Machine {
                 continue;
             }
             if let Some(left) = time_left(open, now) {
-                let left = left.max(gate - now);
-                return Err(self.reject_open(self.tripped(), Some(left)));
+                return self.refuse(Refusal::Open { left: nanos(left.max(gate - now)) });
             }
-            if let Some(retry_after) = time_left(gate, now) {
-                return Err(self.reject_throttled(retry_after));
+            if let Some(left) = time_left(gate, now) {
+                return self.refuse(Refusal::Gate { left: nanos(left) });
             }
             if word.state() == CircuitState::Closed && !word.has(Flag::GATED) {
                 return Ok(Ticket::plain(word, now));
@@ -177,13 +187,13 @@ impl Machine {
     }
 
     /// Half-open, about to be, or a gate whose time is over.
-    fn admit_locked(&self) -> Result<Ticket, Rejection> {
+    fn admit_locked(&self) -> Result<Ticket, Refusal> {
         let mut guard = lock(&self.inner);
         let inner = &mut *guard;
         let now = self.time.now();
         let word = self.word();
         if word.has(Flag::FORCED) {
-            return Err(self.reject_open(OpenReason::Forced, None));
+            return self.refuse(Refusal::Forced);
         }
         if word.has(Flag::DISABLED) {
             return Ok(Ticket::plain(word, now));
@@ -192,10 +202,10 @@ impl Machine {
         if let State::Open = inner.state
             && let Some(left) = time_left(load_time(&self.open_until), now)
         {
-            return Err(self.reject_open(self.tripped(), Some(left.max(gate - now))));
+            return self.refuse(Refusal::Open { left: nanos(left.max(gate - now)) });
         }
-        if let Some(retry_after) = time_left(gate, now) {
-            return Err(self.reject_throttled(retry_after));
+        if let Some(left) = time_left(gate, now) {
+            return self.refuse(Refusal::Gate { left: nanos(left) });
         }
         self.set_flag(Flag::GATED, false);
         if let State::Open = inner.state {
@@ -206,8 +216,8 @@ impl Machine {
             State::HalfOpen(half_open) => match half_open.take_place(now) {
                 Ok(probe) => Ok(Ticket { probe: Some(probe), ..Ticket::plain(word, now) }),
                 Err(expires) => {
-                    let reason = OpenReason::ProbesOut { limit: inner.config.probes() };
-                    Err(self.reject_open(reason, Some(expires - now)))
+                    let limit = inner.config.probes();
+                    self.refuse(Refusal::ProbesOut { left: nanos(expires - now), limit })
                 }
             },
             State::Closed | State::Open => Ok(Ticket::plain(word, now)),
@@ -216,24 +226,35 @@ impl Machine {
         ticket
     }
 
-    fn tripped(&self) -> OpenReason {
-        OpenReason::Tripped(TripLimit::from_bits(self.limit.load(Ordering::Relaxed)))
+    fn refuse(&self, refusal: Refusal) -> Result<Ticket, Refusal> {
+        self.counters.rejected.fetch_add(1, Ordering::Relaxed);
+        Err(refusal)
     }
 
-    fn reject_open(&self, reason: OpenReason, retry_after: Option<Duration>) -> Rejection {
-        self.counters.rejected.fetch_add(1, Ordering::Relaxed);
-        Rejection::CircuitOpen { policy: self.name.clone(), reason, retry_after }
-    }
-
-    fn reject_throttled(&self, retry_after: Duration) -> Rejection {
-        self.counters.rejected.fetch_add(1, Ordering::Relaxed);
-        Rejection::Throttled { policy: self.name.clone(), retry_after }
+    /// A refusal in full.
+    #[inline]
+    pub(super) fn rejection(&self, refusal: Refusal) -> Rejection {
+        let policy = self.name.clone();
+        let (reason, retry_after) = match refusal {
+            Refusal::Gate { left } => {
+                return Rejection::Throttled { policy, retry_after: Duration::from_nanos(left) };
+            }
+            Refusal::Open { left } => {
+                let limit = TripLimit::from_bits(self.limit.load(Ordering::Relaxed));
+                (OpenReason::Tripped(limit), Some(Duration::from_nanos(left)))
+            }
+            Refusal::ProbesOut { left, limit } => {
+                (OpenReason::ProbesOut { limit }, Some(Duration::from_nanos(left)))
+            }
+            Refusal::Forced => (OpenReason::Forced, None),
+        };
+        Rejection::CircuitOpen { policy, reason, retry_after }
     }
 
     // ---- reporting -------------------------------------------------------------------------
 
     #[inline]
-    pub(super) fn succeed(&self, ticket: Ticket) {
+    fn succeed(&self, ticket: &Ticket) {
         let word = self.word();
         if word.counts_plainly(ticket.generation) {
             self.count_success(ticket, word);
@@ -248,7 +269,7 @@ impl Machine {
     /// counter with a read-modify-write. So either it reads our step, or our step came after its
     /// reading and we see its word here.
     #[inline]
-    fn count_success(&self, ticket: Ticket, word: Word) {
+    fn count_success(&self, ticket: &Ticket, word: Word) {
         let before = self.counters.successes.fetch_add(1, Ordering::AcqRel);
         if self.word() != word {
             self.judge_counted_success(ticket, before);
@@ -256,7 +277,7 @@ impl Machine {
     }
 
     #[inline(never)]
-    fn succeed_carefully(&self, ticket: Ticket, word: Word) {
+    fn succeed_carefully(&self, ticket: &Ticket, word: Word) {
         let plain_but_for_time = word.with(Flag::TIMED, false).with(Flag::BUCKETED, false);
         if plain_but_for_time.counts_plainly(ticket.generation) {
             let now = self.time.now();
@@ -274,7 +295,7 @@ impl Machine {
 
     /// A success was counted while the word changed: judge it, or take it out again.
     #[inline(never)]
-    fn judge_counted_success(&self, ticket: Ticket, before: u64) {
+    fn judge_counted_success(&self, ticket: &Ticket, before: u64) {
         let mut guard = lock(&self.inner);
         let inner = &mut *guard;
         let word = self.word();
@@ -289,15 +310,21 @@ impl Machine {
         self.deliver(guard);
     }
 
-    pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict) {
+    #[inline]
+    pub(super) fn settle(&self, ticket: &Ticket, verdict: Verdict) {
         match verdict {
             Verdict::Success => self.succeed(ticket),
             _ => self.settle_locked(ticket, verdict),
         }
     }
 
+    #[cold]
+    pub(super) fn settle_dropped(&self, ticket: &Ticket) {
+        self.settle(ticket, DropReason::current().verdict());
+    }
+
     #[inline(never)]
-    fn settle_locked(&self, ticket: Ticket, verdict: Verdict) {
+    fn settle_locked(&self, ticket: &Ticket, verdict: Verdict) {
         let mut guard = lock(&self.inner);
         let inner = &mut *guard;
         let now = self.time.now();
@@ -321,7 +348,7 @@ impl Machine {
         self.deliver(guard);
     }
 
-    fn settle_closed(&self, inner: &mut Inner, ticket: Ticket, verdict: Verdict, now: Timestamp) {
+    fn settle_closed(&self, inner: &mut Inner, ticket: &Ticket, verdict: Verdict, now: Timestamp) {
         let took = now - ticket.started;
         match verdict {
             Verdict::Success => {
@@ -335,7 +362,7 @@ impl Machine {
         }
     }
 
-    fn settle_probe(&self, inner: &mut Inner, ticket: Ticket, verdict: Verdict, now: Timestamp) {
+    fn settle_probe(&self, inner: &mut Inner, ticket: &Ticket, verdict: Verdict, now: Timestamp) {
         let slow =
             inner.window.slow_after().is_some_and(|slow_after| now - ticket.started >= slow_after);
         match verdict {

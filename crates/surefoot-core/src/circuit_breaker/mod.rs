@@ -136,7 +136,10 @@ impl CircuitBreaker {
     /// because the callee asked for a pause.
     #[inline]
     pub fn admit(&self) -> Result<Permit, Rejection> {
-        self.machine.admit().map(|ticket| Permit::new(self.clone(), ticket))
+        match self.machine.admit() {
+            Ok(ticket) => Ok(Permit::new(self.clone(), ticket)),
+            Err(refusal) => Err(self.machine.rejection(refusal)),
+        }
     }
 
     /// The same with a permit that borrows the breaker: two atomic steps cheaper.
@@ -145,7 +148,10 @@ impl CircuitBreaker {
     /// As [`admit`](Self::admit).
     #[inline]
     pub fn admit_borrowed(&self) -> Result<Permit<&Self>, Rejection> {
-        self.machine.admit().map(|ticket| Permit::new(self, ticket))
+        match self.machine.admit() {
+            Ok(ticket) => Ok(Permit::new(self, ticket)),
+            Err(refusal) => Err(self.machine.rejection(refusal)),
+        }
     }
 
     /// The name it was built with.

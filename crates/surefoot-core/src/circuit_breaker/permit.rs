@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::CircuitBreaker;
 use super::machine::Ticket;
-use crate::{DropReason, Verdict};
+#[cfg(doc)]
+use crate::DropReason;
+use crate::Verdict;
 
 /// Leave to make one call, to be closed with its verdict.
 ///
@@ -17,22 +19,20 @@ use crate::{DropReason, Verdict};
 #[must_use = "a permit that is dropped at once reports a cancelled call"]
 pub struct Permit<B: Borrow<CircuitBreaker> = CircuitBreaker> {
     breaker: B,
-    /// Taken by the verdict.
-    ticket: Option<Ticket>,
+    ticket: Ticket,
+    closed: bool,
 }
 
 impl<B: Borrow<CircuitBreaker>> Permit<B> {
     #[inline]
     pub(super) fn new(breaker: B, ticket: Ticket) -> Self {
-        Self { breaker, ticket: Some(ticket) }
+        Self { breaker, ticket, closed: false }
     }
 
     /// The call worked.
     #[inline]
-    pub fn success(mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.breaker.borrow().machine().succeed(ticket);
-        }
+    pub fn success(self) {
+        self.settle(Verdict::Success);
     }
 
     /// The call failed.
@@ -58,8 +58,15 @@ impl<B: Borrow<CircuitBreaker>> Permit<B> {
     /// Closes the permit with a verdict worked out elsewhere.
     #[inline]
     pub fn settle(mut self, verdict: Verdict) {
-        if let Some(ticket) = self.ticket.take() {
-            self.breaker.borrow().machine().settle(ticket, verdict);
+        self.close(verdict);
+    }
+
+    /// The same in place, for a permit that is part of something else. Only the first verdict
+    /// counts.
+    #[inline]
+    pub fn close(&mut self, verdict: Verdict) {
+        if !std::mem::replace(&mut self.closed, true) {
+            self.breaker.borrow().machine().settle(&self.ticket, verdict);
         }
     }
 }
@@ -67,9 +74,8 @@ impl<B: Borrow<CircuitBreaker>> Permit<B> {
 impl<B: Borrow<CircuitBreaker>> Drop for Permit<B> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            let verdict = DropReason::current().verdict();
-            self.breaker.borrow().machine().settle(ticket, verdict);
+        if !self.closed {
+            self.breaker.borrow().machine().settle_dropped(&self.ticket);
         }
     }
 }

@@ -53,17 +53,16 @@ pub enum NextStep {
 
 impl<'a> Attempts<'a> {
     pub(super) fn new(retry: &'a Retry) -> Self {
-        Self { retry, made: 0, started: None, previous_delay: None, holds_token: false }
+        retry.note_call();
+        Self::resume(retry, 0, None)
+    }
+
+    pub(super) fn resume(retry: &'a Retry, made: u32, started: Option<Timestamp>) -> Self {
+        Self { retry, made, started, previous_delay: None, holds_token: false }
     }
 
     /// Notes that an attempt begins, and gives its number from 1.
-    #[inline]
     pub fn begin(&mut self) -> u32 {
-        if self.made == 0
-            && let Some(budget) = self.retry.budget()
-        {
-            budget.record_call();
-        }
         self.holds_token = false;
         self.made += 1;
         self.made
@@ -72,11 +71,6 @@ impl<'a> Attempts<'a> {
     /// Notes when the first attempt began. Only the first note counts.
     pub fn note_start(&mut self, now: Timestamp) {
         self.started.get_or_insert(now);
-    }
-
-    /// Whether the time of the first attempt is noted.
-    pub fn has_started(&self) -> bool {
-        self.started.is_some()
     }
 
     /// Attempts begun so far.
@@ -89,23 +83,8 @@ impl<'a> Attempts<'a> {
         self.started.map_or(Duration::ZERO, |started| now - started)
     }
 
-    /// Decides what comes after an attempt that ended at `now`, under a deadline outside. Neither
-    /// is asked for after a success.
-    #[inline]
+    /// Decides what comes after an attempt that ended at `now`, under a deadline outside.
     pub fn next(
-        &mut self,
-        result: AttemptResult,
-        now: impl FnOnce() -> Timestamp,
-        deadline: impl FnOnce() -> Option<Deadline>,
-    ) -> NextStep {
-        if result.is_success() {
-            return NextStep::Return;
-        }
-        self.next_after_failure(result, now(), deadline())
-    }
-
-    #[inline(never)]
-    fn next_after_failure(
         &mut self,
         result: AttemptResult,
         now: Timestamp,
@@ -124,6 +103,9 @@ impl<'a> Attempts<'a> {
         deadline: Option<Deadline>,
     ) -> NextStep {
         let config = self.retry.config();
+        if result.is_success() {
+            return NextStep::Return;
+        }
         let retry_after = match result {
             AttemptResult::Ran(Classification { retryable: false, .. }) => {
                 return NextStep::Stop(StopReason::Permanent);

@@ -48,7 +48,7 @@ pub use retry_after::{retry_after, retry_after_ms};
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
-use crate::{Event, Events, Name, TimeSource, Timeout};
+use crate::{Event, Events, Name, TimeSource, Timeout, Timestamp};
 use backoff::Jittered;
 
 /// A retry policy. Clones are handles to the same one.
@@ -62,9 +62,9 @@ use backoff::Jittered;
 /// let mut attempts = retry.attempts();
 /// let failed = AttemptResult::Ran(Classification::TRANSIENT);
 /// attempts.begin();
-/// assert_eq!(attempts.next(failed, || Timestamp::ZERO, || None), NextStep::Wait(Duration::from_secs(1)));
+/// assert_eq!(attempts.next(failed, Timestamp::ZERO, None), NextStep::Wait(Duration::from_secs(1)));
 /// attempts.begin();
-/// assert_eq!(attempts.next(failed, || Timestamp::ZERO, || None), NextStep::Stop(StopReason::Attempts));
+/// assert_eq!(attempts.next(failed, Timestamp::ZERO, None), NextStep::Stop(StopReason::Attempts));
 /// # Ok::<(), surefoot_core::ConfigError>(())
 /// ```
 #[derive(Clone)]
@@ -115,9 +115,22 @@ impl Retry {
     }
 
     /// Starts the attempts of one call.
-    #[inline]
     pub fn attempts(&self) -> Attempts<'_> {
         Attempts::new(self)
+    }
+
+    /// Notes a call whose first attempt is about to be made without [`attempts`](Self::attempts):
+    /// for hosts that keep it free of bookkeeping, as it will most likely succeed.
+    #[inline]
+    pub fn note_call(&self) {
+        if let Some(budget) = self.budget() {
+            budget.record_call();
+        }
+    }
+
+    /// Goes on after such a first attempt, which began at `started`, if that is known.
+    pub fn attempts_after_first(&self, started: Option<Timestamp>) -> Attempts<'_> {
+        Attempts::resume(self, 1, started)
     }
 
     /// The waits of the schedule in order, before jitter and without end.

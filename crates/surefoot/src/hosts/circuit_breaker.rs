@@ -11,10 +11,20 @@ use crate::policy::Policy;
 impl Policy for CircuitBreaker {
     #[inline]
     async fn run<O: Operation>(&self, operation: &O) -> Result<O::Value, Error<O::Error>> {
-        let permit = self.admit_borrowed()?;
-        let result = operation.attempt().await;
-        permit.settle(operation.verdict(&result));
-        result
+        let mut permit = match self.admit_borrowed() {
+            Ok(permit) => permit,
+            Err(rejection) => return Err(Error::Rejected(rejection)),
+        };
+        match operation.attempt().await {
+            Ok(value) => {
+                permit.close(operation.classify(Ok(&value)).verdict);
+                Ok(value)
+            }
+            Err(error) => {
+                permit.close(operation.verdict_on_error(&error));
+                Err(error)
+            }
+        }
     }
 
     #[inline]
@@ -22,10 +32,20 @@ impl Policy for CircuitBreaker {
         &self,
         operation: &O,
     ) -> Result<O::Value, Error<O::Error>> {
-        let permit = self.admit_borrowed()?;
-        let result = operation.attempt_blocking();
-        permit.settle(operation.verdict(&result));
-        result
+        let mut permit = match self.admit_borrowed() {
+            Ok(permit) => permit,
+            Err(rejection) => return Err(Error::Rejected(rejection)),
+        };
+        match operation.attempt_blocking() {
+            Ok(value) => {
+                permit.close(operation.classify(Ok(&value)).verdict);
+                Ok(value)
+            }
+            Err(error) => {
+                permit.close(operation.verdict_on_error(&error));
+                Err(error)
+            }
+        }
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {

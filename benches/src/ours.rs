@@ -1,0 +1,94 @@
+//! Surefoot's own subjects, configured as their peers are.
+
+use std::time::Duration;
+
+use surefoot::prelude::*;
+use surefoot::{Identity, Stack, TimeSource};
+
+use crate::operation::{FAILING, operation};
+
+/// The pipeline that is measured.
+pub(crate) type ThreePolicies =
+    Pipeline<Stack<Stack<Stack<Identity, Timeout>, Retry>, CircuitBreaker>>;
+
+/// How long a call may take in total.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A breaker's way to trip, by the name of its rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Mode {
+    pub(crate) name: &'static str,
+    trip: fn() -> Option<Trip>,
+}
+
+pub(crate) const DEFAULT: Mode = Mode { name: "surefoot default", trip: || None };
+pub(crate) const CONSECUTIVE: Mode =
+    Mode { name: "surefoot consecutive", trip: || Some(Trip::Consecutive { failures: 5 }) };
+pub(crate) const COUNT_RATE: Mode = Mode {
+    name: "surefoot count-rate",
+    trip: || Some(Trip::RateCountWindow { rate: 0.5, window_calls: 100, min_calls: 100 }),
+};
+pub(crate) const TIME_RATE: Mode = Mode {
+    name: "surefoot time-rate",
+    trip: || {
+        let window = Duration::from_secs(30);
+        Some(Trip::RateTimeWindow { rate: 0.5, window, min_calls: 100, buckets: 10 })
+    },
+};
+pub(crate) const SLOW: Mode = Mode {
+    name: "surefoot slow",
+    trip: || {
+        let slow_after = Duration::from_secs(1);
+        Some(Trip::Slow { rate: 0.5, slow_after, window_calls: 100, min_calls: 100 })
+    },
+};
+pub(crate) const MODES: [Mode; 5] = [DEFAULT, CONSECUTIVE, COUNT_RATE, TIME_RATE, SLOW];
+
+/// A closed breaker.
+pub(crate) fn breaker(mode: Mode) -> CircuitBreaker {
+    let builder = CircuitBreaker::builder("measured");
+    let builder = match (mode.trip)() {
+        Some(trip) => builder.trip(trip),
+        None => builder,
+    };
+    valid(builder.build())
+}
+
+/// A breaker that failures have opened.
+pub(crate) fn open_breaker() -> CircuitBreaker {
+    let breaker = breaker(DEFAULT);
+    while breaker.state() == CircuitState::Closed {
+        let _ = breaker.call_blocking(|_| operation(FAILING));
+    }
+    breaker
+}
+
+/// A retry with the numbers of its peers.
+pub(crate) fn retry() -> Retry {
+    valid(Retry::builder().max_attempts(3).build())
+}
+
+/// A total time limit.
+pub(crate) fn timeout() -> Timeout {
+    valid(Timeout::new(LIMIT))
+}
+
+/// A timeout, in it a retry, in that a breaker, as they are measured one by one.
+pub(crate) fn pipeline(clock: impl Into<TimeSource>) -> ThreePolicies {
+    let clock = clock.into();
+    let breaker = CircuitBreaker::builder("measured").clock(clock.clone());
+    let retry = Retry::builder().clock(clock.clone()).budget(RetryBudget::unlimited());
+    valid(
+        Pipeline::builder("measured")
+            .idempotent()
+            .allow(surefoot::OrderRule::NoTimeoutInsideBreaker)
+            .add(timeout().on_clock(clock))
+            .add(valid(retry.build()))
+            .add(valid(breaker.build()))
+            .build(),
+    )
+}
+
+fn valid<T>(built: Result<T, ConfigError>) -> T {
+    built.unwrap_or_else(|error| panic!("a measured configuration is valid: {error}"))
+}

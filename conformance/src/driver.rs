@@ -1,0 +1,131 @@
+//! The least there can be of a runtime: futures polled by hand, and waits served by moving a
+//! [`ManualClock`]. Nothing here sleeps.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use surefoot::{Clock, ManualClock, Timestamp};
+
+/// A future, and whether anybody has woken it since it was polled.
+pub(crate) struct Task<'a, T> {
+    future: Pin<Box<dyn Future<Output = T> + Send + 'a>>,
+    woken: Arc<Woken>,
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl<'a, T> Task<'a, T> {
+    pub(crate) fn new(future: impl Future<Output = T> + Send + 'a) -> Self {
+        Self { future: Box::pin(future), woken: Arc::new(Woken(AtomicBool::new(true))) }
+    }
+
+    /// Polls it for as long as it is woken, as a runtime would: one that nobody wakes stays where
+    /// it is.
+    pub(crate) fn run(&mut self) -> Poll<T> {
+        while self.woken.0.swap(false, Ordering::SeqCst) {
+            let waker = Waker::from(Arc::clone(&self.woken));
+            let polled = self.future.as_mut().poll(&mut Context::from_waker(&waker));
+            if polled.is_ready() {
+                return polled;
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Runs a future to its end. Whenever it waits, time moves on to what it waits for.
+pub(crate) fn drive<T>(
+    clock: &ManualClock,
+    future: impl Future<Output = T> + Send,
+) -> Result<T, String> {
+    let mut task = Task::new(future);
+    loop {
+        if let Poll::Ready(output) = task.run() {
+            return Ok(output);
+        }
+        if !clock.advance_to_next_waiter() {
+            return Err("the call is pending, and nothing will wake it".into());
+        }
+    }
+}
+
+/// Runs blocking work on this thread, and moves time on whenever it waits. Gives the result and
+/// the time at its end; afterwards the clock shows zero.
+pub(crate) fn serve_waits<T>(clock: &ManualClock, work: impl FnOnce() -> T) -> (T, Timestamp) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Dropped first when the work panics, and last when it does not.
+        let mut bell = Bell { clock, done: &done, sleep: None };
+        let server = scope.spawn(|| {
+            loop {
+                clock.wait_for_waiters(1);
+                if done.load(Ordering::SeqCst) {
+                    return;
+                }
+                clock.advance_to_next_waiter();
+            }
+        });
+        let result = work();
+        let ended = clock.now();
+        bell.ring();
+        // It cannot panic, and `scope` would tell.
+        let _ = server.join();
+        (result, ended)
+    })
+}
+/// An answer that one side waits for and the other gives.
+pub(crate) struct Answer<T>(Arc<Mutex<Slot<T>>>);
+
+struct Slot<T> {
+    value: Option<T>,
+    waker: Option<Waker>,
+}
+
+impl<T> Clone for Answer<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Answer<T> {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Slot { value: None, waker: None })))
+    }
+
+    pub(crate) fn give(&self, value: T) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.value = Some(value);
+        let waker = slot.waker.take();
+        drop(slot);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether somebody waits for it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).waker.is_some()
+    }
+}
+
+impl<T> Future for Answer<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match slot.value.take() {
+            Some(value) => Poll::Ready(value),
+            None => {
+                slot.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Case files: what they may say, read into cases. The format is `conformance/README.md`.
+
+mod circuit_breaker;
+mod decimal;
+mod fields;
+mod json;
+mod rate_limiter;
+mod retry;
+mod settings;
+mod state_machine;
+
+pub(crate) use circuit_breaker::{
+    Action, CircuitBreakerCase, Ending, Operator, Step, StepExpectation,
+};
+pub(crate) use decimal::Decimal;
+pub(crate) use fields::Problem;
+pub(crate) use retry::{Delays, Outcome, OutcomeKind, RetryCase, RetryExpectation, RetryRules};
+pub(crate) use settings::{Setting, Settings};
+
+use fields::{Fields, Value};
+use json::Json;
+
+/// One case of a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    /// The rule it states.
+    pub(crate) name: String,
+    /// Where the rule comes from.
+    pub(crate) source: Option<String>,
+    pub(crate) needs: Vec<Need>,
+    pub(crate) body: Body,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    CircuitBreaker(CircuitBreakerCase),
+    Retry(RetryCase),
+    /// A case of a policy that this build does not have.
+    Absent {
+        policy: String,
+    },
+}
+
+/// Something that not every host can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    ClockBackwards,
+    Interrupt,
+    Atomic,
+    ErrorTransition,
+    DefinitionName,
+}
+
+impl Need {
+    const WORDS: [(&'static str, Self); 5] = [
+        ("clock_backwards", Self::ClockBackwards),
+        ("interrupt", Self::Interrupt),
+        ("atomic", Self::Atomic),
+        ("error_transition", Self::ErrorTransition),
+        ("definition_name", Self::DefinitionName),
+    ];
+}
+
+/// Whether the policy may refuse its options, and what the refusal has to name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Options of which one has to be named.
+    pub(crate) fields: Vec<String>,
+    /// Any refusal will do.
+    pub(crate) any: bool,
+    /// Building must fail.
+    pub(crate) required: bool,
+}
+
+/// Policies whose format is still to be written down.
+const RESERVED: [&str; 7] =
+    ["throttler", "bulkhead", "load_shedder", "idempotency", "budget", "fallback", "hedge"];
+
+/// A case that cannot be run, by the name it has or its place in the file.
+#[derive(Debug)]
+pub(crate) struct BadCase {
+    pub(crate) name: String,
+    pub(crate) problem: Problem,
+}
+
+/// Reads a file's text. The outer error is one of the whole file.
+pub(crate) fn read(text: &str) -> Result<Vec<Result<Case, BadCase>>, String> {
+    let json = Json::parse(text)?;
+    let cases = Value::root(&json).list().map_err(|problem| problem.to_string())?;
+    Ok(cases.iter().enumerate().map(|(index, case)| read_case(index, case.json())).collect())
+}
+
+fn read_case(index: usize, json: &Json) -> Result<Case, BadCase> {
+    let value = Value::root(json);
+    let mut name = format!("case {index} (unnamed)");
+    let mut read = || {
+        let mut fields = value.fields()?;
+        if let Some(given) = fields.read("name", Value::text)? {
+            given.clone_into(&mut name);
+        } else {
+            fields.require("name")?;
+        }
+        let policy = fields.require("policy")?;
+        let source = fields.read("source", |source| source.text().map(str::to_owned))?;
+        let needs = fields.read("needs", |needs| {
+            needs.list()?.iter().map(|need| need.word("need", &Need::WORDS)).collect()
+        });
+        let needs = needs?.unwrap_or_default();
+        let body = read_body(&policy, fields)?;
+        Ok(Case { name: String::new(), source, needs, body })
+    };
+    match read() {
+        Ok(case) => Ok(Case { name, ..case }),
+        Err(problem) => Err(BadCase { name, problem }),
+    }
+}
+
+fn read_body(policy: &Value<'_>, mut fields: Fields<'_>) -> Result<Body, Problem> {
+    let name = policy.text()?;
+    let body = match name {
+        "circuit_breaker" => Body::CircuitBreaker(CircuitBreakerCase::take(&mut fields)?),
+        "retry" => Body::Retry(RetryCase::take(&mut fields)?),
+        "rate_limiter" => {
+            rate_limiter::take(&mut fields)?;
+            Body::Absent { policy: name.to_owned() }
+        }
+        "state_machine" => {
+            state_machine::take(&mut fields)?;
+            Body::Absent { policy: name.to_owned() }
+        }
+        // Their format is not written yet, so there is nothing to hold them to.
+        reserved if RESERVED.contains(&reserved) => {
+            return Ok(Body::Absent { policy: name.to_owned() });
+        }
+        unknown => return Err(policy.problem(format_args!("unknown policy `{unknown}`"))),
+    };
+    fields.finish()?;
+    Ok(body)
+}
+
+impl Refusal {
+    /// Takes what a case says about refusing, for policies whose other expectations stand with
+    /// their steps.
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Problem> {
+        let mut refusal = Self::take_any(fields)?;
+        if let Some(expect) = fields.take("expect") {
+            refusal.fields.push(config_error(&expect)?);
+            refusal.required = true;
+        }
+        if let Some(or) = fields.take("or") {
+            for expect in or.list()? {
+                refusal.fields.push(config_error(&expect)?);
+            }
+        }
+        Ok(refusal)
+    }
+
+    fn take_any(fields: &mut Fields<'_>) -> Result<Self, Problem> {
+        let any = fields.read("or_config_error", Value::flag)?.unwrap_or_default();
+        Ok(Self { any, ..Self::default() })
+    }
+}
+
+/// `{"config_error": field}` and nothing else.
+fn config_error(value: &Value<'_>) -> Result<String, Problem> {
+    let mut fields = value.fields()?;
+    let field = fields.require("config_error")?.text()?.to_owned();
+    fields.finish()?;
+    Ok(field)
+}
+
+/// A step's `expect`, and the further ones accepted beside it under `or`.
+fn expectations<T>(
+    fields: &mut Fields<'_>,
+    read: impl Fn(&Value<'_>) -> Result<T, Problem>,
+) -> Result<Vec<T>, Problem> {
+    let mut accepted: Vec<T> = fields.read("expect", &read)?.into_iter().collect();
+    if let Some(or) = fields.take("or") {
+        if accepted.is_empty() {
+            return Err(or.problem("stands beside an `expect` only"));
+        }
+        for value in or.list()? {
+            accepted.push(read(&value)?);
+        }
+    }
+    Ok(accepted)
+}
+
+#[cfg(test)]
+mod tests;

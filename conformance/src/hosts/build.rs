@@ -1,0 +1,93 @@
+//! Policies from a case's options, through the door that users' TOML comes in by.
+
+use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig};
+use surefoot_core::config::from_deserializer;
+use surefoot_core::retry::{RetryBuilder, RetryConfig};
+use surefoot_core::{CircuitBreaker, ConfigError, ManualClock};
+use toml::{Table, Value};
+
+use crate::format::{Decimal, Setting, Settings};
+
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
+/// Jitter that can be repeated.
+const SEED: u64 = 0x005E_EDED;
+
+pub(super) fn circuit_breaker(
+    settings: &Settings,
+    clock: &ManualClock,
+) -> Result<CircuitBreaker, ConfigError> {
+    let mut options = table(settings);
+    options.insert("name".into(), Value::String("case".into()));
+    let config: CircuitBreakerConfig = from_deserializer(CircuitBreakerConfig::POLICY, options)?;
+    CircuitBreakerBuilder::from(config).clock(clock).build()
+}
+
+/// A retry that is ready but for its listeners.
+pub(super) fn retry(settings: &Settings, clock: &ManualClock) -> Result<RetryBuilder, ConfigError> {
+    let config: RetryConfig = from_deserializer(RetryConfig::POLICY, table(settings))?;
+    Ok(RetryBuilder::from(config).seed(SEED).clock(clock))
+}
+
+fn table(Settings(settings): &Settings) -> Table {
+    settings.iter().map(|(name, setting)| ((*name).to_owned(), value(setting))).collect()
+}
+
+fn value(setting: &Setting) -> Value {
+    match setting {
+        Setting::Time(seconds) => Value::String(humantime(seconds)),
+        Setting::Count(count) => {
+            let integer = count.integer().and_then(|count| i64::try_from(count).ok());
+            integer.map_or_else(|| Value::Float(count.float()), Value::Integer)
+        }
+        Setting::Ratio(ratio) => Value::Float(ratio.float()),
+        Setting::NotANumber => Value::Float(f64::NAN),
+        Setting::Word(word) => Value::String(word.clone()),
+        Setting::Group(settings) => Value::Table(table(settings)),
+    }
+}
+
+/// A length of time as config files write it. One that cannot be is written all the same: to
+/// refuse it is the policy's part.
+fn humantime(seconds: &Decimal) -> String {
+    let sign = if seconds.is_negative() { "-" } else { "" };
+    match seconds.nanos() {
+        Ok(nanos) if u64::try_from(nanos).is_ok() => format!("{sign}{nanos}ns"),
+        Ok(nanos) => format!("{sign}{}s {}ns", nanos / NANOS_PER_SECOND, nanos % NANOS_PER_SECOND),
+        Err(_) => format!("{}s", seconds.text()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_exactly_and_impossible_ones_too() {
+        let table = [
+            ("1.5", "1500000000ns"),
+            ("0", "0ns"),
+            ("-5", "-5000000000ns"),
+            ("100000000000", "100000000000s 0ns"),
+            ("1e30", "1e30s"),
+        ];
+        for (seconds, text) in table {
+            assert_eq!(humantime(&Decimal::parse(seconds).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_the_policy_with_its_name() {
+        let clock = ManualClock::new();
+        let number = |text| Decimal::parse(text).unwrap();
+        let bad = ["-5", "1e30", "100000000000"].map(|text| Setting::Time(number(text)));
+        for setting in bad.into_iter().chain([Setting::NotANumber]) {
+            let settings = Settings(vec![("timeout", setting)]);
+            assert_eq!(circuit_breaker(&settings, &clock).unwrap_err().field(), "timeout");
+        }
+        for text in ["-1", "2.5", "1e30", "4294967296"] {
+            let settings = Settings(vec![("max_attempts", Setting::Count(number(text)))]);
+            let error = retry(&settings, &clock).err();
+            assert_eq!(error.as_ref().map(ConfigError::field), Some("max_attempts"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of the machines as a user meets them: against reference models, and under threads.
+#![cfg(not(surefoot_loom))]
+
+mod concurrency;
+mod properties;

@@ -1,0 +1,375 @@
+//! A world in which time only moves when a test moves it, and the same call goes through either
+//! host.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
+
+use surefoot::circuit_breaker::{CircuitBreakerBuilder, CircuitTotals};
+use surefoot::retry::RetryBuilder;
+use surefoot::{
+    Attempt, CircuitBreaker, Clock, Event, Events, ManualClock, ManualSleep, Retry, Timeout,
+    Timestamp,
+};
+
+pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const SEC: Duration = Duration::from_secs(1);
+
+pub(crate) type Error = surefoot::Error<&'static str>;
+
+/// How a call is carried out. Most rules hold in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    Async,
+    Blocking,
+}
+
+impl Host {
+    pub(crate) const BOTH: [Self; 2] = [Self::Async, Self::Blocking];
+}
+
+/// `call!(host, clock, policy, service)` calls `service` under `policy` and lets the clock run
+/// until there is an answer.
+macro_rules! call {
+    ($host:expr, $clock:expr, $policy:expr, $service:expr) => {{
+        let service = &$service;
+        match $host {
+            $crate::support::Host::Async => {
+                $crate::support::run(&$clock, $policy.call(|| service.answer()))
+            }
+            $crate::support::Host::Blocking => $crate::support::block(&$clock, || {
+                $policy.call_blocking(|attempt| service.answer_blocking(attempt))
+            }),
+        }
+    }};
+}
+pub(crate) use call;
+
+// ---- the callee --------------------------------------------------------------------------------
+
+/// How one attempt at a [`Service`] goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Step<T> {
+    takes: Duration,
+    end: End<T>,
+}
+
+#[derive(Clone, Debug)]
+enum End<T> {
+    Gives(T),
+    Fails(&'static str),
+    Panics,
+    Hangs,
+}
+
+pub(crate) fn gives<T>(value: T) -> Step<T> {
+    Step { takes: Duration::ZERO, end: End::Gives(value) }
+}
+
+pub(crate) fn fails<T>(error: &'static str) -> Step<T> {
+    Step { takes: Duration::ZERO, end: End::Fails(error) }
+}
+
+pub(crate) fn panics<T>() -> Step<T> {
+    Step { takes: Duration::ZERO, end: End::Panics }
+}
+
+/// Never answers. Only futures can be left hanging.
+pub(crate) fn hangs<T>() -> Step<T> {
+    Step { takes: Duration::ZERO, end: End::Hangs }
+}
+
+impl<T> Step<T> {
+    /// The same after so much time.
+    pub(crate) fn after(self, takes: Duration) -> Self {
+        Self { takes, ..self }
+    }
+}
+
+/// A callee that does as it is told, attempt by attempt; the last step is repeated.
+pub(crate) struct Service<T = u16> {
+    clock: ManualClock,
+    steps: Mutex<VecDeque<Step<T>>>,
+    started: Mutex<Vec<Timestamp>>,
+    running: AtomicUsize,
+    answered: AtomicUsize,
+    /// How often an asynchronous attempt yields before it does anything else.
+    yields: usize,
+}
+
+impl<T: Clone> Service<T> {
+    pub(crate) fn new(clock: &ManualClock, steps: impl IntoIterator<Item = Step<T>>) -> Self {
+        Self {
+            clock: clock.clone(),
+            steps: Mutex::new(steps.into_iter().collect()),
+            started: Mutex::default(),
+            running: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
+            yields: 0,
+        }
+    }
+
+    pub(crate) fn yielding(self, yields: usize) -> Self {
+        Self { yields, ..self }
+    }
+
+    /// Attempts begun.
+    pub(crate) fn calls(&self) -> usize {
+        self.started.lock().unwrap().len()
+    }
+
+    /// When each attempt began, since the clock's origin.
+    pub(crate) fn started(&self) -> Vec<Duration> {
+        let started = self.started.lock().unwrap();
+        started.iter().map(|at| *at - Timestamp::ZERO).collect()
+    }
+
+    /// Attempts that have neither ended nor been dropped.
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// Attempts that came to their own end.
+    pub(crate) fn answered(&self) -> usize {
+        self.answered.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn answer(&self) -> Result<T, &'static str> {
+        let (step, _running) = self.begin();
+        for _ in 0..self.yields {
+            yield_now().await;
+        }
+        if !step.takes.is_zero() {
+            self.clock.sleep_until(self.clock.now() + step.takes).await;
+        }
+        if let End::Hangs = step.end {
+            std::future::pending::<()>().await;
+        }
+        self.end(step)
+    }
+
+    pub(crate) fn answer_blocking(&self, _: &Attempt) -> Result<T, &'static str> {
+        let (step, _running) = self.begin();
+        self.clock.advance(step.takes); // it works, it does not wait
+        self.end(step)
+    }
+
+    fn begin(&self) -> (Step<T>, Running<'_>) {
+        self.started.lock().unwrap().push(self.clock.now());
+        self.running.fetch_add(1, Ordering::SeqCst);
+        let mut steps = self.steps.lock().unwrap();
+        let step = steps.pop_front().expect("a service has at least one step");
+        if steps.is_empty() {
+            steps.push_back(step.clone());
+        }
+        (step, Running(&self.running))
+    }
+
+    fn end(&self, step: Step<T>) -> Result<T, &'static str> {
+        self.answered.fetch_add(1, Ordering::SeqCst);
+        match step.end {
+            End::Gives(value) => Ok(value),
+            End::Fails(error) => Err(error),
+            End::Panics => panic!("boom"),
+            End::Hangs => panic!("blocking code cannot be left hanging in a test"),
+        }
+    }
+}
+
+struct Running<'a>(&'a AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+// ---- carrying out calls ------------------------------------------------------------------------
+
+/// A future polled by hand.
+pub(crate) struct Task<F: Future> {
+    future: Pin<Box<F>>,
+    woken: Arc<Woken>,
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl<F: Future> Task<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Self { future: Box::pin(future), woken: Arc::new(Woken(AtomicBool::new(true))) }
+    }
+
+    pub(crate) fn poll(&mut self) -> Poll<F::Output> {
+        self.woken.0.store(false, Ordering::SeqCst);
+        let waker = Waker::from(self.woken.clone());
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    pub(crate) fn is_woken(&self) -> bool {
+        self.woken.0.load(Ordering::SeqCst)
+    }
+
+    /// Polls until it waits for time, and not only for its turn.
+    pub(crate) fn poll_until_it_waits(&mut self) -> Poll<F::Output> {
+        loop {
+            match self.poll() {
+                Poll::Pending if self.is_woken() => {}
+                poll => return poll,
+            }
+        }
+    }
+
+    /// Moves time to the next timer, and on until this task is woken. Polls nothing unasked, so
+    /// that a lost wake-up fails the test.
+    pub(crate) fn wait(&self, clock: &ManualClock) {
+        while !self.is_woken() {
+            assert!(clock.advance_to_next_waiter(), "the call waits for nothing: it would hang");
+        }
+    }
+}
+
+/// Polls `future` to its end, moving time whenever it waits.
+pub(crate) fn run<F: Future>(clock: &ManualClock, future: F) -> F::Output {
+    let mut task = Task::new(future);
+    loop {
+        if let Poll::Ready(output) = task.poll() {
+            return output;
+        }
+        task.wait(clock);
+    }
+}
+
+/// Polls `future` at most `polls` times, moving time whenever it waits, then drops it.
+pub(crate) fn drop_after<F: Future>(
+    clock: &ManualClock,
+    polls: usize,
+    future: F,
+) -> Option<F::Output> {
+    let mut task = Task::new(future);
+    for poll in 0..polls {
+        if poll > 0 {
+            task.wait(clock);
+        }
+        if let Poll::Ready(output) = task.poll() {
+            return Some(output);
+        }
+    }
+    None
+}
+
+/// Calls `blocking` on this thread, while another moves time whenever this one waits.
+pub(crate) fn block<R>(clock: &ManualClock, blocking: impl FnOnce() -> R) -> R {
+    struct Stop<'a, 'scope> {
+        done: &'a AtomicBool,
+        /// Something for the mover to wait for, so that it looks whether we are done.
+        bell: ManualSleep,
+        mover: Option<ScopedJoinHandle<'scope, ()>>,
+    }
+    impl Drop for Stop<'_, '_> {
+        fn drop(&mut self) {
+            self.done.store(true, Ordering::SeqCst);
+            let rung = Pin::new(&mut self.bell).poll(&mut Context::from_waker(Waker::noop()));
+            assert!(rung.is_pending());
+            self.mover.take().map(ScopedJoinHandle::join);
+        }
+    }
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let mover = scope.spawn(|| {
+            loop {
+                clock.wait_for_waiters(1);
+                if done.load(Ordering::SeqCst) {
+                    return;
+                }
+                clock.advance_to_next_waiter();
+            }
+        });
+        let bell = clock.sleep_until(Timestamp::MAX);
+        let _stop = Stop { done: &done, bell, mover: Some(mover) };
+        blocking()
+    })
+}
+
+// ---- policies ----------------------------------------------------------------------------------
+
+pub(crate) fn breaker(clock: &ManualClock) -> CircuitBreakerBuilder {
+    CircuitBreaker::builder("api").clock(clock)
+}
+
+/// Five tries a second apart, without a budget.
+pub(crate) fn retry(clock: &ManualClock) -> RetryBuilder {
+    Retry::builder().max_attempts(5).exponential_base(1.0).clock(clock)
+}
+
+pub(crate) fn timeout(clock: &ManualClock, name: &'static str, limit: Duration) -> Timeout {
+    Timeout::new(limit).unwrap().named(name).on_clock(clock)
+}
+
+/// A breaker that has tripped and waited, so that the next call is a trial call.
+pub(crate) fn about_to_try(clock: &ManualClock, builder: CircuitBreakerBuilder) -> CircuitBreaker {
+    let breaker = builder.failure_threshold(1).timeout(SEC).build().unwrap();
+    breaker.admit().unwrap().failure();
+    clock.advance(SEC);
+    breaker
+}
+
+/// Verdicts that closed a permit.
+pub(crate) fn settled(totals: CircuitTotals) -> u64 {
+    let CircuitTotals { successes, failures, ignored, throttled, cancelled, .. } = totals;
+    successes + failures + ignored + throttled + cancelled
+}
+
+/// Everything sent to `events` from now on.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<Event>>>);
+
+impl Log {
+    pub(crate) fn of(events: &Events) -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        events.subscribe(move |event| writer.0.lock().unwrap().push(event.clone())).forever();
+        log
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub(crate) fn count(&self, is_it: impl Fn(&Event) -> bool) -> usize {
+        self.events().iter().filter(|event| is_it(event)).count()
+    }
+}
+
+/// What tests ask a clock.
+pub(crate) trait ClockExt {
+    fn now_ms(&self) -> u128;
+}
+
+impl ClockExt for ManualClock {
+    fn now_ms(&self) -> u128 {
+        (self.now() - Timestamp::ZERO).as_millis()
+    }
+}

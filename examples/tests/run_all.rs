@@ -1,0 +1,102 @@
+//! Runs every example program: it has to end well, quickly, and say something.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Names the programs and finds their executables; one that does not exist does not compile.
+macro_rules! programs {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, env!(concat!("CARGO_BIN_EXE_", $name)))),*]
+    };
+}
+
+const PROGRAMS: &[(&str, &str)] = programs![
+    "http_client",
+    "spec_2_1_circuit_breaker",
+    "spec_2_2_circuit_states",
+    "spec_2_3_fallback",
+    "spec_2_4_monitoring",
+    "spec_3_1_retry",
+    "spec_3_2_retry_config",
+    "spec_3_3_retry_strategies",
+    "spec_7_2_timeout",
+    "spec_8_1_metrics",
+    "spec_8_2_health",
+    "registry_per_host",
+    "boxed_collection",
+    "config_from_toml",
+    "two_step_permit",
+    "blocking",
+    "event_stream",
+    "second_executor",
+    "virtual_time_test",
+];
+
+/// None waits for longer than a moment; this is for busy machines.
+const LONGEST: Duration = Duration::from_secs(10);
+
+fn package() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn every_program_ends_well_and_says_something() {
+    // Side by side, since some of them wait for a few milliseconds.
+    std::thread::scope(|scope| {
+        for &(name, executable) in PROGRAMS {
+            scope.spawn(move || {
+                let start = Instant::now();
+                let run = Command::new(executable).output().expect("cargo has built it");
+                let stderr = String::from_utf8_lossy(&run.stderr);
+                assert!(run.status.success(), "{name}: {}\n{stderr}", run.status);
+                assert!(!run.stdout.trim_ascii().is_empty(), "{name} says nothing");
+                assert!(start.elapsed() < LONGEST, "{name} took {:?}", start.elapsed());
+            });
+        }
+    });
+}
+
+#[test]
+fn every_program_in_the_package_is_run() {
+    let run: BTreeSet<_> = PROGRAMS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let written: BTreeSet<_> = fs::read_dir(package().join("src/bin"))
+        .expect("the programs are there")
+        .filter_map(|entry| {
+            let path = entry.expect("a readable directory").path();
+            path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned)
+        })
+        .collect();
+    assert_eq!(run, written, "list every file of `src/bin` in `PROGRAMS`");
+}
+
+#[test]
+fn the_readme_lists_every_program_in_this_order() {
+    let readme = fs::read_to_string(package().join("README.md")).expect("there is a README");
+    let listed: Vec<_> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| [`")?.split_once('`'))
+        .map(|(name, _)| name)
+        .collect();
+    let run: Vec<_> = PROGRAMS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(listed, run);
+}
+
+#[test]
+fn the_readme_prints_lines_that_compile() {
+    let read = |file| fs::read_to_string(package().join(file)).expect("both files are there");
+    let between = |text: &str, start, end| {
+        let (_, rest) = text.split_once(start).expect("a beginning");
+        let (lines, _) = rest.split_once(end).expect("an end");
+        lines.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let printed = between(&read("README.md"), "```rust\n", "```");
+    let compiled: Vec<_> =
+        between(&read("src/bin/http_client.rs"), "// README: begin\n", "    // README: end")
+            .iter()
+            .map(|line| line.strip_prefix("    ").unwrap_or(line).to_owned())
+            .collect();
+    assert_eq!(printed, compiled);
+}
