@@ -1,7 +1,10 @@
 //! What policies protect: operations, and how their results are judged.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use surefoot_core::{AttemptResult, Classification, Classify, Error, Verdict};
 
 use crate::Attempt;
@@ -95,9 +98,30 @@ where
     E: Send,
 {
     #[inline]
-    async fn attempt(&self) -> Result<T, Error<E>> {
+    fn attempt(&self) -> impl Future<Output = Result<T, Error<E>>> + Send {
         scope::note_dispatch();
-        (self.leaf.run)().await.map_err(Error::Operation)
+        OwnError { future: (self.leaf.run)() }
+    }
+}
+
+pin_project! {
+    /// An operation's future, with its error as one of ours.
+    struct OwnError<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<T, E, F: Future<Output = Result<T, E>>> Future for OwnError<F> {
+    type Output = Result<T, Error<E>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().future.poll(cx) {
+            Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(Error::Operation(error))),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 

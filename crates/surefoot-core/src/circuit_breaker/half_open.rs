@@ -1,5 +1,6 @@
 //! The places of trial calls while half-open.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::Timestamp;
@@ -13,7 +14,7 @@ pub(super) struct HalfOpen {
     limit: usize,
     timeout: Duration,
     places: Vec<Place>,
-    next_id: u64,
+    next_id: NonZeroU64,
     pub(super) successes: u64,
 }
 
@@ -25,11 +26,17 @@ struct Place {
 
 /// Which trial call a permit stands for; unique within one half-open phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ProbeId(u64);
+pub(super) struct ProbeId(NonZeroU64);
 
 impl HalfOpen {
     pub(super) fn new(limit: u32, timeout: Duration) -> Self {
-        Self { limit: limit as usize, timeout, places: Vec::new(), next_id: 0, successes: 0 }
+        Self {
+            limit: limit as usize,
+            timeout,
+            places: Vec::new(),
+            next_id: NonZeroU64::MIN,
+            successes: 0,
+        }
     }
 
     /// Takes a place, one that has expired if need be; or says when the next one expires.
@@ -41,8 +48,8 @@ impl HalfOpen {
                 None => return Err(Timestamp::MAX),
             }
         }
-        self.next_id += 1;
         let probe = ProbeId(self.next_id);
+        self.next_id = self.next_id.saturating_add(1);
         self.places.push(Place { probe, expires: now + self.timeout });
         Ok(probe)
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::config::{CircuitBreakerConfig, TimeoutGrowth};
 use super::half_open::{HalfOpen, ProbeId};
 use super::status::{CircuitMode, CircuitStatus, CircuitTotals};
+use super::successes::{Counted, Mark, Successes};
 use super::trip::TripLimit;
 use super::window::{Call, Counts, Window};
 use super::word::{Flag, Word};
@@ -18,9 +19,7 @@ use crate::clock::time_left;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::time::nanos;
-use crate::{
-    ConfigError, DropReason, Event, Events, Name, Rejection, TimeSource, Timestamp, Verdict,
-};
+use crate::{ConfigError, Event, Events, Name, Rejection, TimeSource, Timestamp, Verdict};
 
 pub(super) struct Machine {
     /// See [`Word`].
@@ -39,24 +38,16 @@ pub(super) struct Machine {
     pub(super) time: TimeSource,
     pub(super) events: Events,
     inner: Mutex<Inner>,
-    counters: Counters,
-}
-
-/// What every call writes, kept off the cache line that every call reads.
-#[repr(align(128))]
-#[derive(Default)]
-struct Counters {
-    /// Successes since the breaker was made. Never goes back: the status shows differences.
-    successes: AtomicU64,
     rejected: AtomicU64,
+    successes: Successes,
 }
 
 struct Inner {
     config: CircuitBreakerConfig,
     state: State,
     window: Window,
-    /// `successes` when the breaker last closed.
-    successes_before: u64,
+    /// The successes when the breaker last closed.
+    closed_at: Mark,
     /// Successes counted in the last closed phase, once it is over.
     successes_then: u64,
     /// Failures counted since the breaker last closed.
@@ -83,6 +74,7 @@ enum State {
 /// What an admitted call holds: when it was admitted, and as what.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket {
+    /// [`Ticket::USED`] once the verdict is in.
     generation: u64,
     probe: Option<ProbeId>,
     /// When it started, where durations matter; [`Timestamp::MAX`] elsewhere, which makes any
@@ -116,12 +108,13 @@ impl Machine {
             name: config.name.clone(),
             time,
             events,
-            counters: Counters::default(),
+            rejected: AtomicU64::new(0),
+            successes: Successes::default(),
             inner: Mutex::new(Inner {
                 window: Window::new(&config, now),
                 config,
                 state: State::Closed,
-                successes_before: 0,
+                closed_at: Mark::default(),
                 successes_then: 0,
                 failures: 0,
                 reopened: 0,
@@ -140,7 +133,7 @@ impl Machine {
 
     // ---- asking ----------------------------------------------------------------------------
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn admit(&self) -> Result<Ticket, Refusal> {
         let word = self.word();
         if word.admits_plainly() {
@@ -150,7 +143,16 @@ impl Machine {
                 started: Timestamp::MAX,
             });
         }
+        if word.with(Flag::TIMED, false).admits_plainly() {
+            return Ok(Ticket::plain(word, self.now()));
+        }
         self.admit_carefully(word)
+    }
+
+    /// Out of line: a call without a clock should not carry the code of reading it.
+    #[inline(never)]
+    fn now(&self) -> Timestamp {
+        self.time.now()
     }
 
     #[inline(never)]
@@ -173,11 +175,11 @@ impl Machine {
                 word = again;
                 continue;
             }
-            if let Some(left) = time_left(open, now) {
-                return self.refuse(Refusal::Open { left: nanos(left.max(gate - now)) });
+            if let left @ 1.. = nanos_left(open, now) {
+                return self.refuse(Refusal::Open { left: left.max(nanos_left(gate, now)) });
             }
-            if let Some(left) = time_left(gate, now) {
-                return self.refuse(Refusal::Gate { left: nanos(left) });
+            if let left @ 1.. = nanos_left(gate, now) {
+                return self.refuse(Refusal::Gate { left });
             }
             if word.state() == CircuitState::Closed && !word.has(Flag::GATED) {
                 return Ok(Ticket::plain(word, now));
@@ -200,12 +202,12 @@ impl Machine {
         }
         let gate = if word.has(Flag::GATED) { load_time(&self.gate_until) } else { now };
         if let State::Open = inner.state
-            && let Some(left) = time_left(load_time(&self.open_until), now)
+            && let left @ 1.. = nanos_left(load_time(&self.open_until), now)
         {
-            return self.refuse(Refusal::Open { left: nanos(left.max(gate - now)) });
+            return self.refuse(Refusal::Open { left: left.max(nanos_left(gate, now)) });
         }
-        if let Some(left) = time_left(gate, now) {
-            return self.refuse(Refusal::Gate { left: nanos(left) });
+        if let left @ 1.. = nanos_left(gate, now) {
+            return self.refuse(Refusal::Gate { left });
         }
         self.set_flag(Flag::GATED, false);
         if let State::Open = inner.state {
@@ -217,7 +219,7 @@ impl Machine {
                 Ok(probe) => Ok(Ticket { probe: Some(probe), ..Ticket::plain(word, now) }),
                 Err(expires) => {
                     let limit = inner.config.probes();
-                    self.refuse(Refusal::ProbesOut { left: nanos(expires - now), limit })
+                    self.refuse(Refusal::ProbesOut { left: nanos_left(expires, now), limit })
                 }
             },
             State::Closed | State::Open => Ok(Ticket::plain(word, now)),
@@ -227,7 +229,7 @@ impl Machine {
     }
 
     fn refuse(&self, refusal: Refusal) -> Result<Ticket, Refusal> {
-        self.counters.rejected.fetch_add(1, Ordering::Relaxed);
+        self.rejected.fetch_add(1, Ordering::Relaxed);
         Err(refusal)
     }
 
@@ -253,49 +255,51 @@ impl Machine {
 
     // ---- reporting -------------------------------------------------------------------------
 
-    #[inline]
-    fn succeed(&self, ticket: &Ticket) {
-        let word = self.word();
-        if word.counts_plainly(ticket.generation) {
-            self.count_success(ticket, word);
-        } else {
-            self.succeed_carefully(ticket, word);
-        }
-    }
-
-    /// The whole of a success on the hot path: one atomic step.
+    /// The whole of a success on the hot path: one atomic step. `false` if there is more to it.
     ///
     /// A failure publishes `WATCHED`, and a change of state its new word, *before* it reads the
     /// counter with a read-modify-write. So either it reads our step, or our step came after its
     /// reading and we see its word here.
-    #[inline]
-    fn count_success(&self, ticket: &Ticket, word: Word) {
-        let before = self.counters.successes.fetch_add(1, Ordering::AcqRel);
-        if self.word() != word {
-            self.judge_counted_success(ticket, before);
+    #[inline(always)]
+    pub(super) fn count_success(&self, ticket: &Ticket) -> bool {
+        let word = self.word();
+        if word.counts_plainly(ticket.generation) {
+            self.count_success_under(word, ticket);
+            return true;
         }
+        self.count_success_by_time(word, ticket)
     }
 
+    /// The same where time matters: one atomic step and one look at the clock.
     #[inline(never)]
-    fn succeed_carefully(&self, ticket: &Ticket, word: Word) {
+    fn count_success_by_time(&self, word: Word, ticket: &Ticket) -> bool {
         let plain_but_for_time = word.with(Flag::TIMED, false).with(Flag::BUCKETED, false);
-        if plain_but_for_time.counts_plainly(ticket.generation) {
-            let now = self.time.now();
-            let plain = if word.has(Flag::BUCKETED) {
-                now < load_time(&self.bucket_ends)
-            } else {
-                nanos(now - ticket.started) < self.slow_after.load(Ordering::Relaxed)
-            };
-            if plain {
-                return self.count_success(ticket, word);
-            }
+        if !plain_but_for_time.counts_plainly(ticket.generation) {
+            return false;
         }
-        self.settle_locked(ticket, Verdict::Success);
+        let now = self.time.now();
+        let plain = if word.has(Flag::BUCKETED) {
+            now < load_time(&self.bucket_ends)
+        } else {
+            ticket.nanos_at(now) < self.slow_after.load(Ordering::Relaxed)
+        };
+        if plain {
+            self.count_success_under(word, ticket);
+        }
+        plain
+    }
+
+    #[inline]
+    fn count_success_under(&self, word: Word, ticket: &Ticket) {
+        let counted = self.successes.count();
+        if self.word() != word {
+            self.judge_counted_success(*ticket, counted);
+        }
     }
 
     /// A success was counted while the word changed: judge it, or take it out again.
     #[inline(never)]
-    fn judge_counted_success(&self, ticket: &Ticket, before: u64) {
+    fn judge_counted_success(&self, ticket: Ticket, counted: Counted) {
         let mut guard = lock(&self.inner);
         let inner = &mut *guard;
         let word = self.word();
@@ -303,35 +307,20 @@ impl Machine {
             let now = self.time.now();
             let took = now - ticket.started;
             self.judge(inner, Call { at: now, failed: false, took, successes: 0 });
-        } else if before >= inner.successes_before {
+        } else {
             // It arrived in a later generation, and after that one began to count.
-            inner.successes_before += 1;
+            inner.closed_at.pass_over(counted);
         }
         self.deliver(guard);
     }
 
-    #[inline]
-    pub(super) fn settle(&self, ticket: &Ticket, verdict: Verdict) {
-        match verdict {
-            Verdict::Success => self.succeed(ticket),
-            _ => self.settle_locked(ticket, verdict),
-        }
-    }
-
-    #[cold]
-    pub(super) fn settle_dropped(&self, ticket: &Ticket) {
-        self.settle(ticket, DropReason::current().verdict());
-    }
-
-    #[inline(never)]
-    fn settle_locked(&self, ticket: &Ticket, verdict: Verdict) {
+    /// Everything but a success on the hot path.
+    pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict) {
         let mut guard = lock(&self.inner);
         let inner = &mut *guard;
         let now = self.time.now();
         inner.totals.count(verdict);
-        if verdict == Verdict::Success {
-            self.counters.successes.fetch_add(1, Ordering::AcqRel);
-        }
+        let counted = (verdict == Verdict::Success).then(|| self.successes.count());
         let current = self.word().generation() == ticket.generation;
         match &mut inner.state {
             State::Closed if current => self.settle_closed(inner, ticket, verdict, now),
@@ -342,13 +331,16 @@ impl Machine {
                 }
             }
             // A later generation: counted in the totals, and nothing else.
-            State::Closed if verdict == Verdict::Success => inner.successes_before += 1,
-            State::Closed | State::Open | State::HalfOpen(_) => {}
+            State::Closed | State::Open | State::HalfOpen(_) => {
+                if let Some(counted) = counted {
+                    inner.closed_at.pass_over(counted);
+                }
+            }
         }
         self.deliver(guard);
     }
 
-    fn settle_closed(&self, inner: &mut Inner, ticket: &Ticket, verdict: Verdict, now: Timestamp) {
+    fn settle_closed(&self, inner: &mut Inner, ticket: Ticket, verdict: Verdict, now: Timestamp) {
         let took = now - ticket.started;
         match verdict {
             Verdict::Success => {
@@ -362,7 +354,7 @@ impl Machine {
         }
     }
 
-    fn settle_probe(&self, inner: &mut Inner, ticket: &Ticket, verdict: Verdict, now: Timestamp) {
+    fn settle_probe(&self, inner: &mut Inner, ticket: Ticket, verdict: Verdict, now: Timestamp) {
         let slow =
             inner.window.slow_after().is_some_and(|slow_after| now - ticket.started >= slow_after);
         match verdict {
@@ -394,7 +386,7 @@ impl Machine {
             // Before the counter is read: see `count_success`.
             self.set_flag(Flag::WATCHED, true);
         }
-        let successes = self.successes() - inner.successes_before;
+        let successes = self.successes_since_closing(inner);
         // Successes that were only counted may have completed the minimum of calls meanwhile. If
         // that trips, this call came after it.
         let mut trips = watched && inner.window.trips_by_count(successes);
@@ -462,7 +454,7 @@ impl Machine {
                 self.open_until.store(until.as_nanos(), Ordering::Release);
                 self.word.store(word.enter(to).0, Ordering::Release);
                 if was_closed {
-                    inner.successes_then = self.successes() - inner.successes_before;
+                    inner.successes_then = self.successes_since_closing(inner);
                 }
             }
             CircuitState::HalfOpen => {
@@ -487,7 +479,7 @@ impl Machine {
     fn forget(&self, inner: &mut Inner, now: Timestamp) {
         inner.window.clear(now);
         inner.failures = 0;
-        inner.successes_before = self.successes();
+        inner.closed_at = self.successes.mark();
         inner.would_have_tripped = false;
         self.publish_window(inner, 0);
     }
@@ -612,8 +604,8 @@ impl Machine {
             retry_after,
             generation: word.generation(),
             totals: CircuitTotals {
-                successes: self.successes(),
-                rejected: self.counters.rejected.load(Ordering::Relaxed),
+                successes: self.successes.mark().total(),
+                rejected: self.rejected.load(Ordering::Relaxed),
                 ..inner.totals
             },
         }
@@ -638,7 +630,7 @@ impl Machine {
     fn counts(&self, inner: &Inner, now: Timestamp) -> (Counts, f64) {
         let closed = matches!(inner.state, State::Closed);
         let successes =
-            if closed { self.successes() - inner.successes_before } else { inner.successes_then };
+            if closed { self.successes_since_closing(inner) } else { inner.successes_then };
         let failures = inner.window.failures(now, successes);
         let in_window = inner.window.counts(now, successes);
         let since =
@@ -667,9 +659,8 @@ impl Machine {
         }
     }
 
-    /// Reads the success counter so that it orders with the successes: see `count_success`.
-    fn successes(&self) -> u64 {
-        self.counters.successes.fetch_add(0, Ordering::AcqRel)
+    fn successes_since_closing(&self, inner: &Inner) -> u64 {
+        self.successes.mark().since(&inner.closed_at)
     }
 
     /// Until when callers are to stay away; the origin if no gate is shut.
@@ -691,7 +682,7 @@ impl Machine {
         self.slow_after.store(slow_after.map_or(u64::MAX, nanos), Ordering::Relaxed);
         self.set_flag(Flag::TIMED, slow_after.is_some());
         self.set_flag(Flag::BUCKETED, inner.window.buckets().is_some());
-        self.publish_window(inner, self.successes() - inner.successes_before);
+        self.publish_window(inner, self.successes_since_closing(inner));
     }
 
     // ---- events ----------------------------------------------------------------------------
@@ -734,6 +725,34 @@ impl Inner {
 }
 
 impl Ticket {
+    /// Generations have 56 bits, so this is none.
+    const USED: u64 = u64::MAX;
+
+    /// The ticket, once.
+    #[inline]
+    pub(super) fn use_up(&mut self) -> Option<Self> {
+        let ticket = *self;
+        self.generation = Self::USED;
+        (!ticket.is_used()).then_some(ticket)
+    }
+
+    #[inline]
+    pub(super) fn mark_used(&mut self) {
+        self.generation = Self::USED;
+    }
+
+    /// How long ago it started.
+    #[inline]
+    fn nanos_at(&self, now: Timestamp) -> u64 {
+        now.as_nanos().saturating_sub(self.started.as_nanos())
+    }
+
+    #[inline]
+    pub(super) fn is_used(&self) -> bool {
+        self.generation == Self::USED
+    }
+
+    #[inline]
     fn plain(word: Word, now: Timestamp) -> Self {
         let started = if word.has(Flag::TIMED) { now } else { Timestamp::MAX };
         Self { generation: word.generation(), probe: None, started }
@@ -750,6 +769,10 @@ impl CircuitTotals {
             Verdict::Cancelled => self.cancelled += 1,
         }
     }
+}
+
+fn nanos_left(at: Timestamp, now: Timestamp) -> u64 {
+    at.as_nanos().saturating_sub(now.as_nanos())
 }
 
 fn load_time(time: &AtomicU64) -> Timestamp {

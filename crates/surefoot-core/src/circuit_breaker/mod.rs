@@ -41,7 +41,7 @@
 //! **Cost.** A success on a closed breaker: one atomic read-modify-write, no lock, no allocation;
 //! no clock reading by default, in a row, or with a rate over calls; one with a rate over time
 //! (and the lock once for each bucket); two with slow calls. A rejection while open: one clock
-//! reading and one atomic step. Failures and trial calls take a short lock. Memory: about half a
+//! reading and one atomic step. Failures and trial calls take a short lock. Memory: about a
 //! kilobyte, and 8 bytes for each failure in the window.
 //!
 //! **Sources.** The pattern is Michael Nygard's (*Release It!*); bounded, expiring trial calls and
@@ -52,6 +52,7 @@ mod half_open;
 mod machine;
 mod permit;
 mod status;
+mod successes;
 mod trip;
 mod window;
 mod word;

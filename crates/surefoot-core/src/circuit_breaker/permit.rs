@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::CircuitBreaker;
 use super::machine::Ticket;
-#[cfg(doc)]
-use crate::DropReason;
-use crate::Verdict;
+use crate::{DropReason, Verdict};
 
 /// Leave to make one call, to be closed with its verdict.
 ///
@@ -20,13 +18,12 @@ use crate::Verdict;
 pub struct Permit<B: Borrow<CircuitBreaker> = CircuitBreaker> {
     breaker: B,
     ticket: Ticket,
-    closed: bool,
 }
 
 impl<B: Borrow<CircuitBreaker>> Permit<B> {
     #[inline]
     pub(super) fn new(breaker: B, ticket: Ticket) -> Self {
-        Self { breaker, ticket, closed: false }
+        Self { breaker, ticket }
     }
 
     /// The call worked.
@@ -65,8 +62,18 @@ impl<B: Borrow<CircuitBreaker>> Permit<B> {
     /// counts.
     #[inline]
     pub fn close(&mut self, verdict: Verdict) {
-        if !std::mem::replace(&mut self.closed, true) {
-            self.breaker.borrow().machine().settle(&self.ticket, verdict);
+        let machine = self.breaker.borrow().machine();
+        if verdict == Verdict::Success && machine.count_success(&self.ticket) {
+            self.ticket.mark_used();
+        } else {
+            self.close_carefully(verdict);
+        }
+    }
+
+    #[inline(never)]
+    fn close_carefully(&mut self, verdict: Verdict) {
+        if let Some(ticket) = self.ticket.use_up() {
+            self.breaker.borrow().machine().settle(ticket, verdict);
         }
     }
 }
@@ -74,8 +81,8 @@ impl<B: Borrow<CircuitBreaker>> Permit<B> {
 impl<B: Borrow<CircuitBreaker>> Drop for Permit<B> {
     #[inline]
     fn drop(&mut self) {
-        if !self.closed {
-            self.breaker.borrow().machine().settle_dropped(&self.ticket);
+        if !self.ticket.is_used() {
+            self.close_carefully(DropReason::current().verdict());
         }
     }
 }

@@ -73,6 +73,8 @@ pub struct Retry {
 }
 
 struct Shared {
+    /// Nothing to do before the first attempt: no budget, no `max_elapsed`, no `attempt_timeout`.
+    plain: bool,
     config: RetryConfig,
     backoff: Backoff,
     attempt_timeout: Option<Timeout>,
@@ -99,6 +101,9 @@ impl Retry {
         let random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
         Self {
             shared: Arc::new(Shared {
+                plain: budget.is_none()
+                    && config.max_elapsed.is_none()
+                    && config.attempt_timeout.is_none(),
                 backoff: config.backoff(),
                 attempt_timeout: config.attempt_timeout.map(|limit| {
                     Timeout::of_valid(limit).named(config.name.clone()).on_clock(time.clone())
@@ -126,6 +131,13 @@ impl Retry {
         if let Some(budget) = self.budget() {
             budget.record_call();
         }
+    }
+
+    /// Whether there is nothing to note before the first attempt: no budget, no `max_elapsed`, no
+    /// `attempt_timeout`.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.shared.plain
     }
 
     /// Goes on after such a first attempt, which began at `started`, if that is known.

@@ -1,13 +1,14 @@
 //! Attempts, and the waits between them.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use surefoot_core::retry::{Attempts, NextStep};
 use surefoot_core::{
-    AttemptResult, DropReason, Error, Retry, RetryBudget, StopReason, TimeSource, Timestamp,
-    Verdict, with_drop_reason,
+    AttemptResult, DropReason, Error, Retry, RetryBudget, StopReason, Timestamp, Verdict,
+    with_drop_reason,
 };
 
 use crate::operation::{BlockingOperation, Judged, Operation};
@@ -19,21 +20,24 @@ use crate::{scope, time};
 /// wait; no further attempt is made, and a budget token that was not used is given back.
 ///
 /// The first attempt is free of bookkeeping. Only if it fails is the state of retrying made, in
-/// one allocation, which also keeps it out of every caller's future.
+/// one allocation, which also keeps it out of every caller's future. (With `attempt_timeout` that
+/// allocation is made for every call; a [`Timeout`](crate::Timeout) inside makes none.)
 impl Policy for Retry {
     #[inline]
-    async fn run<O: Operation>(&self, operation: &O) -> Result<O::Value, Error<O::Error>> {
-        let mut started = begin(self);
-        let result = match self.attempt_timeout() {
-            None => first_attempt(self.time(), &mut started, operation.attempt()).await,
-            Some(timeout) => {
-                let limited = Nested { policy: timeout, operation };
-                first_attempt(self.time(), &mut started, limited.attempt()).await
-            }
-        };
-        match result {
-            Ok(value) if operation.classify(Ok(&value)).verdict == Verdict::Success => Ok(value),
-            result => Box::pin(go_on(self, operation, started, result)).await,
+    fn run<O: Operation>(
+        &self,
+        operation: &O,
+    ) -> impl Future<Output = Result<O::Value, Error<O::Error>>> + Send {
+        let started = begin(self);
+        let limited = !self.is_plain() && self.attempt_timeout().is_some();
+        let first = (!limited).then(|| scope::in_attempt(1, || operation.attempt()));
+        Retrying {
+            first,
+            retry: self,
+            operation,
+            started,
+            go_on: Some(|started, first| go_on(self, operation, started, first)),
+            rest: None,
         }
     }
 
@@ -82,36 +86,96 @@ fn begin(retry: &Retry) -> Option<Timestamp> {
     if scope::is_retrying() {
         retry.note_nesting();
     }
+    if retry.is_plain() { None } else { begin_carefully(retry) }
+}
+
+#[inline(never)]
+fn begin_carefully(retry: &Retry) -> Option<Timestamp> {
     retry.note_call();
     retry.config().max_elapsed.map(|_| retry.time().now())
 }
 
-/// A call that is answered at once needs no clock; one that has to wait begins its time here.
-#[inline]
-async fn first_attempt<F: Future>(
-    time: &TimeSource,
-    started: &mut Option<Timestamp>,
-    future: F,
-) -> F::Output {
-    let mut future = pin!(future);
-    poll_fn(move |cx| {
-        let polled = scope::in_attempt(1, || future.as_mut().poll(cx));
-        if polled.is_pending() && started.is_none() {
-            *started = Some(time.now());
-        }
-        polled
-    })
-    .await
+pin_project! {
+    /// A call under a retry: the first attempt, in place, and then the rest.
+    struct Retrying<'r, 'o, O, F, G, R> {
+        #[pin]
+        first: Option<F>,
+        retry: &'r Retry,
+        operation: &'o O,
+        started: Option<Timestamp>,
+        go_on: Option<G>,
+        rest: Option<Pin<Box<R>>>,
+    }
 }
 
-/// Everything after a first attempt that did not succeed.
+impl<O, F, G, R> Future for Retrying<'_, '_, O, F, G, R>
+where
+    O: Operation,
+    F: Future<Output = Result<O::Value, Error<O::Error>>>,
+    G: FnOnce(Option<Timestamp>, Option<F::Output>) -> R,
+    R: Future<Output = F::Output>,
+{
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        if let Some(first) = this.first.as_mut().as_pin_mut() {
+            match scope::in_attempt(1, || first.poll(cx)) {
+                Poll::Ready(Ok(value))
+                    if this.operation.classify(Ok(&value)).verdict == Verdict::Success =>
+                {
+                    return Poll::Ready(Ok(value));
+                }
+                Poll::Ready(result) => {
+                    this.first.set(None);
+                    *this.rest = begin_rest(this.go_on, *this.started, Some(result));
+                }
+                Poll::Pending => {
+                    // A call that is answered at once needs no clock; one that has to wait begins
+                    // its time here.
+                    if this.started.is_none() {
+                        *this.started = Some(this.retry.time().now());
+                    }
+                    return Poll::Pending;
+                }
+            }
+        } else if this.rest.is_none() {
+            *this.rest = begin_rest(this.go_on, *this.started, None);
+        }
+        match this.rest {
+            Some(rest) => rest.as_mut().poll(cx),
+            None => Poll::Pending, // polled again after it was ready
+        }
+    }
+}
+
+#[cold]
+fn begin_rest<G, T, R>(
+    go_on: &mut Option<G>,
+    started: Option<Timestamp>,
+    first: Option<T>,
+) -> Option<Pin<Box<R>>>
+where
+    G: FnOnce(Option<Timestamp>, Option<T>) -> R,
+{
+    go_on.take().map(|go_on| Box::pin(go_on(started, first)))
+}
+
+/// Everything after a first attempt that did not succeed; everything, if it is still to be made.
 async fn go_on<O: Operation>(
     retry: &Retry,
     operation: &O,
     started: Option<Timestamp>,
-    mut result: Result<O::Value, Error<O::Error>>,
+    first: Option<Result<O::Value, Error<O::Error>>>,
 ) -> Result<O::Value, Error<O::Error>> {
     let mut run = Run::new(retry, started);
+    let mut result = if let Some(result) = first {
+        result
+    } else {
+        run.attempts.note_start(retry.time().now());
+        attempt(retry, operation, 1, None).await?
+    };
     loop {
         match run.next(operation, &result) {
             NextStep::Return => return result,
@@ -120,14 +184,7 @@ async fn go_on<O: Operation>(
                 let last = result.err(); // a value that is discarded is closed before the wait
                 time::sleep_until(retry.time(), retry.time().now() + delay).await;
                 let number = run.attempts.begin();
-                let ended = match retry.attempt_timeout() {
-                    None => another_attempt(number, last, operation.attempt()).await,
-                    Some(timeout) => {
-                        let limited = Nested { policy: timeout, operation };
-                        another_attempt(number, last, limited.attempt()).await
-                    }
-                };
-                result = match ended {
+                result = match attempt(retry, operation, number, last).await {
                     Ok(result) => result,
                     Err(last) => return run.give_up(operation, Err(last), StopReason::Time),
                 };
@@ -136,9 +193,28 @@ async fn go_on<O: Operation>(
     }
 }
 
+/// What an attempt gives, or else the failure before it: see [`in_scope`].
+type Attempted<O> =
+    Result<Result<<O as Judged>::Value, Error<<O as Judged>::Error>>, Error<<O as Judged>::Error>>;
+
+async fn attempt<O: Operation>(
+    retry: &Retry,
+    operation: &O,
+    number: u32,
+    last: Option<Error<O::Error>>,
+) -> Attempted<O> {
+    match retry.attempt_timeout() {
+        None => in_scope(number, last, scope::in_attempt(number, || operation.attempt())).await,
+        Some(policy) => {
+            let limited = Nested { policy, operation };
+            in_scope(number, last, limited.attempt()).await
+        }
+    }
+}
+
 /// Runs an attempt after the failure `last`. If a deadline outside passes meanwhile, ends the
 /// attempt with that failure, so that the timeout can tell it.
-async fn another_attempt<F: Future, E>(
+async fn in_scope<F: Future, E>(
     number: u32,
     mut last: Option<E>,
     future: F,
