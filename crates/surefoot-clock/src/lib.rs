@@ -39,6 +39,14 @@ pub fn now() -> u64 {
     by_instant()
 }
 
+/// Whether readings come from the counter at present.
+pub fn reads_counter() -> bool {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+    return counter::now().is_some();
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
+    return false;
+}
+
 /// The same reading from `Instant`.
 #[inline]
 fn by_instant() -> u64 {
