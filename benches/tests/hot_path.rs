@@ -58,7 +58,7 @@ fn cases() -> Result<Vec<Case>, ConfigError> {
             "time-rate",
             Some(Trip::RateTimeWindow {
                 rate: 0.5,
-                window: Duration::from_secs(600),
+                window: Duration::from_mins(10),
                 min_calls: 10,
                 buckets: 10,
             }),
@@ -243,7 +243,7 @@ mod stepping {
             }
             if inside {
                 let code = read(child, at);
-                counts.read_modify_writes += u32::from(is_read_modify_write(&code));
+                counts.read_modify_writes += u32::from(is_read_modify_write(code));
                 counts.clock_reads += u32::from(code.starts_with(&[0x0f, 0x31]));
                 counts.system_calls += u32::from(code.starts_with(&[0x0f, 0x05]));
             }
@@ -276,7 +276,7 @@ mod stepping {
     }
 
     /// A lock prefix among the prefixes, or an exchange with memory, which locks by itself.
-    fn is_read_modify_write(code: &[u8; 8]) -> bool {
+    fn is_read_modify_write(code: [u8; 8]) -> bool {
         const PREFIXES: [u8; 11] =
             [0xf0, 0xf2, 0xf3, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0x66, 0x67];
         let prefixes = code.iter().take_while(|byte| PREFIXES.contains(byte)).count();
