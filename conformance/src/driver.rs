@@ -62,10 +62,11 @@ pub(crate) fn drive<T>(
 /// the time at its end; afterwards the clock shows zero.
 pub(crate) fn serve_waits<T>(clock: &ManualClock, work: impl FnOnce() -> T) -> (T, Timestamp) {
     let done = AtomicBool::new(false);
+    // One more waiter, for a time that the clock does not show: it wakes the server a last time,
+    // and has to outlive it.
+    let mut bell = clock.sleep_until(Timestamp::MAX);
     std::thread::scope(|scope| {
-        // Dropped first when the work panics, and last when it does not.
-        let mut bell = Bell { clock, done: &done, sleep: None };
-        let server = scope.spawn(|| {
+        scope.spawn(|| {
             loop {
                 clock.wait_for_waiters(1);
                 if done.load(Ordering::SeqCst) {
@@ -74,14 +75,27 @@ pub(crate) fn serve_waits<T>(clock: &ManualClock, work: impl FnOnce() -> T) -> (
                 clock.advance_to_next_waiter();
             }
         });
+        // Also if the work panics.
+        let ring = OnDrop(|| {
+            done.store(true, Ordering::SeqCst);
+            clock.set(Timestamp::ZERO);
+            let _ = Pin::new(&mut bell).poll(&mut Context::from_waker(Waker::noop()));
+        });
         let result = work();
         let ended = clock.now();
-        bell.ring();
-        // It cannot panic, and `scope` would tell.
-        let _ = server.join();
+        drop(ring);
         (result, ended)
     })
 }
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        self.0();
+    }
+}
+
 /// An answer that one side waits for and the other gives.
 pub(crate) struct Answer<T>(Arc<Mutex<Slot<T>>>);
 
@@ -120,12 +134,66 @@ impl<T> Future for Answer<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match slot.value.take() {
-            Some(value) => Poll::Ready(value),
-            None => {
-                slot.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        if let Some(value) = slot.value.take() {
+            return Poll::Ready(value);
         }
+        slot.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_future_is_driven_from_wait_to_wait() {
+        let clock = ManualClock::new();
+        let driven = drive(&clock, async {
+            for seconds in [3, 5] {
+                clock.sleep_until(clock.now() + Duration::from_secs(seconds)).await;
+            }
+            clock.now().as_nanos()
+        });
+        assert_eq!(driven, Ok(8_000_000_000));
+    }
+
+    #[test]
+    fn a_future_that_nobody_will_wake_is_an_error() {
+        let clock = ManualClock::new();
+        assert!(drive(&clock, std::future::pending::<()>()).is_err());
+    }
+
+    #[test]
+    fn a_task_runs_only_when_it_is_woken() {
+        let answer = Answer::new();
+        let mut task = Task::new(answer.clone());
+        assert!(task.run().is_pending());
+        assert!(answer.is_awaited());
+        assert!(task.run().is_pending());
+        answer.give(7);
+        assert_eq!(task.run(), Poll::Ready(7));
+    }
+
+    #[test]
+    fn blocking_waits_are_served_and_the_server_ends() {
+        let clock = ManualClock::new();
+        for _ in 0..200 {
+            let ((), ended) = serve_waits(&clock, || {
+                clock.block_until(clock.now() + Duration::from_secs(2));
+                clock.advance(Duration::from_secs(1));
+                clock.block_until(clock.now() + Duration::from_secs(4));
+            });
+            assert_eq!(ended.as_nanos(), 7_000_000_000);
+        }
+    }
+
+    #[test]
+    fn the_server_ends_when_the_work_panics() {
+        let clock = ManualClock::new();
+        let work = || serve_waits(&clock, || panic!("as it should"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
     }
 }

@@ -70,11 +70,19 @@ pub(crate) enum Operator {
 pub(crate) struct StepExpectation {
     pub(crate) admitted: Option<bool>,
     pub(crate) state: Option<CircuitState>,
-    /// `Some(None)`: no time may be promised. In nanoseconds.
-    pub(crate) retry_after: Option<Option<u128>>,
+    pub(crate) retry_after: Option<Promise>,
     pub(crate) failure_count: Option<u64>,
     pub(crate) success_count: Option<u64>,
     pub(crate) failure_rate: Option<f64>,
+}
+
+/// The time that a rejection is to promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promise {
+    /// None at all.
+    Nothing,
+    /// In nanoseconds.
+    Nanos(u128),
 }
 
 const OPTIONS: &[(&str, Kind)] = &[
@@ -157,7 +165,7 @@ impl CircuitBreakerCase {
         let steps = match fields.take("steps") {
             Some(steps) => steps.list()?.iter().map(Step::read).collect::<Result<_, _>>()?,
             None if refusal.required => Vec::new(),
-            None => fields.require("steps").map(|_| Vec::new())?,
+            None => return Err(fields.missing("steps")),
         };
         Ok(Self { config, refusal, steps })
     }
@@ -194,7 +202,7 @@ impl Step {
         };
         let action = match (verb, permit) {
             (Verb::Admit, permit) => Action::Admit { permit },
-            (Verb::End(_), None) => return Err(fields.require("permit").unwrap_err()),
+            (Verb::End(_), None) => return Err(fields.missing("permit")),
             (Verb::End(ending), Some(permit)) => {
                 let ending = match ending {
                     Ending::Throttled { .. } => {
@@ -226,7 +234,10 @@ impl StepExpectation {
             admitted: admitted.map(|admitted| admitted.flag()).transpose()?,
             state: fields.read("state", |state| state.word("state", &STATES))?,
             retry_after: fields.read("retry_after", |time| {
-                if time.is_null() { Ok(None) } else { time.expected_nanos().map(Some) }
+                if time.is_null() {
+                    return Ok(Promise::Nothing);
+                }
+                time.expected_nanos().map(Promise::Nanos)
             })?,
             failure_count: fields.read("failure_count", Value::count)?,
             success_count: fields.read("success_count", Value::count)?,

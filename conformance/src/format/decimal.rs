@@ -28,8 +28,9 @@ impl Decimal {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (negative, unsigned) =
             text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-        let (mantissa, exponent) =
-            unsigned.split_once(['e', 'E']).map_or((unsigned, "0"), |(mantissa, exp)| (mantissa, exp));
+        let (mantissa, exponent) = unsigned
+            .split_once(['e', 'E'])
+            .map_or((unsigned, "0"), |(mantissa, exp)| (mantissa, exp));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
         if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
@@ -61,7 +62,11 @@ impl Decimal {
     /// The magnitude as seconds, in nanoseconds, exactly.
     pub(crate) fn nanos(&self) -> Result<u128, NotNanos> {
         let shift = self.exponent + NANOS_PER_SECOND_LOG10;
-        if shift < 0 { Err(NotNanos::TooFine) } else { self.shifted(shift).ok_or(NotNanos::TooLarge) }
+        if shift < 0 {
+            Err(NotNanos::TooFine)
+        } else {
+            self.shifted(shift).ok_or(NotNanos::TooLarge)
+        }
     }
 
     /// The same, rounded to the nearest nanosecond: for expectations, which have a tolerance.

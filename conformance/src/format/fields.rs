@@ -164,7 +164,11 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn require(&mut self, name: &str) -> Result<Value<'a>, Problem> {
-        self.take(name).ok_or_else(|| Problem(format!("{}: is missing", self.path_of(name))))
+        self.take(name).ok_or_else(|| self.missing(name))
+    }
+
+    pub(crate) fn missing(&self, name: &str) -> Problem {
+        Problem(format!("{}: is missing", self.path_of(name)))
     }
 
     /// Reads a field if it is there.
@@ -189,7 +193,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(crate) fn path_of(&self, name: &str) -> String {
+    fn path_of(&self, name: &str) -> String {
         let path = &self.path;
         if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
     }

@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn numbers_keep_their_text() {
-        let json = Json::parse(r#" [0.10, 1e30 , -5,100000000000.000000001] "#).unwrap();
+        let json = Json::parse(" [0.10, 1e30 , -5,100000000000.000000001] ").unwrap();
         let text = ["0.10", "1e30", "-5", "100000000000.000000001"];
         assert_eq!(json, Json::List(text.map(|text| Json::Number(text.into())).into()));
     }

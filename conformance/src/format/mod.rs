@@ -10,7 +10,7 @@ mod settings;
 mod state_machine;
 
 pub(crate) use circuit_breaker::{
-    Action, CircuitBreakerCase, Ending, Operator, Step, StepExpectation,
+    Action, CircuitBreakerCase, Ending, Operator, Promise, Step, StepExpectation,
 };
 pub(crate) use decimal::Decimal;
 pub(crate) use fields::Problem;
@@ -95,22 +95,17 @@ fn read_case(index: usize, json: &Json) -> Result<Case, BadCase> {
     let mut name = format!("case {index} (unnamed)");
     let mut read = || {
         let mut fields = value.fields()?;
-        if let Some(given) = fields.read("name", Value::text)? {
-            given.clone_into(&mut name);
-        } else {
-            fields.require("name")?;
-        }
+        fields.require("name")?.text()?.clone_into(&mut name);
         let policy = fields.require("policy")?;
         let source = fields.read("source", |source| source.text().map(str::to_owned))?;
         let needs = fields.read("needs", |needs| {
             needs.list()?.iter().map(|need| need.word("need", &Need::WORDS)).collect()
-        });
-        let needs = needs?.unwrap_or_default();
+        })?;
         let body = read_body(&policy, fields)?;
-        Ok(Case { name: String::new(), source, needs, body })
+        Ok((source, needs.unwrap_or_default(), body))
     };
     match read() {
-        Ok(case) => Ok(Case { name, ..case }),
+        Ok((source, needs, body)) => Ok(Case { name, source, needs, body }),
         Err(problem) => Err(BadCase { name, problem }),
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn take(fields: &mut Fields<'_>) -> Result<(), Problem> {
     match fields.take("steps") {
         Some(steps) => steps.list()?.iter().try_for_each(step),
         None if refusal.required => Ok(()),
-        None => fields.require("steps").map(drop),
+        None => Err(fields.missing("steps")),
     }
 }
 

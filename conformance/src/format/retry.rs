@@ -81,7 +81,7 @@ impl RetryCase {
         let mut accepted = Vec::new();
         let expected = expectations(fields, Expected::read)?;
         if expected.is_empty() {
-            fields.require("expect")?;
+            return Err(fields.missing("expect"));
         }
         for expected in expected {
             match expected {
@@ -92,14 +92,16 @@ impl RetryCase {
         refusal.required = accepted.is_empty();
         let outcomes = match fields.take("outcomes") {
             Some(outcomes) => {
-                let read = outcomes.list()?.iter().map(Outcome::read).collect::<Result<Vec<_>, _>>()?;
+                let read =
+                    outcomes.list()?.iter().map(Outcome::read).collect::<Result<Vec<_>, _>>()?;
                 if read.is_empty() {
                     return Err(outcomes.problem("must have at least one outcome"));
                 }
                 read
             }
-            None if refusal.required => Vec::new(),
-            None => fields.require("outcomes").map(|_| Vec::new())?,
+            // Should it be built all the same, there is something to call.
+            None if refusal.required => vec![Outcome::of(OutcomeKind::Ok)],
+            None => return Err(fields.missing("outcomes")),
         };
         Ok(Self { config, rules, refusal, outcomes, accepted })
     }
@@ -144,10 +146,13 @@ impl std::fmt::Display for OutcomeKind {
 }
 
 impl Outcome {
+    fn of(kind: OutcomeKind) -> Self {
+        Self { kind, takes: Duration::ZERO, retry_after: None }
+    }
+
     fn read(value: &Value<'_>) -> Result<Self, Problem> {
         if let super::Json::Text(_) = value.json() {
-            let kind = OutcomeKind::read(value)?;
-            return Ok(Self { kind, takes: Duration::ZERO, retry_after: None });
+            return OutcomeKind::read(value).map(Self::of);
         }
         let mut fields = value.fields()?;
         let outcome = Self {

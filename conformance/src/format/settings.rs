@@ -71,8 +71,10 @@ impl Setting {
             Kind::Time => {
                 let number = value.number()?;
                 match number.nanos() {
-                    Err(super::decimal::NotNanos::TooFine) => Err(value
-                        .problem(format_args!("{} is finer than a nanosecond", number.text()))),
+                    Err(super::decimal::NotNanos::TooFine) => {
+                        Err(value
+                            .problem(format_args!("{} is finer than a nanosecond", number.text())))
+                    }
                     _ => Ok(Self::Time(number)),
                 }
             }

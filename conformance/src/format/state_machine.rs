@@ -33,7 +33,7 @@ pub(super) fn take(fields: &mut Fields<'_>) -> Result<(), Problem> {
         Some(steps) => steps.list()?.iter().try_for_each(step),
         // A definition that is only built has nothing to step through.
         None if build.is_some() || refusal.required => Ok(()),
-        None => fields.require("steps").map(drop),
+        None => Err(fields.missing("steps")),
     }
 }
 
@@ -66,9 +66,9 @@ fn transition(value: &Value<'_>) -> Result<(), Problem> {
 }
 
 fn hooks(fields: &mut Fields<'_>, names: &[&str]) -> Result<(), Problem> {
-    names.iter().try_for_each(|name| {
-        fields.read(name, |labels| labels.text_or_texts().map(drop)).map(drop)
-    })
+    names
+        .iter()
+        .try_for_each(|name| fields.read(name, |labels| labels.text_or_texts().map(drop)).map(drop))
 }
 
 /// What labelled hooks do besides being recorded.

@@ -50,7 +50,7 @@ impl Host for Core {
                     (result.map_err(Error::Operation), judged)
                 }
             };
-            match (attempts.next(judged, || clock.now(), || None), result) {
+            match (attempts.next(judged, clock.now(), None), result) {
                 (NextStep::Wait(delay), _) => clock.advance(delay),
                 (NextStep::Stop(stop), Err(last)) => {
                     break Err(Error::Exhausted {

@@ -6,6 +6,7 @@
 mod asynchronous;
 mod blocking;
 mod build;
+mod calls;
 mod core;
 mod refusals;
 mod script;

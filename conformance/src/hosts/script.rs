@@ -12,7 +12,7 @@ use crate::format::{Outcome, OutcomeKind, RetryRules};
 
 /// A call that goes on for longer than this is ended, so that a retry that never stops is a
 /// failed case and not a hung runner.
-const ATTEMPTS_MOST: u64 = 1_000_000;
+const ATTEMPTS_MOST: u64 = 300_000;
 
 /// What an operation gives when it works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,8 @@ impl<'a> Script<'a> {
     /// The retry, built so that its waits are noted.
     pub(super) fn listen(&self, retry: RetryBuilder) -> Result<Retry, Trouble> {
         let delays = Arc::clone(&self.delays);
-        let note = move |_, delay| delays.lock().unwrap_or_else(PoisonError::into_inner).push(delay);
+        let note =
+            move |_, delay| delays.lock().unwrap_or_else(PoisonError::into_inner).push(delay);
         Ok(retry.on_retry(note).build()?)
     }
 
@@ -117,7 +118,9 @@ impl<'a> Script<'a> {
         elapsed: Duration,
     ) -> Result<Tried, Trouble> {
         let told = match &result {
-            Err(Error::Exhausted { attempts, elapsed, .. }) => Some((u64::from(*attempts), *elapsed)),
+            Err(Error::Exhausted { attempts, elapsed, .. }) => {
+                Some((u64::from(*attempts), *elapsed))
+            }
             _ => None,
         };
         Ok(Tried {

@@ -34,7 +34,7 @@ pub struct RetryConfig {
     /// The wait before the first retry. Default 1 s.
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     pub initial_delay: Duration,
-    /// The longest wait of the schedule, jitter included. Default 60 s.
+    /// The longest wait of the schedule, jitter included. Default 30 s.
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     pub max_delay: Duration,
     /// What each wait is multiplied with; 1.0 keeps them alike. Default 2.0.
@@ -80,7 +80,7 @@ impl Default for RetryConfig {
             name: Name::from("retry"),
             max_attempts: 3,
             initial_delay: Duration::from_secs(1),
-            max_delay: Duration::from_secs(60),
+            max_delay: Duration::from_secs(30),
             exponential_base: 2.0,
             linear_increment: None,
             jitter: Jitter::None,
@@ -212,7 +212,7 @@ impl RetryBuilder {
         self
     }
 
-    /// The longest wait of the schedule, jitter included. Default 60 s.
+    /// The longest wait of the schedule, jitter included. Default 30 s.
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.config.max_delay = delay;
         self

@@ -17,7 +17,7 @@
 //! | `initial_delay` | 1 s | the first wait |
 //! | `exponential_base` | 2.0 | 1 s, 2 s, 4 s, …; 1.0 for a fixed delay |
 //! | `linear_increment` | – | 1 s, 2 s, 3 s, … instead |
-//! | `max_delay` | 60 s | no wait of the schedule is longer, jitter included |
+//! | `max_delay` | 30 s | no wait of the schedule is longer, jitter included |
 //! | `jitter` | none | `full`, `equal` or `decorrelated` ([`Jitter`]) |
 //! | `max_elapsed` | – | no wait ends later than this after the first attempt began |
 //! | `min_attempt_time` | 0 | no attempt starts with less time left |

@@ -16,6 +16,8 @@ pub(in crate::circuit_breaker) struct CallWindow {
     rate: f64,
     size: u64,
     min_calls: u64,
+    /// Whether the share has been looked at since the window last held too few calls for that.
+    judged: bool,
     /// All failures since the breaker closed, in the window or not.
     failures_ever: u64,
     failed: VecDeque<u64>,
@@ -38,6 +40,7 @@ impl CallWindow {
             rate,
             size: size.into(),
             min_calls: min_calls.into(),
+            judged: false,
             failures_ever: 0,
             failed: VecDeque::new(),
             slow: VecDeque::new(),
@@ -45,6 +48,7 @@ impl CallWindow {
     }
 
     pub(super) fn clear(&mut self) {
+        self.judged = false;
         self.failures_ever = 0;
         self.failed.clear();
         self.slow.clear();
@@ -83,18 +87,22 @@ impl CallWindow {
             }
         }
         let calls = place.min(self.size);
-        calls >= self.min_calls && reaches(self.bad().len() as u64, calls, self.rate)
+        self.judged = calls >= self.min_calls;
+        self.judged && reaches(self.bad().len() as u64, calls, self.rate)
     }
 
     /// Successes only ever lower the share, but for one moment: when they complete `min_calls`,
     /// the share so far is judged for the first time.
     pub(super) fn trips_by_count(&self, successes: u64) -> bool {
-        self.calls_ever(successes) >= self.min_calls
+        !self.judged
+            && self.calls_ever(successes) >= self.min_calls
             && reaches(self.bad().len() as u64, self.min_calls, self.rate)
     }
 
     pub(super) fn is_watchful(&self, successes: u64) -> bool {
-        !self.bad().is_empty() && self.calls_ever(successes) < self.min_calls
+        let calls = self.calls_ever(successes).min(self.size);
+        let bad = self.bad().len() as u64;
+        bad > 0 && (calls < self.min_calls || reaches(bad, calls, self.rate))
     }
 
     pub(super) fn counts(&self, successes: u64) -> Counts {

@@ -16,6 +16,8 @@ pub(in crate::circuit_breaker) struct TimeWindow {
     rate: f64,
     window: u64,
     min_calls: u64,
+    /// Whether the share has been looked at since the window last held too few calls for that.
+    judged: bool,
     /// Indexed by a part's number modulo their count. The current part's `successes` stay 0.
     buckets: Vec<Counts>,
     /// Sums over all buckets.
@@ -38,6 +40,7 @@ impl TimeWindow {
             rate,
             window: nanos(window),
             min_calls: min_calls.into(),
+            judged: false,
             buckets: vec![Counts::default(); buckets as usize],
             total: Counts::default(),
             current: 0,
@@ -50,6 +53,7 @@ impl TimeWindow {
     pub(super) fn clear(&mut self, now: Timestamp) {
         self.buckets.fill(Counts::default());
         self.total = Counts::default();
+        self.judged = false;
         self.successes_before = 0;
         self.current = self.part(now);
     }
@@ -83,16 +87,20 @@ impl TimeWindow {
             self.total.failures += 1;
         }
         let calls = self.calls(call.successes);
-        calls >= self.min_calls && reaches(self.total.failures, calls, self.rate)
+        self.judged = calls >= self.min_calls;
+        self.judged && reaches(self.total.failures, calls, self.rate)
     }
 
     pub(super) fn trips_by_count(&self, successes: u64) -> bool {
-        self.calls(successes) >= self.min_calls
+        !self.judged
+            && self.calls(successes) >= self.min_calls
             && reaches(self.total.failures, self.min_calls, self.rate)
     }
 
     pub(super) fn is_watchful(&self, successes: u64) -> bool {
-        self.total.failures > 0 && self.calls(successes) < self.min_calls
+        let calls = self.calls(successes);
+        let failures = self.total.failures;
+        failures > 0 && (calls < self.min_calls || reaches(failures, calls, self.rate))
     }
 
     /// What the window holds at `now`, without moving it.

@@ -1,0 +1,242 @@
+//! What was seen against what was expected: the same for every host.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::format::{
+    CircuitBreakerCase, Delays, Promise, Refusal, RetryCase, RetryExpectation, StepExpectation,
+};
+use crate::hosts::{Seen, Tried, Trouble};
+
+/// Times compare equal within this.
+const NANOS_TOLERANCE: u128 = 1;
+/// Rates compare equal within this.
+const RATE_TOLERANCE: f64 = 1e-9;
+
+pub(crate) fn circuit_breaker(
+    case: &CircuitBreakerCase,
+    seen: Result<Vec<Seen>, Trouble>,
+) -> Result<(), String> {
+    let Some(seen) = built(&case.refusal, seen)? else { return Ok(()) };
+    let expecting = case.steps.iter().enumerate().filter(|(_, step)| !step.accepted.is_empty());
+    let mut differing = expecting.filter_map(|(index, step)| {
+        let seen = seen.iter().find(|seen| seen.step == index);
+        let found = seen.map_or_else(
+            || Err("the host did not tell what it saw".to_owned()),
+            |seen| any(&step.accepted, |expectation| step_shows(expectation, seen)),
+        );
+        found.err().map(|what| format!("step {index} ({}): {what}", step.title))
+    });
+    let Some(first) = differing.next() else { return Ok(()) };
+    match differing.count() {
+        0 => Err(first),
+        1 => Err(format!("{first}; 1 later step differs too")),
+        later => Err(format!("{first}; {later} later steps differ too")),
+    }
+}
+
+pub(crate) fn retry(case: &RetryCase, tried: Result<Tried, Trouble>) -> Result<(), String> {
+    let Some(tried) = built(&case.refusal, tried)? else { return Ok(()) };
+    any(&case.accepted, |expectation| call_went(expectation, &tried))
+}
+
+/// What there is to judge; `None` if the policy was right to refuse its options.
+fn built<T>(refusal: &Refusal, result: Result<T, Trouble>) -> Result<Option<T>, String> {
+    match result {
+        Ok(_) if refusal.required => {
+            let fields = refusal.fields.join("` or `");
+            Err(format!("expected a config error about `{fields}`, got a policy that was built"))
+        }
+        Ok(seen) => Ok(Some(seen)),
+        Err(Trouble::Broken(what)) => Err(what),
+        Err(Trouble::Refused { field, message }) => {
+            let named = refusal.fields.iter().any(|expected| names(expected, &field));
+            let expected = match refusal.fields.as_slice() {
+                _ if named || refusal.any => return Ok(None),
+                [] => "a policy".to_owned(),
+                fields => format!("a config error about `{}`", fields.join("` or `")),
+            };
+            Err(format!("expected {expected}, got the config error: {message}"))
+        }
+    }
+}
+
+/// Whether two names mean one option: `trip.rate` is also called `rate`.
+fn names(one: &str, other: &str) -> bool {
+    let ends_with = |long: &str, short: &str| {
+        long.strip_suffix(short).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    !one.is_empty() && !other.is_empty() && (ends_with(one, other) || ends_with(other, one))
+}
+
+/// Whether one of several expectations holds; if none does, what the first one misses.
+fn any<T>(accepted: &[T], holds: impl Fn(&T) -> Differences) -> Result<(), String> {
+    let mut first = None;
+    for expectation in accepted {
+        let differences = holds(expectation);
+        if differences.0.is_empty() {
+            return Ok(());
+        }
+        first.get_or_insert(differences);
+    }
+    let Some(first) = first else { return Ok(()) };
+    let others = match accepted.len() {
+        1 => "",
+        _ => "; nor does any of its `or` hold",
+    };
+    Err(format!("{}{others}", first.0.join(", ")))
+}
+
+/// Everything that is not as expected.
+#[derive(Debug, Default)]
+struct Differences(Vec<String>);
+
+impl Differences {
+    fn note(&mut self, what: &str, expected: impl fmt::Display, got: impl fmt::Display) {
+        self.0.push(format!("{what}: expected {expected}, got {got}"));
+    }
+
+    fn equal<T: PartialEq + fmt::Display>(&mut self, what: &str, expected: Option<&T>, got: &T) {
+        if let Some(expected) = expected.filter(|expected| *expected != got) {
+            self.note(what, expected, got);
+        }
+    }
+}
+
+fn step_shows(expected: &StepExpectation, seen: &Seen) -> Differences {
+    let mut differences = Differences::default();
+    if let Some(admitted) = seen.admitted {
+        differences.equal("admitted", expected.admitted.as_ref(), &admitted);
+    }
+    differences.equal("state", expected.state.as_ref(), &seen.state);
+    if let Some(promise) = expected.retry_after {
+        compare_promise(&mut differences, promise, expected.admitted, seen);
+    }
+    differences.equal("failure_count", expected.failure_count.as_ref(), &seen.failure_count);
+    differences.equal("success_count", expected.success_count.as_ref(), &seen.success_count);
+    let close = |rate: &f64| (rate - seen.failure_rate).abs() <= RATE_TOLERANCE;
+    if let Some(rate) = expected.failure_rate.filter(|rate| !close(rate)) {
+        differences.note("failure_rate", rate, seen.failure_rate);
+    }
+    differences
+}
+
+fn compare_promise(
+    differences: &mut Differences,
+    expected: Promise,
+    may_be_admitted: Option<bool>,
+    seen: &Seen,
+) {
+    let got = match seen.retry_after {
+        _ if seen.admitted == Some(true) => "an admission".to_owned(),
+        Some(got) => Seconds(got.as_nanos()).to_string(),
+        None => "none".to_owned(),
+    };
+    match (expected, seen.retry_after) {
+        (Promise::Nanos(nanos), Some(time)) if seen.admitted != Some(true) => {
+            if !same_time(nanos, time) {
+                differences.note("retry_after", Seconds(nanos), got);
+            }
+        }
+        (Promise::Nanos(nanos), _) => differences.note("retry_after", Seconds(nanos), got),
+        // That a rejection promises nothing takes a rejection.
+        (Promise::Nothing, _) if seen.admitted == Some(true) => {
+            if may_be_admitted != Some(true) {
+                differences.note("retry_after", "a rejection without one", got);
+            }
+        }
+        (Promise::Nothing, Some(_)) => differences.note("retry_after", "none", got),
+        (Promise::Nothing, None) => {}
+    }
+}
+
+fn call_went(expected: &RetryExpectation, tried: &Tried) -> Differences {
+    let mut differences = Differences::default();
+    differences.equal("outcome", expected.outcome.as_ref(), &tried.outcome);
+    differences.equal("attempts", expected.attempts.as_ref(), &tried.attempts);
+    if let Some(delays) = &expected.delays {
+        compare_delays(&mut differences, delays, &tried.delays);
+    }
+    if let Some(nanos) = expected.elapsed.filter(|nanos| !same_time(*nanos, tried.elapsed)) {
+        differences.note("elapsed", Seconds(nanos), Seconds(tried.elapsed.as_nanos()));
+    }
+    // Announced and made waits are one: what a call took is its attempts and its waits.
+    let waits: u128 = tried.delays.iter().map(Duration::as_nanos).sum();
+    let sum = waits + tried.spent.as_nanos();
+    if sum != tried.elapsed.as_nanos() && sum < u128::from(u64::MAX) {
+        let got = Seconds(tried.elapsed.as_nanos());
+        differences.note("attempts and announced waits together", got, Seconds(sum));
+    }
+    if let Some((attempts, elapsed)) = tried.told {
+        differences.equal("attempts told by the error", Some(&tried.attempts), &attempts);
+        if !same_time(tried.elapsed.as_nanos(), elapsed) {
+            let (right, told) = (Seconds(tried.elapsed.as_nanos()), Seconds(elapsed.as_nanos()));
+            differences.note("elapsed told by the error", right, told);
+        }
+    }
+    differences
+}
+
+fn compare_delays(differences: &mut Differences, expected: &Delays, got: &[Duration]) {
+    if got.len() as u64 != expected.count {
+        let shown: Vec<_> =
+            got.iter().take(8).map(|delay| Seconds(delay.as_nanos()).to_string()).collect();
+        let more = if got.len() > 8 { ", …" } else { "" };
+        let found = format!("{} ({}{more})", got.len(), shown.join(", "));
+        differences.note("number of delays", expected.count, found);
+        return;
+    }
+    let bounds = expected.first.iter().map(Some).chain(std::iter::repeat(expected.then.as_ref()));
+    for (index, (delay, bounds)) in got.iter().zip(bounds).enumerate() {
+        let Some(&(low, high)) = bounds else { return };
+        let nanos = delay.as_nanos();
+        if nanos + NANOS_TOLERANCE < low || nanos > high.saturating_add(NANOS_TOLERANCE) {
+            let wanted = if low == high {
+                Seconds(low).to_string()
+            } else {
+                format!("from {} to {}", Seconds(low), Seconds(high))
+            };
+            differences.note(&format!("delay {index}"), wanted, Seconds(nanos));
+            return;
+        }
+    }
+}
+
+fn same_time(nanos: u128, time: Duration) -> bool {
+    nanos.abs_diff(time.as_nanos()) <= NANOS_TOLERANCE
+}
+
+/// Nanoseconds as the case files write them.
+struct Seconds(u128);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.0 / 1_000_000_000, self.0 % 1_000_000_000);
+        if rest == 0 {
+            return write!(f, "{whole} s");
+        }
+        let rest = format!("{rest:09}");
+        write!(f, "{whole}.{} s", rest.trim_end_matches('0'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_inside_another_goes_by_its_plain_name_too() {
+        assert!(names("rate", "trip.rate"));
+        assert!(names("timeout_growth.factor", "factor"));
+        assert!(names("timeout", "timeout"));
+        assert!(!names("timeout", "half_open_timeout"));
+        assert!(!names("timeout", ""));
+        assert!(!names("trip", "trip.rate"));
+    }
+
+    #[test]
+    fn times_are_shown_as_the_files_write_them() {
+        let shown = [0, 1, 1_500_000_000, 60_000_000_000].map(|nanos| Seconds(nanos).to_string());
+        assert_eq!(shown, ["0 s", "0.000000001 s", "1.5 s", "60 s"]);
+    }
+}

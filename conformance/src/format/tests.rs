@@ -1,0 +1,213 @@
+//! That whatever is not in the format is an error, which names the case and the field.
+
+use super::*;
+
+fn only(text: &str) -> Result<Case, BadCase> {
+    let mut cases = read(&format!("[{text}]")).expect("JSON");
+    assert_eq!(cases.len(), 1);
+    cases.remove(0)
+}
+
+/// The problem with a case whose fields, besides its policy and name, are `rest`.
+fn problem(policy: &str, rest: &str) -> String {
+    let case = format!(r#"{{"policy": "{policy}", "name": "the rule", "source": "here", {rest}}}"#);
+    match only(&case) {
+        Ok(case) => panic!("was read: {case:?}"),
+        Err(bad) => {
+            assert_eq!(bad.name, "the rule");
+            bad.problem.to_string()
+        }
+    }
+}
+
+/// Every problem has to begin with the field that it is about.
+fn assert_problems(policy: &str, table: &[(&str, &str)]) {
+    for (rest, field) in table {
+        let problem = problem(policy, rest);
+        assert!(problem.starts_with(&format!("{field}: ")), "{rest}\n  {problem}");
+    }
+}
+
+#[test]
+fn a_breaker_case_is_held_to_the_format() {
+    assert_problems(
+        "circuit_breaker",
+        &[
+            (r#""config": {}, "steps": [], "stepz": []"#, "stepz"),
+            (r#""config": {}"#, "steps"),
+            (r#""steps": []"#, "config"),
+            (r#""config": [], "steps": []"#, "config"),
+            (r#""config": {"failures": 3}, "steps": []"#, "config.failures"),
+            (r#""config": {"timeout": "60s"}, "steps": []"#, "config.timeout"),
+            (r#""config": {"timeout": null}, "steps": []"#, "config.timeout"),
+            (r#""config": {"timeout": 0.0000000001}, "steps": []"#, "config.timeout"),
+            (r#""config": {"trip": {"kind": "gut_feeling"}}, "steps": []"#, "config.trip.kind"),
+            (
+                r#""config": {"trip": {"kind": "consecutive", "rate": 1}}, "steps": []"#,
+                "config.trip.rate",
+            ),
+            (
+                r#""config": {"timeout_growth": {"base": 2}}, "steps": []"#,
+                "config.timeout_growth.base",
+            ),
+            (r#""config": {}, "steps": [{"at": 0, "do": "explode"}]"#, "steps[0].do"),
+            (r#""config": {}, "steps": [{"do": "observe"}]"#, "steps[0].at"),
+            (r#""config": {}, "steps": [{"at": -1, "do": "observe"}]"#, "steps[0].at"),
+            (r#""config": {}, "steps": [{"at": "0", "do": "observe"}]"#, "steps[0].at"),
+            (r#""config": {}, "steps": [{"at": 1e30, "do": "observe"}]"#, "steps[0].at"),
+            (r#""config": {}, "steps": [{"at": 0.1234567891, "do": "observe"}]"#, "steps[0].at"),
+            (r#""config": {}, "steps": [{"at": 0}]"#, "steps[0].do"),
+            (r#""config": {}, "steps": [{"at": 0, "do": "success"}]"#, "steps[0].permit"),
+            (
+                r#""config": {}, "steps": [{"at": 0, "do": "reset", "permit": "a"}]"#,
+                "steps[0].permit",
+            ),
+            (
+                r#""config": {}, "steps": [{"at": 0, "do": "admit", "retry_after": 1}]"#,
+                "steps[0].retry_after",
+            ),
+            (
+                r#""config": {}, "steps": [{"at": 0, "do": "observe", "expect": {"stat": "open"}}]"#,
+                "steps[0].expect.stat",
+            ),
+            (
+                r#""config": {}, "steps": [{"at": 0, "do": "observe", "expect": {"state": "ajar"}}]"#,
+                "steps[0].expect.state",
+            ),
+            (
+                r#""config": {}, "steps": [{"at": 0, "do": "reset", "expect": {"admitted": true}}]"#,
+                "steps[0].expect.admitted",
+            ),
+            (r#""config": {}, "steps": [], "expect": {"state": "open"}"#, "expect.config_error"),
+            (r#""config": {}, "steps": [], "needs": ["luck"]"#, "needs[0]"),
+            (r#""config": {}, "steps": [], "or_config_error": 1"#, "or_config_error"),
+        ],
+    );
+}
+
+#[test]
+fn a_retry_case_is_held_to_the_format() {
+    let outcome = |outcome: &str| {
+        format!(r#""config": {{}}, "outcomes": [{outcome}], "expect": {{"attempts": 1}}"#)
+    };
+    let expect =
+        |expect: &str| format!(r#""config": {{}}, "outcomes": ["ok"], "expect": {{{expect}}}"#);
+    let table = [
+        (r#""config": {}, "outcomes": ["ok"]"#.to_owned(), "expect"),
+        (r#""config": {}, "expect": {"attempts": 1}"#.to_owned(), "outcomes"),
+        (outcome(""), "outcomes"),
+        (outcome(r#""fine""#), "outcomes[0]"),
+        (outcome(r#""error:""#), "outcomes[0]"),
+        (outcome("1"), "outcomes[0]"),
+        (outcome(r#"{"takes": 1}"#), "outcomes[0].is"),
+        (outcome(r#"{"is": "ok", "takes": -1}"#), "outcomes[0].takes"),
+        (outcome(r#"{"is": "ok", "took": 1}"#), "outcomes[0].took"),
+        (expect(r#""attempts": 1.5"#), "expect.attempts"),
+        (expect(r#""tries": 1"#), "expect.tries"),
+        (expect(r#""delays": {"first": [1, 2], "count": 1}"#), "expect.delays.count"),
+        (expect(r#""delays": {"first": [1], "count": 2}"#), "expect.delays.count"),
+        (expect(r#""delay_bounds": [[2, 1]]"#), "expect.delay_bounds[0]"),
+        (expect(r#""delay_bounds": [[1]]"#), "expect.delay_bounds[0]"),
+        (expect(r#""delay_bounds": {"count": 1}"#), "expect.delay_bounds.each"),
+        (expect(r#""delays": [], "delay_bounds": []"#), "expect.delay_bounds"),
+        (expect(r#""config_error": "x", "attempts": 1"#), "expect.attempts"),
+        (r#""config": {"retries": 1}, "expect": {"config_error": "x"}"#.into(), "config.retries"),
+        (
+            r#""config": {"retry_on": "X"}, "expect": {"config_error": "x"}"#.into(),
+            "config.retry_on",
+        ),
+        (r#""config": {}, "outcomes": ["ok"], "or": []"#.into(), "or"),
+    ];
+    let table: Vec<_> = table.iter().map(|(rest, field)| (rest.as_str(), *field)).collect();
+    assert_problems("retry", &table);
+}
+
+#[test]
+fn cases_of_policies_to_come_are_held_to_the_format_too() {
+    assert_problems(
+        "rate_limiter",
+        &[
+            (r#""config": {"algorithm": "dice"}, "steps": []"#, "config.algorithm"),
+            (r#""config": {"limit": 5}, "steps": []"#, "config.limit"),
+            (r#""config": {}, "steps": [{"key": "a"}]"#, "steps[0].at"),
+            (r#""config": {}, "steps": [{"at": 0, "n": -1}]"#, "steps[0].n"),
+            (r#""config": {}, "steps": [{"at": 0, "do": "admit"}]"#, "steps[0].do"),
+            (
+                r#""config": {}, "steps": [{"at": 0, "expect": {"left": 1}}]"#,
+                "steps[0].expect.left",
+            ),
+        ],
+    );
+    let machine = |states: &str, rest: &str| {
+        format!(
+            r#""definition": {{"initial": "a", "states": [{states}], "transitions": []}}, {rest}"#
+        )
+    };
+    let table = [
+        (r#""steps": []"#.to_owned(), "definition"),
+        (machine(r#"{"final": true}"#, r#""steps": []"#), "definition.states[0].name"),
+        (machine(r#"{"name": "a", "hue": 1}"#, r#""steps": []"#), "definition.states[0].hue"),
+        (machine("", r#""steps": [{"push": "x"}]"#), "steps[0].push"),
+        (machine("", r#""steps": [{"trigger": 1}]"#), "steps[0].trigger"),
+        (
+            machine("", r#""steps": [{"trigger": "x", "expect": {"error": "odd"}}]"#),
+            "steps[0].expect.error",
+        ),
+        (machine("", r#""build": "maybe""#), "build"),
+        (machine("", r#""behaviour": {"g": {"returns": 1}}, "steps": []"#), "behaviour.g.returns"),
+    ];
+    let table: Vec<_> = table.iter().map(|(rest, field)| (rest.as_str(), *field)).collect();
+    assert_problems("state_machine", &table);
+}
+
+#[test]
+fn whole_cases_of_policies_to_come_are_read() {
+    let limiter = r#"{"policy": "rate_limiter", "name": "a", "config": {"max_requests": 2, "time_window": 1.5},
+        "steps": [{"at": 0, "key": "k", "n": 2, "expect": {"admitted": true, "remaining": 0}},
+                  {"at": 0.5, "expect": {"admitted": false, "retry_after": 1, "current_rate": 2}},
+                  {"at": 0.5, "n": 3, "expect": {"admitted": false, "retry_after": null}}]}"#;
+    let machine = r#"{"policy": "state_machine", "name": "b", "needs": ["atomic"],
+        "definition": {"initial": "a", "states": [{"name": "a", "on_exit": "x"}, {"name": "b", "final": true}],
+            "transitions": [{"from": "a", "to": "b", "trigger": "go", "guard": "g", "before": "p", "after": "q"}],
+            "atomic": true, "error_trigger": "oops"},
+        "behaviour": {"g": {"returns": [false, true]}, "p": {"raises": ["no", null]}, "q": {"fires": ["go"]}},
+        "build": "ok",
+        "steps": [{"trigger": "go", "expect": {"ok": false, "state": "a", "error": "vetoed", "order": ["g"]}},
+                  {"triggers": ["go", "go"], "expect": {"order_prefix": ["g"]}}, {"can": "go"}, {"valid": ["go"]},
+                  {"observe": {"state": "a"}}, {"serialize": "s"}, {"new_machine": true}, {"restore": "s"},
+                  {"restore_raw": "{}", "expect": {"ok": false, "error": "any"}},
+                  {"restore_foreign": {"initial": "z", "states": [{"name": "z"}], "transitions": []},
+                   "triggers": [], "expect": {"ok": false}}]}"#;
+    for case in [limiter, machine] {
+        let case = only(case).unwrap_or_else(|bad| panic!("{}: {}", bad.name, bad.problem));
+        assert!(matches!(case.body, Body::Absent { .. }));
+    }
+}
+
+#[test]
+fn policies_without_a_format_are_not_looked_into_and_unknown_ones_are_errors() {
+    for policy in RESERVED {
+        let case = format!(r#"{{"policy": "{policy}", "name": "x", "whatever": [1]}}"#);
+        assert!(matches!(only(&case).unwrap().body, Body::Absent { .. }));
+    }
+    assert!(problem("oracle", r#""config": {}"#).contains("unknown policy `oracle`"));
+}
+
+#[test]
+fn a_case_that_has_no_name_goes_by_its_place() {
+    for case in ["1", "{}", r#"{"policy": "retry"}"#, r#"{"name": 5}"#] {
+        assert_eq!(only(case).unwrap_err().name, "case 0 (unnamed)", "{case}");
+    }
+    let twice = only(r#"{"name": "x", "policy": "retry", "policy": "retry"}"#).unwrap_err();
+    assert!(twice.problem.to_string().contains("`policy` is given twice"));
+}
+
+#[test]
+fn one_bad_case_does_not_spoil_the_file() {
+    let good =
+        r#"{"policy": "retry", "name": "good", "config": {}, "outcomes": ["ok"], "expect": {}}"#;
+    let read = read(&format!("[{good}, {{}}, {good}]")).unwrap();
+    assert_eq!(read.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+    assert!(super::read("{}").is_err());
+    assert!(super::read("[").is_err());
+}

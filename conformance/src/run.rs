@@ -1,0 +1,39 @@
+//! One case on one host.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::check;
+use crate::format::{Body, Case};
+use crate::hosts::Host;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    /// What differs.
+    Failed(String),
+    /// Why the host does not run it.
+    Skipped(String),
+}
+
+pub(crate) fn run(case: &Case, host: &dyn Host) -> Verdict {
+    if let Body::Absent { policy } = &case.body {
+        return Verdict::Skipped(format!("no {policy} in this build"));
+    }
+    if let Some(reason) = case.needs.iter().find_map(|need| host.cannot(*need)) {
+        return Verdict::Skipped(reason.to_owned());
+    }
+    let judged = catch_unwind(AssertUnwindSafe(|| match &case.body {
+        Body::CircuitBreaker(case) => check::circuit_breaker(case, host.circuit_breaker(case)),
+        Body::Retry(case) => check::retry(case, host.retry(case)),
+        Body::Absent { .. } => Ok(()),
+    }));
+    match judged {
+        Ok(Ok(())) => Verdict::Passed,
+        Ok(Err(difference)) => Verdict::Failed(difference),
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+            Verdict::Failed(format!("panicked: {said}"))
+        }
+    }
+}
