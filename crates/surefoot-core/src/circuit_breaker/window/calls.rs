@@ -17,7 +17,7 @@ pub(in crate::circuit_breaker) struct CallWindow {
     size: u64,
     min_calls: u64,
     /// Whether the share has been looked at since the window last held too few calls for that.
-    judged: bool,
+    rate_known: bool,
     /// All failures since the breaker closed, in the window or not.
     failures_ever: u64,
     failed: VecDeque<u64>,
@@ -40,7 +40,7 @@ impl CallWindow {
             rate,
             size: size.into(),
             min_calls: min_calls.into(),
-            judged: false,
+            rate_known: false,
             failures_ever: 0,
             failed: VecDeque::new(),
             slow: VecDeque::new(),
@@ -48,7 +48,7 @@ impl CallWindow {
     }
 
     pub(super) fn clear(&mut self) {
-        self.judged = false;
+        self.rate_known = false;
         self.failures_ever = 0;
         self.failed.clear();
         self.slow.clear();
@@ -87,14 +87,14 @@ impl CallWindow {
             }
         }
         let calls = place.min(self.size);
-        self.judged = calls >= self.min_calls;
-        self.judged && reaches(self.bad().len() as u64, calls, self.rate)
+        self.rate_known = calls >= self.min_calls;
+        self.rate_known && reaches(self.bad().len() as u64, calls, self.rate)
     }
 
     /// Successes only ever lower the share, but for one moment: when they complete `min_calls`,
     /// the share so far is judged for the first time.
     pub(super) fn trips_by_count(&self, successes: u64) -> bool {
-        !self.judged
+        !self.rate_known
             && self.calls_ever(successes) >= self.min_calls
             && reaches(self.bad().len() as u64, self.min_calls, self.rate)
     }

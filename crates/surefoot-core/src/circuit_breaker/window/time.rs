@@ -17,7 +17,7 @@ pub(in crate::circuit_breaker) struct TimeWindow {
     window: u64,
     min_calls: u64,
     /// Whether the share has been looked at since the window last held too few calls for that.
-    judged: bool,
+    rate_known: bool,
     /// Indexed by a part's number modulo their count. The current part's `successes` stay 0.
     buckets: Vec<Counts>,
     /// Sums over all buckets.
@@ -40,7 +40,7 @@ impl TimeWindow {
             rate,
             window: nanos(window),
             min_calls: min_calls.into(),
-            judged: false,
+            rate_known: false,
             buckets: vec![Counts::default(); buckets as usize],
             total: Counts::default(),
             current: 0,
@@ -53,7 +53,7 @@ impl TimeWindow {
     pub(super) fn clear(&mut self, now: Timestamp) {
         self.buckets.fill(Counts::default());
         self.total = Counts::default();
-        self.judged = false;
+        self.rate_known = false;
         self.successes_before = 0;
         self.current = self.part(now);
     }
@@ -87,12 +87,12 @@ impl TimeWindow {
             self.total.failures += 1;
         }
         let calls = self.calls(call.successes);
-        self.judged = calls >= self.min_calls;
-        self.judged && reaches(self.total.failures, calls, self.rate)
+        self.rate_known = calls >= self.min_calls;
+        self.rate_known && reaches(self.total.failures, calls, self.rate)
     }
 
     pub(super) fn trips_by_count(&self, successes: u64) -> bool {
-        !self.judged
+        !self.rate_known
             && self.calls(successes) >= self.min_calls
             && reaches(self.total.failures, self.min_calls, self.rate)
     }
