@@ -19,18 +19,26 @@
 //! ```
 
 use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use surefoot::prelude::*;
-use surefoot::{Attempt, Clock, ManualClock, StopReason, Timestamp};
+use surefoot::{Clock, ManualClock, StopReason, Timestamp};
 use surefoot_examples::in_virtual_time;
 
-/// Fails twice, then answers.
-async fn unreliable_service() -> io::Result<u32> {
-    tokio::task::yield_now().await;
-    match Attempt::current().number() {
-        1 | 2 => Err(ErrorKind::ConnectionReset.into()),
-        number => Ok(number),
+/// A service that fails twice, and answers from the third call on.
+#[derive(Default)]
+struct UnreliableService {
+    calls: AtomicU32,
+}
+
+impl UnreliableService {
+    async fn call(&self) -> io::Result<u32> {
+        tokio::task::yield_now().await;
+        match self.calls.fetch_add(1, Relaxed) + 1 {
+            1 | 2 => Err(ErrorKind::ConnectionReset.into()),
+            number => Ok(number),
+        }
     }
 }
 
@@ -38,11 +46,13 @@ async fn simple() -> Result<(), Box<dyn std::error::Error>> {
     let clock = ManualClock::new(); // leave the clock out to use the system's
     let retry = Retry::builder().max_attempts(3).clock(&clock).build()?;
 
-    let answer = in_virtual_time(&clock, retry.call(unreliable_service)).await?;
-    assert_eq!(answer, 3, "the third attempt");
+    let unreliable_service = UnreliableService::default();
+    let flaky_operation = async || unreliable_service.call().await;
+    let answer = in_virtual_time(&clock, retry.call(flaky_operation)).await?;
+    assert_eq!(answer, 3, "the third call");
     let waited = clock.now() - Timestamp::ZERO;
     assert_eq!(waited, Duration::from_secs(1 + 2));
-    println!("attempt {answer} answered, after {waited:?} of waiting");
+    println!("call {answer} was answered, after {waited:?} of waiting");
     Ok(())
 }
 

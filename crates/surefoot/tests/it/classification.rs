@@ -67,7 +67,7 @@ fn an_error_is_judged_by_its_cause_through_the_policies_inside() {
     for host in Host::BOTH {
         for (error, ignored, failures) in [("bad request", 1, 0), ("reset", 0, 1)] {
             let clock = ManualClock::new();
-            let service = Service::<u16>::new(&clock, [fails(error)]);
+            let service = Service::new(&clock, [fails(error)]);
             let breaker = breaker(&clock).build().unwrap();
             let pipeline = Pipeline::builder("api")
                 .allow(OrderRule::BreakerOutsideRetry)

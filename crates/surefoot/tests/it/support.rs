@@ -13,8 +13,8 @@ use std::time::Duration;
 use surefoot::circuit_breaker::{CircuitBreakerBuilder, CircuitTotals};
 use surefoot::retry::RetryBuilder;
 use surefoot::{
-    Attempt, CircuitBreaker, Clock, Event, Events, ManualClock, ManualSleep, Retry, Timeout,
-    Timestamp,
+    Attempt, CircuitBreaker, Clock, Event, Events, Identity, ManualClock, ManualSleep, Policy,
+    Retry, Timeout, Timestamp,
 };
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -54,37 +54,37 @@ pub(crate) use call;
 
 /// How one attempt at a [`Service`] goes.
 #[derive(Clone, Debug)]
-pub(crate) struct Step<T> {
+pub(crate) struct Step {
     takes: Duration,
-    end: End<T>,
+    end: End,
 }
 
 #[derive(Clone, Debug)]
-enum End<T> {
-    Gives(T),
+enum End {
+    Gives(u16),
     Fails(&'static str),
     Panics,
     Hangs,
 }
 
-pub(crate) fn gives<T>(value: T) -> Step<T> {
+pub(crate) fn gives(value: u16) -> Step {
     Step { takes: Duration::ZERO, end: End::Gives(value) }
 }
 
-pub(crate) fn fails<T>(error: &'static str) -> Step<T> {
+pub(crate) fn fails(error: &'static str) -> Step {
     Step { takes: Duration::ZERO, end: End::Fails(error) }
 }
 
-pub(crate) fn panics<T>() -> Step<T> {
+pub(crate) fn panics() -> Step {
     Step { takes: Duration::ZERO, end: End::Panics }
 }
 
 /// Never answers. Only futures can be left hanging.
-pub(crate) fn hangs<T>() -> Step<T> {
+pub(crate) fn hangs() -> Step {
     Step { takes: Duration::ZERO, end: End::Hangs }
 }
 
-impl<T> Step<T> {
+impl Step {
     /// The same after so much time.
     pub(crate) fn after(self, takes: Duration) -> Self {
         Self { takes, ..self }
@@ -92,9 +92,9 @@ impl<T> Step<T> {
 }
 
 /// A callee that does as it is told, attempt by attempt; the last step is repeated.
-pub(crate) struct Service<T = u16> {
+pub(crate) struct Service {
     clock: ManualClock,
-    steps: Mutex<VecDeque<Step<T>>>,
+    steps: Mutex<VecDeque<Step>>,
     started: Mutex<Vec<Timestamp>>,
     running: AtomicUsize,
     answered: AtomicUsize,
@@ -102,8 +102,8 @@ pub(crate) struct Service<T = u16> {
     yields: usize,
 }
 
-impl<T: Clone> Service<T> {
-    pub(crate) fn new(clock: &ManualClock, steps: impl IntoIterator<Item = Step<T>>) -> Self {
+impl Service {
+    pub(crate) fn new(clock: &ManualClock, steps: impl IntoIterator<Item = Step>) -> Self {
         Self {
             clock: clock.clone(),
             steps: Mutex::new(steps.into_iter().collect()),
@@ -139,7 +139,7 @@ impl<T: Clone> Service<T> {
         self.answered.load(Ordering::SeqCst)
     }
 
-    pub(crate) async fn answer(&self) -> Result<T, &'static str> {
+    pub(crate) async fn answer(&self) -> Result<u16, &'static str> {
         let (step, _running) = self.begin();
         for _ in 0..self.yields {
             yield_now().await;
@@ -153,13 +153,13 @@ impl<T: Clone> Service<T> {
         self.end(step)
     }
 
-    pub(crate) fn answer_blocking(&self, _: &Attempt) -> Result<T, &'static str> {
+    pub(crate) fn answer_blocking(&self, _: &Attempt) -> Result<u16, &'static str> {
         let (step, _running) = self.begin();
         self.clock.advance(step.takes); // it works, it does not wait
         self.end(step)
     }
 
-    fn begin(&self) -> (Step<T>, Running<'_>) {
+    fn begin(&self) -> (Step, Running<'_>) {
         self.started.lock().unwrap().push(self.clock.now());
         self.running.fetch_add(1, Ordering::SeqCst);
         let mut steps = self.steps.lock().unwrap();
@@ -170,7 +170,7 @@ impl<T: Clone> Service<T> {
         (step, Running(&self.running))
     }
 
-    fn end(&self, step: Step<T>) -> Result<T, &'static str> {
+    fn end(&self, step: Step) -> Result<u16, &'static str> {
         self.answered.fetch_add(1, Ordering::SeqCst);
         match step.end {
             End::Gives(value) => Ok(value),
@@ -230,16 +230,6 @@ impl<F: Future> Task<F> {
 
     pub(crate) fn is_woken(&self) -> bool {
         self.woken.0.load(Ordering::SeqCst)
-    }
-
-    /// Polls until it waits for time, and not only for its turn.
-    pub(crate) fn poll_until_it_waits(&mut self) -> Poll<F::Output> {
-        loop {
-            match self.poll() {
-                Poll::Pending if self.is_woken() => {}
-                poll => return poll,
-            }
-        }
     }
 
     /// Moves time to the next timer, and on until this task is woken. Polls nothing unasked, so
@@ -372,4 +362,12 @@ impl ClockExt for ManualClock {
     fn now_ms(&self) -> u128 {
         (self.now() - Timestamp::ZERO).as_millis()
     }
+}
+
+/// What an operation that runs here and now would be told: the number of its attempt, and the
+/// time it has left.
+pub(crate) fn told_here() -> (u32, Option<Duration>) {
+    let told =
+        Identity.call_blocking(|attempt| Ok::<_, ()>((attempt.number(), attempt.remaining())));
+    told.unwrap()
 }

@@ -57,6 +57,7 @@ impl CallWindow {
     pub(super) fn inherit(&mut self, earlier: &mut Self) -> bool {
         let judges_alike = self.slow_after().is_some() == earlier.slow_after().is_some();
         if judges_alike {
+            self.rate_known = earlier.rate_known;
             self.failures_ever = earlier.failures_ever;
             self.failed = std::mem::take(&mut earlier.failed);
             self.slow = std::mem::take(&mut earlier.slow);

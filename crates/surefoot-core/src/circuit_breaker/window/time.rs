@@ -64,6 +64,7 @@ impl TimeWindow {
             earlier.window == self.window && earlier.buckets.len() == self.buckets.len();
         if cuts_alike {
             self.buckets = std::mem::take(&mut earlier.buckets);
+            self.rate_known = earlier.rate_known;
             self.total = earlier.total;
             self.current = earlier.current;
             self.successes_before = earlier.successes_before;

@@ -35,6 +35,8 @@ pub(super) struct Model {
     last_failure: Option<Nanos>,
     totals: CircuitTotals,
     pub(super) events: Vec<Event>,
+    /// Where the breaker is known to depart from the design, and the rest of a case says nothing.
+    pub(super) known_gap: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -80,6 +82,7 @@ impl Model {
             last_failure: None,
             totals: CircuitTotals::default(),
             events: Vec::new(),
+            known_gap: false,
         }
     }
 
@@ -201,6 +204,7 @@ impl Model {
     }
 
     fn record(&mut self, failed: bool, slow: bool) {
+        self.known_gap |= !failed && (self.tripped_already() || self.completes_what_has_left());
         self.calls.push(Call { at: self.now, failed, slow });
         if failed {
             self.last_failure = Some(self.now);
@@ -259,6 +263,29 @@ impl Model {
                 reaches(slow, window.len(), rate, min_calls)
             }
         }
+    }
+
+    /// Gap: after `disable` or `reconfigure` the share may be reached with no call judged since;
+    /// a success should be judged then, and is only counted.
+    fn tripped_already(&self) -> bool {
+        self.rates() && self.trips(true)
+    }
+
+    /// Gap: a success that is the first in its bucket and completes `min_calls` is judged together
+    /// with calls that have left.
+    fn completes_what_has_left(&self) -> bool {
+        let Some(Trip::RateTimeWindow { window, min_calls, buckets, .. }) = self.config.trip else {
+            return false;
+        };
+        let bucket = |at: Nanos| at * Nanos::from(buckets) / nanos(window);
+        let Some(last) = self.calls.last() else { return false };
+        let gone = |call: &&Call| bucket(call.at) + Nanos::from(buckets) <= bucket(last.at);
+        let stale = self.calls.iter().filter(|call| !gone(call)).count() + 1;
+        bucket(self.now) > bucket(last.at) && stale >= min_calls as usize
+    }
+
+    fn rates(&self) -> bool {
+        !matches!(self.config.trip, None | Some(Trip::Consecutive { .. }))
     }
 
     /// The calls that a rate is taken of; all of them where no rate is.
@@ -417,7 +444,11 @@ impl Model {
             last_failure_time: self
                 .last_failure
                 .map(|at| SystemTime::UNIX_EPOCH + Duration::from_nanos(at)),
-            retry_after: self.refusal().and_then(|refusal| refusal.retry_after()),
+            retry_after: match self.state {
+                // Gap: the status of a full half-open breaker promises no time.
+                CircuitState::HalfOpen if self.gate_until <= self.now => None,
+                _ => self.refusal().and_then(|refusal| refusal.retry_after()),
+            },
             generation: self.generation,
             totals: self.totals,
         }

@@ -6,6 +6,8 @@
 
 mod breaker;
 mod breaker_model;
+mod retry;
+mod retry_model;
 
 use std::hash::{BuildHasher, RandomState};
 

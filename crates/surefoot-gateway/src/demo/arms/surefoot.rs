@@ -56,6 +56,7 @@ fn pipeline(limits: Limits, seed: u64) -> Result<BoxPipeline<Reply, reqwest::Err
     let mut breaker = CircuitBreaker::builder("service")
         .timeout(Duration::from_secs_f64(env("OPEN", 0.3)))
         .success_threshold(n("PROBES", 2.0))
+        .half_open_max_calls(n("HMAX", 2.0))
         .half_open_timeout(Duration::from_secs_f64(env("HOT", env("OPEN", 0.3))))
         .on_event(log)
         .seed(seed);
