@@ -64,10 +64,50 @@ fn located(policy: &'static str, path: &str, message: &str) -> ConfigError {
         None => match message.strip_prefix("invalid ").and_then(|rest| rest.split_once(": ")) {
             Some((_, rest)) => {
                 let (value, rule) = rest.rsplit_once(", expected ").unwrap_or((rest, "another"));
-                let value = value.split_once(' ').map_or(value, |(_kind, value)| value);
+                // serde names the kind before the value: `floating point `1e30``, `string "x"`.
+                let value = value.find(['`', '"']).map_or(value, |at| &value[at..]);
+                let value = value.trim_matches('`');
                 ConfigError::new(policy, parent, value, format!("must be {rule}"))
             }
             None => ConfigError::new(policy, parent, "", message),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_field_value_and_rule() {
+        for (path, message, shown) in [
+            (
+                "failure_threshold",
+                "invalid value: integer `-1`, expected u32",
+                "retry: `failure_threshold` = -1 must be u32",
+            ),
+            (
+                "max_attempts",
+                "invalid type: floating point `1e30`, expected u32",
+                "retry: `max_attempts` = 1e30 must be u32",
+            ),
+            (
+                "timeout",
+                "invalid value: string \"-5s\", expected a length of time",
+                "retry: `timeout` = \"-5s\" must be a length of time",
+            ),
+            (
+                "trip",
+                "missing field `rate` for this kind of trip",
+                "retry: `trip.rate` is missing for this kind of trip",
+            ),
+            (
+                "trip.colour",
+                "unknown field `colour`, expected `kind` or `rate`",
+                "retry: `trip.colour` is not an option, expected `kind` or `rate`",
+            ),
+        ] {
+            assert_eq!(located("retry", path, message).to_string(), shown);
+        }
     }
 }
