@@ -33,6 +33,31 @@ impl Classification {
         Self { verdict: Verdict::Throttled { retry_after }, retryable: true, retry_after }
     }
 
+    /// What an HTTP status means, with the wait in its `Retry-After` header, if it has one
+    /// ([`retry_after`](crate::retry::retry_after) reads it).
+    ///
+    /// 429 is throttled; 408, 409 and 5xx are transient; every other 4xx is permanent; the rest is
+    /// success.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use surefoot_core::{Classification, Verdict};
+    ///
+    /// let wait = Some(Duration::from_secs(20));
+    /// let busy = Classification::from_http_status(429, wait);
+    /// assert_eq!(busy.verdict, Verdict::Throttled { retry_after: wait });
+    /// assert_eq!(Classification::from_http_status(404, None), Classification::PERMANENT);
+    /// assert!(Classification::from_http_status(503, wait).retryable);
+    /// ```
+    pub const fn from_http_status(status: u16, retry_after: Option<Duration>) -> Self {
+        match status {
+            429 => Self::throttled(retry_after),
+            408 | 409 | 500.. => Self::TRANSIENT.with_retry_after(retry_after),
+            400..500 => Self::PERMANENT,
+            _ => Self::SUCCESS,
+        }
+    }
+
     /// The same, with the wait the callee asked for.
     pub const fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..self }

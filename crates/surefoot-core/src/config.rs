@@ -83,7 +83,10 @@ impl Check {
     }
 
     pub(crate) fn count(self, field: &str, count: u32, most: u32) -> Result<(), ConfigError> {
-        let rule = format!("must be from 1 to {most}");
+        let rule = match most {
+            u32::MAX => "must be at least 1".to_owned(),
+            most => format!("must be from 1 to {most}"),
+        };
         self.rule((1..=most).contains(&count), field, count, &rule)
     }
 
@@ -121,6 +124,24 @@ impl Check {
         rule: &str,
     ) -> Result<(), ConfigError> {
         if holds { Ok(()) } else { Err(ConfigError::new(self.0, field, value, rule)) }
+    }
+}
+
+/// A duration as people want to read it: a few digits, rounded up, so that waiting that long is
+/// always enough.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rounded(pub(crate) Duration);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit: u64 = match nanos(self.0) {
+            0..1_000 => 1,
+            1_000..1_000_000 => 1_000,
+            1_000_000..10_000_000_000 => 1_000_000,
+            _ => 100_000_000,
+        };
+        let rounded = nanos(self.0).div_ceil(unit).saturating_mul(unit);
+        Shown(Duration::from_nanos(rounded)).fmt(f)
     }
 }
 

@@ -37,6 +37,12 @@ impl DropReason {
         }
     }
 
+    /// The reason in scope, or else the caller's cancellation, whatever panic may be unwinding: for
+    /// a future of ours, which sees a panic of its operation pass and is told of no other.
+    pub fn scoped() -> Self {
+        SCOPED.try_with(Cell::get).ok().flatten().unwrap_or_default()
+    }
+
     /// The verdict on a call that was dropped for this reason.
     pub fn verdict(self) -> Verdict {
         match self {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::config::Rounded;
 use crate::{Name, Rejection};
 
 /// Why a protected call gave no value. `E` is the operation's own error.
@@ -153,11 +154,13 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
                     None => Ok(()),
                 }
             }
+            Self::Exhausted { last, stop: stop @ StopReason::Permanent, attempts: 1, .. } => {
+                write!(f, "{last} (not tried again: {stop})")
+            }
             Self::Exhausted { last, stop, attempts, elapsed, .. } => {
-                let calls =
-                    if *attempts == 1 { "1 attempt" } else { &format!("{attempts} attempts") };
-                let elapsed = humantime::format_duration(*elapsed);
-                write!(f, "gave up after {calls} in {elapsed} ({stop}): {last}")
+                let s = if *attempts == 1 { "" } else { "s" };
+                let elapsed = Rounded(*elapsed);
+                write!(f, "gave up after {attempts} attempt{s} in {elapsed} ({stop}): {last}")
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::Name;
 use crate::circuit_breaker::TripLimit;
+use crate::config::Rounded;
 
 /// A policy refused the call and nothing was dispatched: it is always safe to try elsewhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +73,7 @@ impl fmt::Display for Rejection {
             )?,
         }
         match self.retry_after() {
-            Some(wait) => write!(f, ": try again in {}", humantime::format_duration(wait)),
+            Some(wait) => write!(f, ": try again in {}", Rounded(wait)),
             None => f.write_str(": use a fallback until it is released with `automatic`"),
         }
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use surefoot_core::{Classification, Classify, Error};
 
-use crate::{Attempt, Policy};
+use crate::{Attempt, Policy, WithFallback};
 
 /// A policy whose results are judged by a classifier; made by [`Policy::classify`].
 ///
@@ -32,6 +32,11 @@ pub struct Classified<P, C> {
 impl<P: Policy, C> Classified<P, C> {
     pub(crate) fn new(policy: P, classifier: C) -> Self {
         Self { policy, classifier }
+    }
+
+    /// As [`Policy::with_fallback`].
+    pub fn with_fallback<F>(self, fallback: F) -> WithFallback<P, C, F> {
+        WithFallback::new(self.policy, self.classifier, fallback)
     }
 
     /// As [`Policy::call`].
@@ -67,12 +72,8 @@ impl<P: Policy, C> Classified<P, C> {
     }
 }
 
-/// Judges errors only: those for which the predicate holds are tried again, others are not. All
-/// of them are failures to a circuit breaker. Made by [`retry_on`].
-#[derive(Clone, Copy, Debug)]
-pub struct RetryOn<F>(F);
-
-/// The specification's `retry_on`: tries again only on errors for which `is_transient` holds.
+/// The specification's `retry_on`: tries again only on errors for which `is_transient` holds. All
+/// errors are failures to a circuit breaker.
 ///
 /// ```
 /// use std::io::{Error as IoError, ErrorKind};
@@ -86,16 +87,12 @@ pub struct RetryOn<F>(F);
 /// # Ok(())
 /// # }
 /// ```
-pub fn retry_on<E, F: Fn(&E) -> bool>(is_transient: F) -> RetryOn<F> {
-    RetryOn(is_transient)
-}
-
-impl<T, E, F: Fn(&E) -> bool> Classify<T, E> for RetryOn<F> {
-    fn classify(&self, result: Result<&T, &E>) -> Classification {
-        match result {
-            Ok(_) => Classification::SUCCESS,
-            Err(error) if (self.0)(error) => Classification::TRANSIENT,
-            Err(_) => Classification::TRANSIENT.without_retry(),
-        }
+pub fn retry_on<T, E>(
+    is_transient: impl Fn(&E) -> bool + Clone,
+) -> impl Fn(Result<&T, &E>) -> Classification + Clone {
+    move |result| match result {
+        Ok(_) => Classification::SUCCESS,
+        Err(error) if is_transient(error) => Classification::TRANSIENT,
+        Err(_) => Classification::TRANSIENT.without_retry(),
     }
 }

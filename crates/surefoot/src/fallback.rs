@@ -2,38 +2,42 @@
 
 use std::future::Future;
 
-use surefoot_core::{Error, Rejection};
+use surefoot_core::{Classify, Error, Rejection};
 
 use crate::{Attempt, Policy};
 
 /// A policy with a value for when it refuses; made by [`Policy::with_fallback`].
 ///
 /// The specification's `CircuitBreaker(name, fallback=…)`: the fallback answers while the circuit
-/// is open, and only then. A caller's cancellation runs no fallback.
+/// is open, also if it opens between two attempts of a retry, and only then. A caller's
+/// cancellation runs no fallback.
 #[derive(Clone, Debug)]
-pub struct WithFallback<P, F> {
+pub struct WithFallback<P, C, F> {
     policy: P,
+    classifier: C,
     fallback: F,
 }
 
-impl<P: Policy, F> WithFallback<P, F> {
-    pub(crate) fn new(policy: P, fallback: F) -> Self {
-        Self { policy, fallback }
+impl<P: Policy, C, F> WithFallback<P, C, F> {
+    pub(crate) fn new(policy: P, classifier: C, fallback: F) -> Self {
+        Self { policy, classifier, fallback }
     }
 
     /// As [`Policy::call`], with the fallback's value where a policy refused.
     ///
     /// # Errors
-    /// As [`Policy::call`], but never [`Error::Rejected`].
+    /// As [`Policy::call`], but never one that ends with a rejection.
     pub async fn call<O, Fut, T, E>(&self, operation: O) -> Result<T, Error<E>>
     where
         O: Fn() -> Fut + Send + Sync,
         Fut: Future<Output = Result<T, E>> + Send,
+        C: Classify<T, E> + Sync,
         F: Fn(&Rejection) -> T,
         T: Send,
         E: Send,
     {
-        self.or_fallback(self.policy.call(operation).await)
+        let result = self.policy.call_classified(&self.classifier, operation).await;
+        self.or_fallback(result)
     }
 
     /// As [`Policy::call_blocking`], with the fallback's value where a policy refused.
@@ -43,9 +47,10 @@ impl<P: Policy, F> WithFallback<P, F> {
     pub fn call_blocking<O, T, E>(&self, operation: O) -> Result<T, Error<E>>
     where
         O: Fn(&Attempt) -> Result<T, E>,
+        C: Classify<T, E>,
         F: Fn(&Rejection) -> T,
     {
-        self.or_fallback(self.policy.call_blocking(operation))
+        self.or_fallback(self.policy.call_blocking_classified(&self.classifier, operation))
     }
 
     fn or_fallback<T, E>(&self, result: Result<T, Error<E>>) -> Result<T, Error<E>>
@@ -53,7 +58,10 @@ impl<P: Policy, F> WithFallback<P, F> {
         F: Fn(&Rejection) -> T,
     {
         match result {
-            Err(Error::Rejected(rejection)) => Ok((self.fallback)(&rejection)),
+            Err(error) => match error.rejection() {
+                Some(rejection) => Ok((self.fallback)(rejection)),
+                None => Err(error),
+            },
             result => result,
         }
     }

@@ -50,7 +50,7 @@ mod time;
 #[cfg(feature = "tracing")]
 pub mod tracing;
 
-pub use classified::{Classified, RetryOn, retry_on};
+pub use classified::{Classified, retry_on};
 pub use event_stream::EventStream;
 pub use fallback::WithFallback;
 pub use operation::{BlockingOperation, Judged, Operation};

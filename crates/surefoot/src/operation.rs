@@ -99,28 +99,38 @@ where
 {
     #[inline]
     fn attempt(&self) -> impl Future<Output = Result<T, Error<E>>> + Send {
-        scope::note_dispatch();
-        OwnError { future: (self.leaf.run)() }
+        LeafAttempt { start: &self.leaf.run, running: None }
     }
 }
 
 pin_project! {
-    /// An operation's future, with its error as one of ours.
-    struct OwnError<F> {
+    /// An attempt at the user's operation, with its error as one of ours. It starts when it is first
+    /// polled, so that it does so inside every policy's scope.
+    struct LeafAttempt<'a, F, Fut> {
+        start: &'a F,
         #[pin]
-        future: F,
+        running: Option<Fut>,
     }
 }
 
-impl<T, E, F: Future<Output = Result<T, E>>> Future for OwnError<F> {
+impl<T, E, F, Fut> Future for LeafAttempt<'_, F, Fut>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
     type Output = Result<T, Error<E>>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().future.poll(cx) {
-            Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(Error::Operation(error))),
-            Poll::Pending => Poll::Pending,
+        let mut this = self.project();
+        if this.running.is_none() {
+            scope::note_dispatch();
+            this.running.set(Some((this.start)()));
+        }
+        match this.running.as_pin_mut().map(|running| running.poll(cx)) {
+            Some(Poll::Ready(Ok(value))) => Poll::Ready(Ok(value)),
+            Some(Poll::Ready(Err(error))) => Poll::Ready(Err(Error::Operation(error))),
+            Some(Poll::Pending) | None => Poll::Pending,
         }
     }
 }

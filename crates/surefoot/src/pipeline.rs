@@ -5,14 +5,14 @@ mod order;
 
 use std::future::Future;
 
-use surefoot_core::{Classify, ConfigError, DefaultClassifier, Error, Name};
+use surefoot_core::{Classification, Classify, ConfigError, DefaultClassifier, Error, Name};
 
 pub use boxed::BoxPipeline;
 pub use order::{OrderRule, Part, PartKind};
 
 use crate::operation::{BlockingOperation, Operation};
 use crate::policy::Nested;
-use crate::{Attempt, Policy};
+use crate::{Attempt, Policy, WithFallback};
 
 /// Several policies around one kind of call. The first one added is outermost.
 ///
@@ -103,6 +103,13 @@ impl<P: Policy, C> Pipeline<P, C> {
         self.policies.call_blocking_classified(&self.classifier, operation)
     }
 
+    /// As [`Policy::with_fallback`].
+    pub fn with_fallback<F>(self, fallback: F) -> WithFallback<Pipeline<P>, C, F> {
+        let Self { name, policies, classifier } = self;
+        let policy = Pipeline { name, policies, classifier: DefaultClassifier };
+        WithFallback::new(policy, classifier, fallback)
+    }
+
     /// The same pipeline with its type forgotten, for operations that give a `T` or an `E`. Each
     /// call allocates twice.
     pub fn boxed<T, E>(self) -> BoxPipeline<T, E>
@@ -116,15 +123,18 @@ impl<P: Policy, C> Pipeline<P, C> {
     }
 }
 
-/// A pipeline is a policy too, and can be added to another; the classifier is then the outer
-/// one's.
-impl<P: Policy, C: Send + Sync> Policy for Pipeline<P, C> {
+/// A pipeline that judges by no classifier of its own is a policy too, and can be added to another,
+/// whose classifier then judges.
+impl<P: Policy> Policy for Pipeline<P> {
     #[inline]
     fn run<O: Operation>(
         &self,
         operation: &O,
     ) -> impl Future<Output = Result<O::Value, Error<O::Error>>> + Send {
-        self.policies.run(operation)
+        let call = self.policies.run(operation);
+        #[cfg(feature = "tracing")]
+        let call = crate::tracing::in_span(&self.name, call);
+        call
     }
 
     #[inline]
@@ -132,6 +142,8 @@ impl<P: Policy, C: Send + Sync> Policy for Pipeline<P, C> {
         &self,
         operation: &O,
     ) -> Result<O::Value, Error<O::Error>> {
+        #[cfg(feature = "tracing")]
+        let _span = crate::tracing::span(&self.name).entered();
         self.policies.run_blocking(operation)
     }
 
@@ -172,7 +184,10 @@ impl<P: Policy, C> PipelineBuilder<P, C> {
 
     /// Judges results by `classifier`, a `Fn(Result<&T, &E>) -> Classification`, for all policies
     /// of the pipeline.
-    pub fn classify<D>(self, classifier: D) -> PipelineBuilder<P, D> {
+    pub fn classify<T, E, D>(self, classifier: D) -> PipelineBuilder<P, D>
+    where
+        D: Fn(Result<&T, &E>) -> Classification,
+    {
         let Pipeline { name, policies, .. } = self.pipeline;
         PipelineBuilder {
             pipeline: Pipeline { name, policies, classifier },

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use surefoot_core::{Classify, DefaultClassifier, Error};
+use surefoot_core::{Classification, Classify, DefaultClassifier, Error};
 
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::{Attempt, Classified, Part, WithFallback};
@@ -21,6 +21,11 @@ use crate::{Attempt, Classified, Part, WithFallback};
 /// # Ok(())
 /// # }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a policy",
+    note = "a builder becomes a policy by `.build()?`",
+    note = "a pipeline with a classifier of its own cannot be added to another: classify the outer one"
+)]
 pub trait Policy: Send + Sync {
     /// Runs an operation under this policy. For implementers; callers use
     /// [`call`](Self::call).
@@ -122,20 +127,21 @@ pub trait Policy: Send + Sync {
 
     /// The same policy with results judged by `classifier`, a
     /// `Fn(Result<&T, &E>) -> Classification`.
-    fn classify<C>(self, classifier: C) -> Classified<Self, C>
+    fn classify<T, E, C>(self, classifier: C) -> Classified<Self, C>
     where
         Self: Sized,
+        C: Fn(Result<&T, &E>) -> Classification,
     {
         Classified::new(self, classifier)
     }
 
     /// The same policy with a value for when it refuses: `fallback` is asked for it when a call is
     /// rejected, and not when the operation itself fails.
-    fn with_fallback<F>(self, fallback: F) -> WithFallback<Self, F>
+    fn with_fallback<F>(self, fallback: F) -> WithFallback<Self, DefaultClassifier, F>
     where
         Self: Sized,
     {
-        WithFallback::new(self, fallback)
+        WithFallback::new(self, DefaultClassifier, fallback)
     }
 }
 
@@ -150,7 +156,7 @@ impl<P, O: Judged> Judged for Nested<'_, P, O> {
     type Error = O::Error;
 
     #[inline]
-    fn classify(&self, result: Result<&O::Value, &O::Error>) -> surefoot_core::Classification {
+    fn classify(&self, result: Result<&O::Value, &O::Error>) -> Classification {
         self.operation.classify(result)
     }
 }

@@ -13,8 +13,9 @@ use crate::sync::{Mutex, lock};
 /// Hands out one circuit breaker for each key, made from a template.
 ///
 /// Memory is bounded: there are never more than `max_breakers`. To make room, breakers that
-/// nobody holds and that remember nothing (closed, automatic, no failure in the window) are let
-/// go; a new one would decide alike. If there is none to let go, new keys share one breaker named
+/// nobody holds and that remember nothing (closed, automatic, nothing in the window) are let go; a
+/// new one would decide alike. (A window over the last calls, unlike one over time, remembers for
+/// ever: with such a trip only unused breakers are let go.) If there is none to let go, new keys share one breaker named
 /// `<template>/overflow`: they are still protected, together, and
 /// [`overflowed`](Self::overflowed) counts them. Known keys keep their own.
 ///
@@ -44,7 +45,7 @@ pub struct Registry<K = String> {
 
 type Shard<K> = HashMap<K, CircuitBreaker>;
 
-/// How much room is left; locked only when a key is new.
+/// How much room is left. Locked only when a key is new, and before any shard.
 struct Room {
     taken: usize,
     overflowed: u64,
@@ -77,21 +78,36 @@ impl<K: Hash + Eq + fmt::Display> Registry<K> {
         if let Some(breaker) = lock(shard).get(key) {
             return breaker.clone();
         }
-        if !self.take_room() {
-            return self.overflow.clone();
+        self.get_new(key)
+    }
+
+    /// All new keys come through here, one after the other.
+    fn get_new<Q>(&self, key: &Q) -> CircuitBreaker
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + fmt::Display + ?Sized,
+    {
+        let mut room = lock(&self.room);
+        let shard = self.shard(key);
+        if let Some(breaker) = lock(shard).get(key) {
+            return breaker.clone(); // somebody else was faster
         }
-        let mut shard = lock(shard);
-        if let Some(breaker) = shard.get(key) {
-            // Somebody else was faster.
-            let breaker = breaker.clone();
-            drop(shard);
-            lock(&self.room).taken -= 1;
+        if self.make_room(&mut room) {
+            let breaker = self.make(Name::from(format!("{}/{key}", self.template.name)));
+            lock(shard).insert(key.to_owned(), breaker.clone());
+            room.taken += 1;
             return breaker;
         }
-        let name = Name::from(format!("{}/{key}", self.template.name));
-        let breaker = self.make(name);
-        shard.insert(key.to_owned(), breaker.clone());
-        breaker
+        room.overflowed += 1;
+        let first = room.overflowed == 1;
+        drop(room);
+        if first {
+            self.events.send(&Event::RegistryFull {
+                policy: self.template.name.clone(),
+                max_breakers: self.max_breakers,
+            });
+        }
+        self.overflow.clone()
     }
 
     /// The breaker for `key` if there is one.
@@ -147,9 +163,8 @@ impl<K: Hash + Eq + fmt::Display> Registry<K> {
         &self.shards[hash % self.shards.len()]
     }
 
-    /// Takes one place, making room if need be; `false` if there is none.
-    fn take_room(&self) -> bool {
-        let mut room = lock(&self.room);
+    /// Whether there is room for one more, after letting go of others if need be.
+    fn make_room(&self, room: &mut Room) -> bool {
         if room.taken == self.max_breakers && room.patience == 0 {
             let freed = self.let_go();
             room.taken -= freed;
@@ -157,21 +172,11 @@ impl<K: Hash + Eq + fmt::Display> Registry<K> {
                 room.patience = self.max_breakers / SHARDS;
             }
         }
-        if room.taken < self.max_breakers {
-            room.taken += 1;
-            return true;
+        let free = room.taken < self.max_breakers;
+        if !free {
+            room.patience = room.patience.saturating_sub(1);
         }
-        room.patience = room.patience.saturating_sub(1);
-        room.overflowed += 1;
-        let first = room.overflowed == 1;
-        drop(room);
-        if first {
-            self.events.send(&Event::RegistryFull {
-                policy: self.template.name.clone(),
-                max_breakers: self.max_breakers,
-            });
-        }
-        false
+        free
     }
 
     /// Lets go of every breaker that nobody holds and that remembers nothing. Under a shard's

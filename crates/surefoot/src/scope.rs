@@ -38,7 +38,8 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) const fn current() -> Self {
+    /// The attempt that this call, or this poll of a future, is. Do not keep it across an `await`.
+    pub const fn current() -> Self {
         Self { here: PhantomData }
     }
 

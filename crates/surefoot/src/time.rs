@@ -61,10 +61,6 @@ impl Future for Sleep {
     }
 }
 
-pub(crate) async fn sleep_until(time: &TimeSource, at: Timestamp) {
-    Sleep::until(time, at).await;
-}
-
 /// Blocks the thread until the clock has reached `at`.
 pub(crate) fn block_until(time: &TimeSource, at: Timestamp) {
     match time {

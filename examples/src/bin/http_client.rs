@@ -17,11 +17,10 @@ use surefoot::retry::retry_after;
 /// The lines of the README, as they are printed there.
 async fn fetch(client: &Client, url: &str) -> Result<String, Box<dyn std::error::Error>> {
     // README: begin
-    let retry = Retry::builder().initial_delay(Duration::from_millis(100)).jitter(Jitter::Full);
     let api = Pipeline::builder("api") // build it once, and keep it: it remembers what failed
         .idempotent() // asking twice does no harm
         .add(Timeout::new(Duration::from_secs(30))?.named("total"))
-        .add(retry.build()?)
+        .add(Retry::builder().jitter(Jitter::Full).build()?)
         .add(CircuitBreaker::builder("api").build()?)
         .add(Timeout::new(Duration::from_secs(10))?.named("attempt"))
         .build()?;
@@ -37,12 +36,7 @@ fn by_status(result: Result<&Response, &reqwest::Error>) -> Classification {
     let Ok(response) = result else { return Classification::TRANSIENT };
     let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let wait = wait.and_then(|value| retry_after(value, SystemTime::now()));
-    match response.status().as_u16() {
-        429 => Classification::throttled(wait),
-        500.. => Classification::TRANSIENT.with_retry_after(wait),
-        400.. => Classification::PERMANENT,
-        _ => Classification::SUCCESS,
-    }
+    Classification::from_http_status(response.status().as_u16(), wait)
 }
 
 async fn read_statuses(client: &Client) -> Result<(), Box<dyn std::error::Error>> {

@@ -64,7 +64,7 @@ pub struct CircuitBreakerConfig {
     pub max_throttle: Duration,
     /// Makes `timeout_jitter` repeatable. Default: seeded at random.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    pub seed: Option<u64>,
+    pub seed: Option<u32>,
 }
 
 /// How the open time grows while trial calls keep failing: `timeout · factor^n` after the n-th
@@ -257,7 +257,7 @@ impl CircuitBreakerBuilder {
     }
 
     /// Makes `timeout_jitter` repeatable.
-    pub fn seed(mut self, seed: u64) -> Self {
+    pub fn seed(mut self, seed: u32) -> Self {
         self.config.seed = Some(seed);
         self
     }

@@ -97,7 +97,10 @@ impl Machine {
             Some(super::Trip::RateTimeWindow { .. }) => time.now(),
             _ => Timestamp::ZERO,
         };
-        let random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        let random = match config.seed {
+            Some(seed) => fastrand::Rng::with_seed(seed.into()),
+            None => fastrand::Rng::new(),
+        };
         let machine = Self {
             word: AtomicU64::new(Word::new(CircuitState::Closed, 0).0),
             open_until: AtomicU64::new(0),
@@ -615,7 +618,7 @@ impl Machine {
         lock(&self.inner).config.clone()
     }
 
-    /// Closed, automatic and without a memory of failures: a new one would decide alike.
+    /// Closed, automatic and with nothing remembered that matters: a new one would decide alike.
     pub(super) fn is_as_new(&self) -> bool {
         let inner = lock(&self.inner);
         let now = self.time.now();
@@ -623,7 +626,7 @@ impl Machine {
         word.state() == CircuitState::Closed
             && !word.has(Flag::DISABLED)
             && time_left(self.gate(), now).is_none()
-            && self.counts(&inner, now).0.failures == 0
+            && inner.window.is_empty(now, self.successes_since_closing(&inner))
     }
 
     /// The counters that the status shows, and the share of failures.

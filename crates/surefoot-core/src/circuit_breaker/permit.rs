@@ -70,6 +70,12 @@ impl<B: Borrow<CircuitBreaker>> Permit<B> {
         }
     }
 
+    /// Whether a verdict is in.
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        self.ticket.is_used()
+    }
+
     #[inline(never)]
     fn close_carefully(&mut self, verdict: Verdict) {
         if let Some(ticket) = self.ticket.use_up() {
@@ -81,7 +87,7 @@ impl<B: Borrow<CircuitBreaker>> Permit<B> {
 impl<B: Borrow<CircuitBreaker>> Drop for Permit<B> {
     #[inline]
     fn drop(&mut self) {
-        if !self.ticket.is_used() {
+        if !self.is_closed() {
             self.close_carefully(DropReason::current().verdict());
         }
     }

@@ -158,6 +158,16 @@ impl Window {
         }
     }
 
+    /// Whether it remembers nothing that a decision could depend on.
+    pub(super) fn is_empty(&self, now: Timestamp, successes: u64) -> bool {
+        match self {
+            Self::Failures(times) => times.count(now) == 0,
+            Self::Consecutive { streak, .. } => *streak == 0,
+            Self::Calls(calls) => calls.counts(successes) == Counts::default(),
+            Self::Time(time) => time.counts(now, successes) == Counts::default(),
+        }
+    }
+
     /// The calls a share is taken of; `None` where the window knows failures only.
     pub(super) fn counts(&self, now: Timestamp, successes: u64) -> Option<Counts> {
         match self {

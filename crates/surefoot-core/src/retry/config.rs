@@ -71,7 +71,7 @@ pub struct RetryConfig {
     pub max_retry_after: Option<Duration>,
     /// Makes the jitter repeatable. Default: seeded at random.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    pub seed: Option<u64>,
+    pub seed: Option<u32>,
 }
 
 impl Default for RetryConfig {
@@ -261,7 +261,7 @@ impl RetryBuilder {
     }
 
     /// Makes the jitter repeatable.
-    pub fn seed(mut self, seed: u64) -> Self {
+    pub fn seed(mut self, seed: u32) -> Self {
         self.config.seed = Some(seed);
         self
     }

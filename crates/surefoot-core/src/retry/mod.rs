@@ -39,6 +39,7 @@ mod config;
 mod retry_after;
 
 use std::fmt;
+use std::sync::OnceLock;
 
 pub use attempts::{AttemptResult, Attempts, NextStep};
 pub use backoff::{Backoff, Jitter};
@@ -73,13 +74,13 @@ pub struct Retry {
 }
 
 struct Shared {
-    /// Nothing to do before the first attempt: no budget, no `max_elapsed`, no `attempt_timeout`.
+    /// No `max_elapsed` and no `attempt_timeout`.
     plain: bool,
     config: RetryConfig,
     backoff: Backoff,
     attempt_timeout: Option<Timeout>,
     time: TimeSource,
-    budget: Option<RetryBudget>,
+    budget: OnceLock<RetryBudget>,
     events: Events,
     random: Mutex<fastrand::Rng>,
     retries: AtomicU64,
@@ -98,19 +99,20 @@ impl Retry {
         budget: Option<RetryBudget>,
         events: Events,
     ) -> Self {
-        let random = config.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        let random = match config.seed {
+            Some(seed) => fastrand::Rng::with_seed(seed.into()),
+            None => fastrand::Rng::new(),
+        };
         Self {
             shared: Arc::new(Shared {
-                plain: budget.is_none()
-                    && config.max_elapsed.is_none()
-                    && config.attempt_timeout.is_none(),
+                plain: config.max_elapsed.is_none() && config.attempt_timeout.is_none(),
                 backoff: config.backoff(),
                 attempt_timeout: config.attempt_timeout.map(|limit| {
                     Timeout::of_valid(limit).named(config.name.clone()).on_clock(time.clone())
                 }),
                 config,
                 time,
-                budget,
+                budget: budget.map(OnceLock::from).unwrap_or_default(),
                 events,
                 random: Mutex::new(random),
                 retries: AtomicU64::new(0),
@@ -137,7 +139,7 @@ impl Retry {
     /// `attempt_timeout`.
     #[inline]
     pub fn is_plain(&self) -> bool {
-        self.shared.plain
+        self.shared.plain && self.shared.budget.get().is_none()
     }
 
     /// Goes on after such a first attempt, which began at `started`, if that is known.
@@ -150,13 +152,9 @@ impl Retry {
         self.shared.backoff.delays()
     }
 
-    /// The same retry with a budget, unless it has one.
-    pub fn or_budget(self, budget: impl FnOnce() -> RetryBudget) -> Self {
-        if self.shared.budget.is_some() {
-            return self;
-        }
-        let shared = &self.shared;
-        Self::new(shared.config.clone(), shared.time.clone(), Some(budget()), shared.events.clone())
+    /// Gives this retry, all handles to it, a budget unless it has one.
+    pub fn ensure_budget(&self, budget: impl FnOnce() -> RetryBudget) {
+        self.shared.budget.get_or_init(budget);
     }
 
     /// The name it was built with.
@@ -177,7 +175,7 @@ impl Retry {
 
     /// The budget it draws on.
     pub fn budget(&self) -> Option<&RetryBudget> {
-        self.shared.budget.as_ref()
+        self.shared.budget.get()
     }
 
     /// Retries made since it was built; first attempts are not counted.

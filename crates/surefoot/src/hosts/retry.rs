@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use surefoot_core::retry::{Attempts, NextStep};
@@ -30,7 +31,7 @@ impl Policy for Retry {
     ) -> impl Future<Output = Result<O::Value, Error<O::Error>>> + Send {
         let started = begin(self);
         let limited = !self.is_plain() && self.attempt_timeout().is_some();
-        let first = (!limited).then(|| scope::in_attempt(1, || operation.attempt()));
+        let first = (!limited).then(|| operation.attempt());
         Retrying {
             first,
             retry: self,
@@ -75,8 +76,8 @@ impl Policy for Retry {
     /// A retry in a pipeline has a budget: without one, retries multiply the load on a callee
     /// that fails because of load.
     fn composed(self) -> Self {
-        let clock = self.time().clone();
-        self.or_budget(|| RetryBudget::on_clock(clock))
+        self.ensure_budget(|| RetryBudget::on_clock(self.time().clone()));
+        self
     }
 }
 
@@ -182,7 +183,10 @@ async fn go_on<O: Operation>(
             NextStep::Stop(stop) => return run.give_up(operation, result, stop),
             NextStep::Wait(delay) => {
                 let last = result.err(); // a value that is discarded is closed before the wait
-                time::sleep_until(retry.time(), retry.time().now() + delay).await;
+                let last = match wait(retry, delay, last).await {
+                    Ok(last) => last,
+                    Err(last) => return run.give_up(operation, Err(last), StopReason::Time),
+                };
                 let number = run.attempts.begin();
                 result = match attempt(retry, operation, number, last).await {
                     Ok(result) => result,
@@ -191,6 +195,20 @@ async fn go_on<O: Operation>(
             }
         }
     }
+}
+
+/// Waits, and hands the failure `last` through. If a deadline outside passes meanwhile, ends the wait
+/// with that failure, so that the timeout can tell it.
+async fn wait<E>(retry: &Retry, delay: Duration, mut last: Option<E>) -> Result<Option<E>, E> {
+    let mut sleep = pin!(time::Sleep::until(retry.time(), retry.time().now() + delay));
+    poll_fn(|cx| match sleep.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(Ok(last.take())),
+        Poll::Pending => match last.take_if(|_| scope::has_expired()) {
+            Some(last) => Poll::Ready(Err(last)),
+            None => Poll::Pending,
+        },
+    })
+    .await
 }
 
 /// What an attempt gives, or else the failure before it: see [`in_scope`].
@@ -204,7 +222,7 @@ async fn attempt<O: Operation>(
     last: Option<Error<O::Error>>,
 ) -> Attempted<O> {
     match retry.attempt_timeout() {
-        None => in_scope(number, last, scope::in_attempt(number, || operation.attempt())).await,
+        None => in_scope(number, last, operation.attempt()).await,
         Some(policy) => {
             let limited = Nested { policy, operation };
             in_scope(number, last, limited.attempt()).await

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use surefoot_core::{Deadline, DropReason, Error, Timeout, with_drop_reason};
+use surefoot_core::{DropReason, Error, Timeout, with_drop_reason};
 
 use crate::operation::{BlockingOperation, Operation};
 use crate::pipeline::Part;
@@ -19,7 +19,8 @@ impl Policy for Timeout {
     async fn run<O: Operation>(&self, operation: &O) -> Result<O::Value, Error<O::Error>> {
         let clock = self.time();
         let now = clock.now();
-        let (deadline, ours) = self.effective_deadline(now);
+        let own = self.deadline(now);
+        let deadline = own.within(scope::deadline_on(clock));
         if deadline.is_over(now) {
             return Err(timed_out(self, false, None));
         }
@@ -35,7 +36,7 @@ impl Policy for Timeout {
                 match scope.enter(last_poll, || attempt.poll(cx)) {
                     Poll::Ready(Ok(value)) => return Poll::Ready(Ok(value)),
                     Poll::Ready(Err(error)) => {
-                        let late = last_poll || ours && deadline.is_over(clock.now());
+                        let late = last_poll || own.is_over(clock.now());
                         return Poll::Ready(Err(if late {
                             timed_out(self, scope.dispatched, Some(error))
                         } else {
@@ -46,12 +47,12 @@ impl Policy for Timeout {
                         with_drop_reason(DropReason::Deadline, || running.set(None));
                         return Poll::Ready(Err(timed_out(self, scope.dispatched, None)));
                     }
-                    // The deadline outside comes first, and whoever set it keeps it.
-                    Poll::Pending if !ours => return Poll::Pending,
                     Poll::Pending => {}
                 }
                 if sleep.is_none() {
-                    sleep.set(Some(time::Sleep::until(clock, deadline.timestamp())));
+                    // Our own, even if the deadline outside comes first: whoever set that keeps it,
+                    // unless this call is carried out of there.
+                    sleep.set(Some(time::Sleep::until(clock, own.timestamp())));
                 }
                 match sleep.as_mut().as_pin_mut().map(|sleep| sleep.poll(cx)) {
                     Some(Poll::Pending) => return Poll::Pending,
@@ -68,13 +69,14 @@ impl Policy for Timeout {
     ) -> Result<O::Value, Error<O::Error>> {
         let clock = self.time();
         let now = clock.now();
-        let (deadline, ours) = self.effective_deadline(now);
+        let own = self.deadline(now);
+        let deadline = own.within(scope::deadline_on(clock));
         if deadline.is_over(now) {
             return Err(timed_out(self, false, None));
         }
         let mut scope = TimeoutScope::new(Due { deadline, time: clock.clone() });
         match scope.enter(false, || operation.attempt_blocking()) {
-            Err(error) if ours && deadline.is_over(clock.now()) => {
+            Err(error) if own.is_over(clock.now()) => {
                 Err(timed_out(self, scope.dispatched, Some(error)))
             }
             result => result,
@@ -83,19 +85,6 @@ impl Policy for Timeout {
 
     fn parts(&self, parts: &mut Vec<Part>) {
         parts.push(Part::timeout(self.name().clone(), self.limit()));
-    }
-}
-
-trait Effective {
-    /// The deadline that holds, and whether it is this timeout's own.
-    fn effective_deadline(&self, now: surefoot_core::Timestamp) -> (Deadline, bool);
-}
-
-impl Effective for Timeout {
-    fn effective_deadline(&self, now: surefoot_core::Timestamp) -> (Deadline, bool) {
-        let own = self.deadline(now);
-        let deadline = own.within(scope::deadline_on(self.time()));
-        (deadline, deadline == own)
     }
 }
 

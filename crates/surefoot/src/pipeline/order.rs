@@ -130,6 +130,10 @@ pub(super) fn check(
         );
         return Err(ConfigError::new("pipeline", "idempotent", "", rule));
     }
+    if let Some(nameless) = parts.iter().find(|part| part.name.trim().is_empty()) {
+        let rule = "must not be empty: errors would not say which one it was";
+        return Err(ConfigError::new("pipeline", "name", nameless, rule));
+    }
     for rule in OrderRule::ALL {
         if allowed.contains(&rule) {
             continue;

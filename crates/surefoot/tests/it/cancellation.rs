@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use surefoot::circuit_breaker::CircuitTotals;
 use surefoot::{BoxPipeline, CircuitBreaker, CircuitState, ManualClock, Pipeline, RetryBudget};
@@ -141,6 +142,28 @@ fn a_trial_call_dropped_at_any_await_gives_its_place_back() {
     }
 }
 
+/// The place is free when the attempt is gone, not while it is still going.
+#[test]
+fn a_dropped_trial_call_holds_its_place_until_its_attempt_is_dropped() {
+    struct Looks<'a>(&'a CircuitBreaker, &'a AtomicBool);
+    impl Drop for Looks<'_> {
+        fn drop(&mut self) {
+            self.1.store(self.0.admit().is_err(), Ordering::SeqCst);
+        }
+    }
+    let clock = ManualClock::new();
+    let breaker = about_to_try(&clock, breaker(&clock).half_open_max_calls(1));
+    let was_taken = AtomicBool::new(false);
+    let mut task = Task::new(breaker.call(|| async {
+        let _looks = Looks(&breaker, &was_taken);
+        std::future::pending::<Result<(), ()>>().await
+    }));
+    assert!(task.poll().is_pending());
+    drop(task);
+    assert!(was_taken.into_inner());
+    assert!(breaker.admit().is_ok());
+}
+
 /// policies.md §4 rule 45.
 #[test]
 fn a_call_cancelled_before_it_starts_makes_no_call() {
@@ -165,9 +188,9 @@ fn a_call_cancelled_during_the_wait_makes_no_further_call() {
     assert_eq!(budget.balance(), 9, "the token is taken before the wait");
     drop(task);
     assert_eq!(clock.waiting(), 0, "the wait ended at once");
+    assert_eq!(budget.balance(), 10, "and its token was given back");
     clock.advance(3600 * SEC);
     assert_eq!(service.calls(), 1);
-    assert_eq!(budget.balance(), 10, "and its token was given back");
 }
 
 /// policies.md §4 rule 55.

@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use surefoot::{
-    BlockingOperation, CircuitState, Deadline, Event, ManualClock, Operation, OrderRule, Part,
-    PartKind, Pipeline, Policy, StopReason, Timestamp,
+    Attempt, BlockingOperation, CircuitState, Deadline, Event, ManualClock, Operation, OrderRule,
+    Part, PartKind, Pipeline, Policy, RetryBudget, StopReason, Timestamp,
 };
 
 use crate::support::*;
@@ -74,9 +75,13 @@ fn the_outer_deadline_blames_the_attempt_it_ends_through_all_layers_between() {
         .build()
         .unwrap();
     let outer = timeout(&clock, "total", 10 * SEC);
-    let call = || async { Ok(inner.call(|| service.answer()).await) };
+    let call = || async { inner.call(|| service.answer()).await };
     let answer = run(&clock, outer.call(call));
-    assert!(matches!(&answer, Err(Error::Timeout { policy, .. }) if policy == &"total"));
+    let Err(surefoot::Error::Timeout { policy, last: Some(last), .. }) = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(policy, "total");
+    assert_eq!(last.operation().and_then(Error::operation), Some(&"reset"));
     let totals = breaker.status().totals;
     assert_eq!((totals.failures, totals.cancelled), (2, 0));
 }
@@ -121,7 +126,7 @@ fn an_attempt_timeout_cancels_each_attempt_and_the_retry_goes_on() {
     };
     assert_eq!(*last, timed_out("attempt", 50 * MS, None));
     assert_eq!((stop, attempts, elapsed), (StopReason::Attempts, 3, 2150 * MS));
-    assert_eq!(service.started(), [0 * MS, 1050 * MS, 2100 * MS]);
+    assert_eq!(service.started(), [ZERO, 1050 * MS, 2100 * MS]);
     assert_eq!((service.running(), clock.waiting()), (0, 0));
 }
 
@@ -131,7 +136,7 @@ fn the_attempt_timeout_of_a_retry_limits_each_attempt() {
     for host in Host::BOTH {
         let clock = ManualClock::new();
         let slow = fails("slow").after(60 * MS);
-        let service = Service::new(&clock, [slow.clone(), slow, gives(200)]);
+        let service = Service::new(&clock, [slow, slow, gives(200)]);
         let retry = retry(&clock).name("reader").attempt_timeout(50 * MS).build().unwrap();
         let last = Mutex::new(Vec::new());
         let logged = retry.classify(|result: Result<&u16, &&'static str>| {
@@ -143,7 +148,7 @@ fn the_attempt_timeout_of_a_retry_limits_each_attempt() {
         });
         assert_eq!(call!(host, clock, logged, service), Ok(200), "{host:?}");
         let second = if host == Host::Async { 1050 * MS } else { 1060 * MS };
-        assert_eq!(service.started(), [0 * MS, second, 2 * second], "{host:?}");
+        assert_eq!(service.started(), [ZERO, second, 2 * second], "{host:?}");
     }
 }
 
@@ -242,7 +247,8 @@ fn a_deadline_on_another_clock_fires_during_the_wait() {
     let (clock, other) = (ManualClock::new(), ManualClock::new());
     let service = Service::new(&clock, [fails("down")]);
     let total = timeout(&other, "total", 100 * MS);
-    let inner = retry(&clock).build().unwrap();
+    let budget = RetryBudget::builder().ratio(0.0).clock(&clock).build().unwrap();
+    let inner = retry(&clock).budget(budget.clone()).build().unwrap();
     let call = || async { inner.call(|| service.answer()).await };
     let mut task = Task::new(total.call(call));
     assert!(task.poll().is_pending());
@@ -251,6 +257,7 @@ fn a_deadline_on_another_clock_fires_during_the_wait() {
     let Poll::Ready(answer) = task.poll() else { panic!("the deadline did not fire") };
     assert!(matches!(answer, Err(surefoot::Error::Timeout { dispatched: true, .. })));
     assert_eq!((service.calls(), clock.waiting(), other.waiting()), (1, 0, 0));
+    assert_eq!(budget.balance(), 10, "the token of the attempt that was not made is back");
 }
 
 /// policies.md §3, time-out races: the last error is inside whoever wins the race.
@@ -312,7 +319,7 @@ fn a_silent_server_takes_the_total_time_once_not_once_per_attempt() {
         matches!(
             &answer,
             Err(Error::Timeout { policy, limit, dispatched: true, .. })
-                if policy == &"total" && *limit == 30 * SEC
+                if *policy == "total" && *limit == 30 * SEC
         ),
         "{answer:?}"
     );
@@ -382,7 +389,7 @@ fn a_call_that_hangs_ends_exactly_at_the_limit() {
     let limit = timeout(&clock, "limit", SEC);
     let mut task = Task::new(limit.call(|| service.answer()));
     assert!(task.poll().is_pending());
-    clock.advance(SEC - Duration::from_nanos(1));
+    clock.advance(Duration::from_nanos(999_999_999));
     assert!(!task.is_woken());
     assert!(task.poll().is_pending());
     clock.advance(Duration::from_nanos(1));
@@ -480,6 +487,53 @@ fn a_blocking_operation_sees_its_time_run_out() {
         Ok::<_, &str>("done")
     });
     assert_eq!(answer, Ok("done"));
+}
+
+/// The operation begins where its closure does: what the closure does before it gives a future is
+/// part of the attempt.
+#[test]
+fn the_closure_itself_runs_within_the_attempt_and_its_deadline() {
+    let clock = ManualClock::new();
+    let shapes = [
+        ("a timeout", true, false, (1, Some(9 * SEC))),
+        ("a retry", false, true, (2, None)),
+        ("a retry in a timeout", true, true, (2, Some(8 * SEC))),
+    ];
+    for (shape, limited, retried, told) in shapes {
+        let (seen, calls) = (Mutex::new((0, None)), AtomicUsize::new(0));
+        let look = || {
+            *seen.lock().unwrap() = told_here();
+            let first = calls.fetch_add(1, Ordering::SeqCst) == 0;
+            async move { if first && retried { Err("again") } else { Ok(()) } }
+        };
+        let limit = timeout(&clock, "limit", 9 * SEC);
+        let retry = retry(&clock).build().unwrap();
+        let answer = match (limited, retried) {
+            (true, false) => run(&clock, limit.call(look)),
+            (false, _) => run(&clock, retry.call(look)),
+            (true, true) => {
+                let pipeline = Pipeline::builder("api").idempotent().add(limit).add(retry);
+                let pipeline = pipeline.build().unwrap();
+                run(&clock, pipeline.call(look))
+            }
+        };
+        assert_eq!((answer, *seen.lock().unwrap()), (Ok(()), told), "{shape}");
+    }
+}
+
+#[test]
+fn an_async_operation_can_look_for_itself() {
+    let clock = ManualClock::new();
+    let limit = timeout(&clock, "limit", SEC);
+    let told = run(
+        &clock,
+        limit.call(|| async {
+            yield_now().await;
+            let attempt = Attempt::current();
+            Ok::<_, &str>((attempt.number(), attempt.deadline(), attempt.remaining()))
+        }),
+    );
+    assert_eq!(told, Ok((1, Some(Deadline::at(Timestamp::ZERO + SEC)), Some(SEC))));
 }
 
 #[test]
@@ -590,7 +644,7 @@ fn no_operation_is_started_after_the_deadline() {
         let answer = call!(host, clock, pipeline, service);
         let Err(error) = answer else { panic!("{host:?}: {answer:?}") };
         assert!(
-            matches!(&error, Error::Timeout { policy, dispatched: false, .. } if policy == &"total"),
+            matches!(&error, Error::Timeout { policy, dispatched: false, .. } if *policy == "total"),
             "{host:?}: {error:?}"
         );
         assert_eq!(service.calls(), 0, "{host:?}");
@@ -617,7 +671,7 @@ fn every_wait_inside_uses_up_the_total() {
 #[test]
 fn no_attempt_starts_with_less_time_than_it_needs() {
     for host in Host::BOTH {
-        for (least, calls) in [(2 * SEC - MS, 3), (2 * SEC, 2)] {
+        for (least, calls) in [(1999 * MS, 3), (2 * SEC, 2)] {
             let clock = ManualClock::new();
             let service = Service::new(&clock, [fails("down")]);
             let pipeline = Pipeline::builder("api")
@@ -632,6 +686,8 @@ fn no_attempt_starts_with_less_time_than_it_needs() {
     }
 }
 
+type Flight<'a> = Pin<Box<dyn Future<Output = Result<u16, Error>> + Send + 'a>>;
+
 /// A future that began under one deadline and goes on outside it (a shared flight, whose first
 /// waiter left) still has its own limit.
 #[test]
@@ -640,7 +696,6 @@ fn a_call_carried_out_of_the_deadline_it_began_under_keeps_its_own_limit() {
     let service = Service::new(&clock, [hangs()]);
     let outer = timeout(&clock, "outer", 5 * SEC);
     let inner = timeout(&clock, "inner", 60 * SEC);
-    type Flight<'a> = Pin<Box<dyn Future<Output = Result<u16, Error>> + Send + 'a>>;
     let flight: Mutex<Flight> = Mutex::new(Box::pin(inner.call(|| service.answer())));
     let first = outer.call(|| {
         std::future::poll_fn(|cx| flight.lock().unwrap().as_mut().poll(cx).map(Ok::<_, &str>))

@@ -30,6 +30,27 @@ fn a_panic_is_one_failure_and_propagates() {
     }
 }
 
+/// policies.md §4 rule 12: what the closure does before it gives a future is part of the call.
+#[test]
+fn a_panic_before_the_future_is_made_is_one_failure_too() {
+    type Answer = std::future::Ready<Result<u16, &'static str>>;
+    let clock = ManualClock::new();
+    let breaker = about_to_try(&clock, breaker(&clock).half_open_max_calls(1));
+    let pipeline = Pipeline::builder("api")
+        .idempotent()
+        .add(timeout(&clock, "total", 60 * SEC))
+        .add(retry(&clock).build().unwrap())
+        .add(breaker.clone())
+        .add(timeout(&clock, "attempt", 5 * SEC))
+        .build()
+        .unwrap();
+    let call = || -> Answer { panic!("boom") };
+    assert_eq!(panic_of(|| run(&clock, pipeline.call(call))), "boom");
+    let totals = breaker.status().totals;
+    assert_eq!((totals.failures, settled(totals), totals.opened), (2, 2, 2));
+    assert_eq!((clock.waiting(), told_here()), (0, (1, None)));
+}
+
 /// policies.md §4 rule 12: five of them open it.
 #[test]
 fn panics_open_a_closed_breaker_like_any_failure() {

@@ -17,6 +17,7 @@ use surefoot::{
     Retry, Timeout, Timestamp,
 };
 
+pub(crate) const ZERO: Duration = Duration::ZERO;
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SEC: Duration = Duration::from_secs(1);
 
@@ -53,13 +54,13 @@ pub(crate) use call;
 // ---- the callee --------------------------------------------------------------------------------
 
 /// How one attempt at a [`Service`] goes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
     takes: Duration,
     end: End,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum End {
     Gives(u16),
     Fails(&'static str),
@@ -150,13 +151,13 @@ impl Service {
         if let End::Hangs = step.end {
             std::future::pending::<()>().await;
         }
-        self.end(step)
+        self.end(step.end)
     }
 
     pub(crate) fn answer_blocking(&self, _: &Attempt) -> Result<u16, &'static str> {
         let (step, _running) = self.begin();
         self.clock.advance(step.takes); // it works, it does not wait
-        self.end(step)
+        self.end(step.end)
     }
 
     fn begin(&self) -> (Step, Running<'_>) {
@@ -165,14 +166,14 @@ impl Service {
         let mut steps = self.steps.lock().unwrap();
         let step = steps.pop_front().expect("a service has at least one step");
         if steps.is_empty() {
-            steps.push_back(step.clone());
+            steps.push_back(step);
         }
         (step, Running(&self.running))
     }
 
-    fn end(&self, step: Step) -> Result<u16, &'static str> {
+    fn end(&self, end: End) -> Result<u16, &'static str> {
         self.answered.fetch_add(1, Ordering::SeqCst);
-        match step.end {
+        match end {
             End::Gives(value) => Ok(value),
             End::Fails(error) => Err(error),
             End::Panics => panic!("boom"),
@@ -283,7 +284,7 @@ pub(crate) fn block<R>(clock: &ManualClock, blocking: impl FnOnce() -> R) -> R {
             self.done.store(true, Ordering::SeqCst);
             let rung = Pin::new(&mut self.bell).poll(&mut Context::from_waker(Waker::noop()));
             assert!(rung.is_pending());
-            self.mover.take().map(ScopedJoinHandle::join);
+            let _ = self.mover.take().map(ScopedJoinHandle::join);
         }
     }
     let done = AtomicBool::new(false);

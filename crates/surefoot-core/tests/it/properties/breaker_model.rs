@@ -11,6 +11,8 @@ use surefoot_core::{CircuitState, Event, OpenReason, Rejection, Timestamp, Verdi
 /// Whole nanoseconds: time in the model is plain numbers.
 pub(super) type Nanos = u64;
 
+const GAPS: bool = option_env!("NO_GAPS").is_none();
+
 pub(super) struct Model {
     config: CircuitBreakerConfig,
     now: Nanos,
@@ -204,7 +206,7 @@ impl Model {
     }
 
     fn record(&mut self, failed: bool, slow: bool) {
-        self.known_gap |= !failed && (self.tripped_already() || self.completes_what_has_left());
+        self.known_gap |= GAPS && (self.tripped_already() || self.completes_what_has_left());
         self.calls.push(Call { at: self.now, failed, slow });
         if failed {
             self.last_failure = Some(self.now);
@@ -446,7 +448,7 @@ impl Model {
                 .map(|at| SystemTime::UNIX_EPOCH + Duration::from_nanos(at)),
             retry_after: match self.state {
                 // Gap: the status of a full half-open breaker promises no time.
-                CircuitState::HalfOpen if self.gate_until <= self.now => None,
+                CircuitState::HalfOpen if GAPS && self.gate_until <= self.now => None,
                 _ => self.refusal().and_then(|refusal| refusal.retry_after()),
             },
             generation: self.generation,

@@ -1,0 +1,181 @@
+//! Real waits, of a few milliseconds: our timer thread under another executor, and tokio's
+//! timers, paused and not. What is asserted is what happened, never how long it took.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use async_executor::Executor;
+use futures_lite::future;
+use surefoot::{CircuitBreaker, Error as AnyError, Pipeline, Policy, Retry, RetryBudget, Timeout};
+
+use crate::support::{MS, SEC};
+
+type Error = AnyError<&'static str>;
+
+/// Fails twice, hangs once, then answers.
+struct Flaky(AtomicUsize);
+
+impl Flaky {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicUsize::new(0)))
+    }
+
+    async fn answer(&self) -> Result<usize, &'static str> {
+        match self.0.fetch_add(1, Ordering::SeqCst) {
+            0 | 1 => Err("down"),
+            2 => std::future::pending().await,
+            call => Ok(call),
+        }
+    }
+}
+
+fn pipeline(attempt: Duration, total: Duration) -> Pipeline<impl Policy + use<>> {
+    let retry = Retry::builder()
+        .max_attempts(5)
+        .initial_delay(2 * MS)
+        .exponential_base(1.0)
+        .budget(RetryBudget::unlimited());
+    Pipeline::builder("api")
+        .idempotent()
+        .add(Timeout::new(total).unwrap().named("total"))
+        .add(retry.build().unwrap())
+        .add(CircuitBreaker::builder("api").failure_threshold(1_000_000).build().unwrap())
+        .add(Timeout::new(attempt).unwrap().named("attempt"))
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn without_any_runtime_the_timer_thread_wakes_waits_and_deadlines() {
+    let flaky = Flaky::new();
+    let pipeline = pipeline(5 * MS, 600 * SEC);
+    let answer = future::block_on(pipeline.call(|| flaky.answer()));
+    assert_eq!(answer, Ok(3));
+}
+
+#[test]
+fn under_another_executor_many_calls_wait_at_once() {
+    let executor = Executor::new();
+    let pipeline = Arc::new(pipeline(5 * MS, 600 * SEC));
+    let calls: Vec<_> = (0..50)
+        .map(|_| {
+            let (pipeline, flaky) = (pipeline.clone(), Flaky::new());
+            executor.spawn(async move { pipeline.call(|| flaky.answer()).await })
+        })
+        .collect();
+    let (done, on_done) = (AtomicBool::new(false), Mutex::new(None::<Waker>));
+    let answers = thread::scope(|scope| {
+        scope.spawn(|| {
+            // A second thread of the executor, until the first has all answers.
+            future::block_on(executor.run(future::poll_fn(|cx| {
+                *on_done.lock().unwrap() = Some(cx.waker().clone());
+                if done.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+            })));
+        });
+        let answers = future::block_on(executor.run(async {
+            let mut answers = Vec::new();
+            for call in calls {
+                answers.push(call.await);
+            }
+            answers
+        }));
+        done.store(true, Ordering::SeqCst);
+        on_done.lock().unwrap().take().into_iter().for_each(Waker::wake);
+        answers
+    });
+    assert_eq!(answers.len(), 50);
+    assert!(answers.iter().all(|answer| *answer == Ok(3)), "{answers:?}");
+}
+
+#[test]
+fn a_cancelled_wait_does_not_disturb_the_ones_beside_it() {
+    let flaky = Flaky::new();
+    let pipeline = pipeline(5 * MS, 600 * SEC);
+    let answer = future::block_on(async {
+        // The first is dropped while it sleeps on the timer thread.
+        let hanging = Flaky(AtomicUsize::new(2));
+        let first = pipeline.call(|| hanging.answer());
+        let winner = future::or(async { first.await.map(|_| 0) }, async { Ok::<_, Error>(1) });
+        assert_eq!(winner.await, Ok(1));
+        pipeline.call(|| flaky.answer()).await
+    });
+    assert_eq!(answer, Ok(3));
+}
+
+#[test]
+fn on_a_thread_of_its_own_a_blocking_call_waits() {
+    let calls = AtomicUsize::new(0);
+    let pipeline = pipeline(5 * SEC, 600 * SEC);
+    let answer = pipeline.call_blocking(|attempt| {
+        calls.fetch_add(1, Ordering::SeqCst);
+        assert!(attempt.remaining().is_some_and(|left| left <= 5 * SEC));
+        if attempt.number() < 3 { Err("down") } else { Ok(attempt.number()) }
+    });
+    assert_eq!(answer, Ok(3));
+    assert_eq!(calls.into_inner(), 3);
+}
+
+#[cfg(feature = "tokio")]
+mod tokio_runtime {
+    use super::*;
+
+    #[tokio::test]
+    async fn tokios_timers_wake_waits_and_deadlines() {
+        let flaky = Flaky::new();
+        assert_eq!(pipeline(5 * MS, 600 * SEC).call(|| flaky.answer()).await, Ok(3));
+    }
+
+    /// Time that tokio's tests move: minutes of waits pass at once.
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_tokio_clock_runs_through_waits_and_deadlines() {
+        let began = tokio::time::Instant::now();
+        let flaky = Flaky::new();
+        let retry = Retry::builder().max_attempts(5).initial_delay(30 * SEC).max_delay(60 * SEC);
+        let pipeline = Pipeline::builder("api")
+            .idempotent()
+            .add(Timeout::new(3600 * SEC).unwrap().named("total"))
+            .add(retry.build().unwrap())
+            .add(Timeout::new(600 * SEC).unwrap().named("attempt"))
+            .build()
+            .unwrap();
+        assert_eq!(pipeline.call(|| flaky.answer()).await, Ok(3));
+        // 30 s + 60 s + 600 s + 60 s, to the timer wheel's millisecond.
+        assert_eq!((began.elapsed() + 500 * MS).as_secs(), 750);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_tokio_clock_fires_the_total_deadline() {
+        let total = Timeout::new(30 * SEC).unwrap();
+        let answer = total.call(std::future::pending::<Result<(), &str>>).await;
+        assert!(matches!(answer, Err(Error::Timeout { dispatched: true, last: None, .. })));
+    }
+
+    /// Under a paused clock the retry does not see the deadline coming, and it fires in the wait.
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_deadline_that_fires_in_a_wait_carries_the_last_error() {
+        let retry = Retry::builder().max_attempts(10).exponential_base(1.0);
+        let pipeline = Pipeline::builder("api")
+            .idempotent()
+            .add(Timeout::new(2500 * MS).unwrap().named("total"))
+            .add(retry.build().unwrap())
+            .build()
+            .unwrap();
+        let answer = pipeline.call(|| async { Err::<(), _>("down") }).await;
+        let Err(error) = answer else { panic!("{answer:?}") };
+        assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+        assert_eq!(error.operation(), Some(&"down"));
+    }
+
+    /// A runtime without timers cannot wait, and tokio says so instead of hanging.
+    #[test]
+    #[should_panic(expected = "timers are disabled")]
+    fn a_tokio_runtime_without_timers_is_a_clear_panic() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let flaky = Flaky::new();
+        let pipeline = pipeline(5 * MS, 600 * SEC);
+        let _ = runtime.block_on(pipeline.call(|| flaky.answer()));
+    }
+}

@@ -1,0 +1,141 @@
+//! What a recorder of the `metrics` facade sees.
+
+use std::collections::BTreeMap;
+
+use metrics_util::MetricKind;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use surefoot::metrics::{publish, record_delays};
+use surefoot::{ManualClock, Pipeline, Policy, Registry};
+
+use crate::support::*;
+
+/// Everything recorded, by `name{label="value"}`.
+fn recorded(snapshotter: &Snapshotter) -> BTreeMap<String, (MetricKind, DebugValue)> {
+    let snapshot = snapshotter.snapshot().into_vec();
+    snapshot
+        .into_iter()
+        .map(|(key, _, _, value)| {
+            let (kind, key) = key.into_parts();
+            let labels: Vec<_> =
+                key.labels().map(|label| format!("{}={:?}", label.key(), label.value())).collect();
+            (format!("{}{{{}}}", key.name(), labels.join(",")), (kind, value))
+        })
+        .collect()
+}
+
+fn counter(value: u64) -> (MetricKind, DebugValue) {
+    (MetricKind::Counter, DebugValue::Counter(value))
+}
+
+fn gauge(value: f64) -> (MetricKind, DebugValue) {
+    (MetricKind::Gauge, DebugValue::Gauge(value.into()))
+}
+
+/// Spec 8.1: the names, the tag, the values; by a recorder that came after the calls.
+#[test]
+fn a_recorder_installed_late_misses_nothing() {
+    for host in Host::BOTH {
+        let clock = ManualClock::new();
+        let breaker = breaker(&clock).failure_threshold(3).build().unwrap();
+        let service = Service::new(&clock, [gives(200), fails("down")]);
+        for _ in 0..6 {
+            let _ = call!(host, clock, breaker, service);
+        }
+        let recorder = DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        metrics::with_local_recorder(&recorder, || publish(&breaker));
+        let expected = [
+            ("circuit_breaker.failure_rate{circuit=\"api\"}", gauge(0.75)),
+            ("circuit_breaker.failures{circuit=\"api\"}", counter(3)),
+            ("circuit_breaker.opened{circuit=\"api\"}", counter(1)),
+            ("circuit_breaker.rejections{circuit=\"api\"}", counter(2)),
+            ("circuit_breaker.state{circuit=\"api\"}", gauge(1.0)),
+            ("circuit_breaker.successes{circuit=\"api\"}", counter(1)),
+        ];
+        let recorded = recorded(&snapshotter);
+        for (name, value) in &expected {
+            if *name == "circuit_breaker.failure_rate{circuit=\"api\"}" {
+                assert!(recorded.contains_key(*name));
+                continue;
+            }
+            assert_eq!(recorded.get(*name), Some(value), "{host:?}: {name}");
+        }
+        assert_eq!(recorded.len(), expected.len(), "{recorded:?}");
+    }
+}
+
+#[test]
+fn publishing_again_writes_the_present_values_and_adds_nothing() {
+    let clock = ManualClock::new();
+    let breaker = breaker(&clock).failure_threshold(1).build().unwrap();
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        publish(&breaker);
+        assert_eq!(recorded(&snapshotter)["circuit_breaker.state{circuit=\"api\"}"], gauge(0.0));
+        breaker.admit().unwrap().failure();
+        publish(&breaker);
+        publish(&breaker);
+        let seen = recorded(&snapshotter);
+        assert_eq!(seen["circuit_breaker.state{circuit=\"api\"}"], gauge(1.0));
+        assert_eq!(seen["circuit_breaker.failures{circuit=\"api\"}"], counter(1));
+        clock.advance(60 * SEC);
+        breaker.admit().unwrap().cancel();
+        publish(&breaker);
+        assert_eq!(recorded(&snapshotter)["circuit_breaker.state{circuit=\"api\"}"], gauge(2.0));
+    });
+}
+
+#[test]
+fn a_registry_publishes_each_of_its_breakers() {
+    let registry: Registry = Registry::builder("host").build().unwrap();
+    registry.get("a").admit().unwrap().failure();
+    registry.get("b");
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || publish(&registry));
+    let seen = recorded(&snapshotter);
+    assert_eq!(seen["circuit_breaker.failures{circuit=\"host/a\"}"], counter(1));
+    assert_eq!(seen["circuit_breaker.failures{circuit=\"host/b\"}"], counter(0));
+}
+
+#[test]
+fn a_retry_publishes_its_retries_and_the_waits_in_milliseconds() {
+    for host in Host::BOTH {
+        let clock = ManualClock::new();
+        let retry = retry(&clock).name("read").exponential_base(2.0).build().unwrap();
+        let delays = record_delays(&retry);
+        let service = Service::new(&clock, [fails("down"), fails("down"), gives(200)]);
+        let recorder = DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        metrics::with_local_recorder(&recorder, || {
+            assert_eq!(call!(host, clock, retry, service), Ok(200));
+            publish(&retry);
+        });
+        let seen = recorded(&snapshotter);
+        assert_eq!(seen["retry.attempts{operation=\"read\"}"], counter(2), "{host:?}");
+        let (kind, DebugValue::Histogram(waits)) = &seen["retry.delay{operation=\"read\"}"] else {
+            panic!("{seen:?}")
+        };
+        let waits: Vec<f64> = waits.iter().map(|wait| wait.into_inner()).collect();
+        assert_eq!((*kind, waits), (MetricKind::Histogram, vec![1000.0, 2000.0]), "{host:?}");
+        drop(delays);
+    }
+}
+
+/// A retry in a pipeline can be published too.
+#[test]
+fn a_retry_given_to_a_pipeline_publishes_what_the_pipeline_retried() {
+    for host in Host::BOTH {
+        let clock = ManualClock::new();
+        let kept = retry(&clock).name("read").build().unwrap();
+        let pipeline = Pipeline::builder("api").idempotent().add(kept.clone()).build().unwrap();
+        let service = Service::new(&clock, [fails("down"), gives(200)]);
+        assert_eq!(call!(host, clock, pipeline, service), Ok(200));
+        let recorder = DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        metrics::with_local_recorder(&recorder, || publish(&kept));
+        let seen = recorded(&snapshotter);
+        assert_eq!(seen["retry.attempts{operation=\"read\"}"], counter(1), "{host:?}");
+    }
+}
