@@ -10,7 +10,7 @@ use crate::format::{Decimal, Setting, Settings};
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 /// Jitter that can be repeated.
-const SEED: u64 = 0x005E_EDED;
+const SEED: u32 = 0x005E_EDED;
 
 pub(super) fn circuit_breaker(
     settings: &Settings,

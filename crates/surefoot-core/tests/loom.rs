@@ -194,7 +194,7 @@ impl Scenario {
         let allowed = self.in_every_order();
         let expected = allowed.clone();
         let mut model = Builder::new();
-        model.preemption_bound = None;
+        model.preemption_bound = self.preemptions;
         model.max_branches = 20_000;
         model.check(move || {
             let outcome = self.concurrently();
@@ -339,7 +339,7 @@ fn two_successes_and_the_failure_that_trips_are_counted_in_some_order() {
         .thread([Succeed(0)])
         .thread([Succeed(1)])
         .thread([Fail(2)])
-        .preemptions(3)
+        .preemptions(4)
         .check();
 }
 
@@ -350,7 +350,7 @@ fn two_failures_reach_a_threshold_of_two_whatever_comes_between() {
         .thread([Fail(0)])
         .thread([Fail(1)])
         .thread([Succeed(2)])
-        .preemptions(3)
+        .preemptions(4)
         .check();
     assert!(outcomes.iter().all(|outcome| outcome.joined.state == CircuitState::Open));
 }
@@ -377,7 +377,7 @@ fn successes_and_failures_in_a_row_from_two_threads_leave_a_row_that_some_order_
         .thread([Fail(0), Succeed(1)])
         .thread([Fail(2), Succeed(3)])
         .after([FAILURE, FAILURE])
-        .preemptions(3)
+        .preemptions(4)
         .check();
 }
 
@@ -399,7 +399,7 @@ fn two_successes_around_a_failure_complete_the_minimum_in_some_order() {
         .thread([Succeed(1)])
         .thread([Succeed(2)])
         .after([SUCCESS, FAILURE])
-        .preemptions(3)
+        .preemptions(4)
         .check();
 }
 
@@ -410,7 +410,7 @@ fn a_rate_of_two_thirds_is_reached_or_not_as_in_some_order() {
         .thread([Fail(0), Fail(1)])
         .thread([Succeed(2), Succeed(3)])
         .after([FAILURE])
-        .preemptions(3)
+        .preemptions(4)
         .check();
 }
 
@@ -441,7 +441,7 @@ fn successes_in_a_new_bucket_race_to_begin_it() {
         .thread([Succeed(0)])
         .thread([Succeed(1), Fail(2)])
         .after([Advance(50), FAILURE])
-        .preemptions(3)
+        .preemptions(4)
         .check();
 }
 
@@ -505,7 +505,7 @@ fn one_place_at_the_half_open_boundary_goes_to_one_of_three() {
         .thread([Admit])
         .thread([Admit])
         .thread([Admit])
-        .preemptions(3)
+        .preemptions(4)
         .check();
     assert!(outcomes.iter().all(|outcome| admissions(outcome) == 1));
 }
@@ -518,7 +518,7 @@ fn two_places_at_the_half_open_boundary_go_to_two_of_three() {
             .thread([Admit])
             .thread([Admit])
             .thread([Admit])
-            .preemptions(3)
+            .preemptions(4)
             .check();
     assert!(outcomes.iter().all(|outcome| admissions(outcome) == 2));
 }
@@ -537,7 +537,7 @@ fn places_given_back_while_others_ask_are_given_out_once() {
         .thread([Cancel(1)])
         .thread([Admit])
         .after([Admit, Admit])
-        .preemptions(3)
+        .preemptions(4)
         .check();
 }
 
@@ -555,7 +555,7 @@ fn an_expired_place_is_given_away_once_while_its_trial_call_reports() {
         .thread([Admit])
         .thread([Admit])
         .after([SUCCESS])
-        .preemptions(3)
+        .preemptions(4)
         .check();
 }
 
@@ -596,7 +596,7 @@ fn a_pause_that_begins_as_another_ends_is_kept_or_seen() {
         .thread([Admit])
         .thread([SUCCESS])
         .after([Admit])
-        .preemptions(3)
+        .preemptions(4)
         .check();
 }
 
@@ -619,7 +619,7 @@ fn a_pause_and_a_trip_at_once_promise_the_later_end() {
         .thread([Fail(1)])
         .thread([Admit])
         .after([Admit])
-        .preemptions(3)
+        .preemptions(4)
         .check();
 }
 
@@ -633,7 +633,7 @@ fn forcing_open_beside_calls_lets_them_count_before_or_not_at_all() {
         .thread([Succeed(0), Admit])
         .thread([Fail(1)])
         .after([Admit, Automatic, Admit])
-        .preemptions(3)
+        .preemptions(4)
         .check();
 }
 
@@ -655,7 +655,7 @@ fn disabling_beside_the_failure_that_trips_leaves_it_closed() {
         .thread([Fail(0)])
         .thread([Succeed(1)])
         .after([SUCCESS, Automatic])
-        .preemptions(3)
+        .preemptions(4)
         .check();
     assert!(outcomes.iter().all(|outcome| outcome.joined.state == CircuitState::Closed));
 }
@@ -668,7 +668,7 @@ fn a_reset_beside_successes_forgets_those_before_it() {
         .thread([Succeed(0), Succeed(1)])
         .thread([Fail(2)])
         .after([SUCCESS])
-        .preemptions(3)
+        .preemptions(4)
         .check();
 }
 
@@ -701,7 +701,7 @@ fn reconfiguring_beside_calls_is_before_or_after_each() {
         .thread([Succeed(0)])
         .thread([Fail(1)])
         .after([FAILURE])
-        .preemptions(3)
+        .preemptions(4)
         .check();
 }
 

@@ -52,7 +52,7 @@ fn one_json_document_whose_numbers_add_up() {
             "{arm}"
         );
     }
-    let [bare, retry] = [&arms[0], &arms[1]];
+    let [bare, retry, surefoot] = [&arms[0], &arms[1], &arms[2]];
     assert!(
         number(bare, "service_calls") <= number(bare, "calls"),
         "bare sends a call once: {bare}"
@@ -64,6 +64,17 @@ fn one_json_document_whose_numbers_add_up() {
     assert!(
         number(retry, "service_calls") > number(retry, "calls"),
         "an outage makes retries: {retry}"
+    );
+    // 50 % of the calls, 10 tokens at the start, and one for every 10 seconds.
+    assert!(
+        number(surefoot, "service_calls")
+            <= number(surefoot, "calls") + number(surefoot, "calls") / 2 + 11,
+        "a retry budget is kept: {surefoot}"
+    );
+    // With this seed about 130 against 180, on a busy machine, too.
+    assert!(
+        number(surefoot, "service_calls") < number(retry, "service_calls"),
+        "a breaker spares the service: {surefoot} {retry}"
     );
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::config::{CircuitBreakerConfig, TimeoutGrowth};
 use super::half_open::{HalfOpen, ProbeId};
 use super::status::{CircuitMode, CircuitStatus, CircuitTotals};
-use super::successes::{Counted, Mark, Successes};
+use super::successes::{Bank, Counted, Mark, Successes};
 use super::trip::TripLimit;
 use super::window::{Call, Counts, Window};
 use super::word::{Flag, Word};
@@ -294,7 +294,7 @@ impl Machine {
 
     #[inline]
     fn count_success_under(&self, word: Word, ticket: &Ticket) {
-        let counted = self.successes.count();
+        let counted = self.successes.count(word.bank());
         if self.word() != word {
             self.judge_counted_success(*ticket, counted);
         }
@@ -307,6 +307,9 @@ impl Machine {
         let inner = &mut *guard;
         let word = self.word();
         if word.generation() == ticket.generation {
+            if !inner.closed_at.precedes(counted) {
+                return; // the counters were emptied since: it came before that
+            }
             let now = self.time.now();
             let took = now - ticket.started;
             self.judge(inner, Call { at: now, failed: false, took, successes: 0 });
@@ -323,7 +326,8 @@ impl Machine {
         let inner = &mut *guard;
         let now = self.time.now();
         inner.totals.count(verdict);
-        let counted = (verdict == Verdict::Success).then(|| self.successes.count());
+        let counted =
+            (verdict == Verdict::Success).then(|| self.successes.count(self.word().bank()));
         let current = self.word().generation() == ticket.generation;
         match &mut inner.state {
             State::Closed if current => self.settle_closed(inner, ticket, verdict, now),
@@ -385,7 +389,7 @@ impl Machine {
     /// Shows a call to the window, and opens the breaker if it trips.
     fn judge(&self, inner: &mut Inner, call: Call) {
         let watched = self.word().has(Flag::WATCHED);
-        if call.failed && !matches!(inner.window, Window::Failures(_)) {
+        if inner.window.minds(&call) {
             // Before the counter is read: see `count_success`.
             self.set_flag(Flag::WATCHED, true);
         }
@@ -445,8 +449,8 @@ impl Machine {
                 inner.reopened = 0;
                 // Read before the word is published: a success of the new generation must not
                 // get lost in the old one's count. Late ones take themselves out.
-                self.forget(inner, now);
                 let word = word.enter(to).with(Flag::WATCHED, false);
+                self.forget(inner, word.bank(), now);
                 self.word.store(word.0, Ordering::Release);
             }
             CircuitState::Open => {
@@ -479,10 +483,10 @@ impl Machine {
     }
 
     /// Empties the counters, as closing does.
-    fn forget(&self, inner: &mut Inner, now: Timestamp) {
+    fn forget(&self, inner: &mut Inner, bank: Bank, now: Timestamp) {
         inner.window.clear(now);
         inner.failures = 0;
-        inner.closed_at = self.successes.mark();
+        inner.closed_at = self.successes.mark(bank);
         inner.would_have_tripped = false;
         self.publish_window(inner, 0);
     }
@@ -534,11 +538,12 @@ impl Machine {
         let now = self.time.now();
         inner.forced_while_closed = false;
         inner.last_failure = None;
-        for flag in [Flag::FORCED, Flag::DISABLED, Flag::GATED, Flag::WATCHED] {
+        // `WATCHED` stays until the counters are empty: until then successes may matter.
+        for flag in [Flag::FORCED, Flag::DISABLED, Flag::GATED] {
             self.set_flag(flag, false);
         }
         match inner.state {
-            State::Closed => self.forget(inner, now),
+            State::Closed => self.forget(inner, self.word().bank(), now),
             State::Open | State::HalfOpen(_) => self.enter(inner, CircuitState::Closed, now),
         }
         self.deliver(guard);
@@ -559,7 +564,7 @@ impl Machine {
         inner.window = window;
         inner.config = config;
         if !inherited {
-            self.forget(inner, now);
+            self.forget(inner, self.word().bank(), now);
             inner.successes_then = 0;
         }
         if let State::HalfOpen(half_open) = &mut inner.state {
@@ -607,7 +612,7 @@ impl Machine {
             retry_after,
             generation: word.generation(),
             totals: CircuitTotals {
-                successes: self.successes.mark().total(),
+                successes: self.successes.total(),
                 rejected: self.rejected.load(Ordering::Relaxed),
                 ..inner.totals
             },
@@ -663,7 +668,7 @@ impl Machine {
     }
 
     fn successes_since_closing(&self, inner: &Inner) -> u64 {
-        self.successes.mark().since(&inner.closed_at)
+        self.successes.since(&inner.closed_at)
     }
 
     /// Until when callers are to stay away; the origin if no gate is shut.

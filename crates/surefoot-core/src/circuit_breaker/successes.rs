@@ -16,17 +16,30 @@ pub(super) struct Successes {
     stripes: [Stripe; STRIPES],
 }
 
+/// Both banks of one stripe: the same threads write them.
 #[repr(align(128))]
 #[derive(Default)]
-struct Stripe(AtomicU64);
+struct Stripe([AtomicU64; 2]);
 
-/// The count at one moment.
+/// Half of the count. Which one is in use changes with each closed phase of the breaker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Bank {
+    #[default]
+    Even = 0,
+    Odd = 1,
+}
+
+/// The count of one bank at one moment.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Mark([u64; STRIPES]);
+pub(super) struct Mark {
+    bank: Bank,
+    stripes: [u64; STRIPES],
+}
 
 /// One success, as it was counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
+    bank: Bank,
     stripe: usize,
     before: u64,
 }
@@ -37,31 +50,44 @@ impl Successes {
     /// Acquire and release, so that it orders with [`mark`](Self::mark): either the mark has it,
     /// or whoever counted sees all that was published before the mark.
     #[inline]
-    pub(super) fn count(&self) -> Counted {
+    pub(super) fn count(&self, bank: Bank) -> Counted {
         let stripe = own_stripe();
-        Counted { stripe, before: self.stripes[stripe].0.fetch_add(1, Ordering::AcqRel) }
+        let before = self.stripes[stripe].0[bank as usize].fetch_add(1, Ordering::AcqRel);
+        Counted { bank, stripe, before }
     }
 
-    /// The present count. Reads with a read-modify-write: see [`count`](Self::count).
-    pub(super) fn mark(&self) -> Mark {
-        Mark(std::array::from_fn(|stripe| self.stripes[stripe].0.fetch_add(0, Ordering::AcqRel)))
+    /// The present count of a bank. Reads with a read-modify-write: see [`count`](Self::count).
+    pub(super) fn mark(&self, bank: Bank) -> Mark {
+        let read =
+            |stripe: usize| self.stripes[stripe].0[bank as usize].fetch_add(0, Ordering::AcqRel);
+        Mark { bank, stripes: std::array::from_fn(read) }
+    }
+
+    /// All successes ever.
+    pub(super) fn total(&self) -> u64 {
+        self.mark(Bank::Even).sum() + self.mark(Bank::Odd).sum()
+    }
+
+    /// Successes in a mark's bank since that mark.
+    pub(super) fn since(&self, mark: &Mark) -> u64 {
+        self.mark(mark.bank).sum().saturating_sub(mark.sum())
     }
 }
 
 impl Mark {
-    pub(super) fn total(&self) -> u64 {
-        self.0.iter().sum()
+    fn sum(&self) -> u64 {
+        self.stripes.iter().sum()
     }
 
-    /// Successes between an earlier mark and this one.
-    pub(super) fn since(&self, earlier: &Self) -> u64 {
-        self.total().saturating_sub(earlier.total())
+    /// Whether a success was counted after it.
+    pub(super) fn precedes(&self, counted: Counted) -> bool {
+        counted.bank == self.bank && counted.before >= self.stripes[counted.stripe]
     }
 
     /// Moves the mark past a success that came after it but does not belong there.
     pub(super) fn pass_over(&mut self, counted: Counted) {
-        if counted.before >= self.0[counted.stripe] {
-            self.0[counted.stripe] += 1;
+        if self.precedes(counted) {
+            self.stripes[counted.stripe] += 1;
         }
     }
 }
@@ -92,24 +118,32 @@ mod tests {
     #[test]
     fn every_thread_is_counted_whichever_stripe_it_has() {
         let successes = Successes::default();
-        let before = successes.mark();
+        let before = successes.mark(Bank::Odd);
         std::thread::scope(|scope| {
             for _ in 0..2 * STRIPES {
-                scope.spawn(|| (0..1000).for_each(|_| drop(successes.count())));
+                scope.spawn(|| {
+                    (0..1000).for_each(|_| {
+                        successes.count(Bank::Odd);
+                    });
+                });
             }
         });
-        assert_eq!(successes.mark().since(&before), 2 * STRIPES as u64 * 1000);
+        assert_eq!(successes.since(&before), 2 * STRIPES as u64 * 1000);
+        assert_eq!(successes.since(&successes.mark(Bank::Even)), 0);
     }
 
     #[test]
-    fn a_mark_passes_over_only_what_came_after_it() {
+    fn a_mark_passes_over_only_what_came_after_it_in_its_bank() {
         let successes = Successes::default();
-        let early = successes.count();
-        let mut mark = successes.mark();
-        let late = successes.count();
+        let early = successes.count(Bank::Even);
+        let mut mark = successes.mark(Bank::Even);
+        let elsewhere = successes.count(Bank::Odd);
+        let late = successes.count(Bank::Even);
         mark.pass_over(early);
-        assert_eq!(successes.mark().since(&mark), 1);
+        mark.pass_over(elsewhere);
+        assert_eq!(successes.since(&mark), 1);
         mark.pass_over(late);
-        assert_eq!(successes.mark().since(&mark), 0);
+        assert_eq!(successes.since(&mark), 0);
+        assert_eq!(successes.total(), 3);
     }
 }

@@ -100,6 +100,17 @@ impl Window {
         }
     }
 
+    /// Whether this call can make later successes matter.
+    pub(super) fn minds(&self, call: &Call) -> bool {
+        match self {
+            Self::Failures(_) => false,
+            Self::Consecutive { .. } | Self::Time(_) => call.failed,
+            Self::Calls(calls) => {
+                call.failed || calls.slow_after().is_some_and(|limit| call.took >= limit)
+            }
+        }
+    }
+
     /// Records a call, and tells whether the breaker trips on it.
     pub(super) fn record(&mut self, call: Call) -> bool {
         match self {

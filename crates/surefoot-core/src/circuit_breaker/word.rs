@@ -4,14 +4,15 @@
 //! nothing special) needs nothing else to be admitted.
 
 use super::CircuitState;
+use super::successes::Bank;
 
 /// A value of the atomic word.
 ///
 /// ```text
-/// 63                                                 8 7      2 1   0
-/// ┌───────────────────────────────────────────────────┬────────┬─────┐
-/// │ generation                                        │ flags  │state│
-/// └───────────────────────────────────────────────────┴────────┴─────┘
+/// 63                                               9  8 7      2 1   0
+/// ┌──────────────────────────────────────────────────┬──┬───────┬─────┐
+/// │ generation                                       │bank│flags│state│
+/// └──────────────────────────────────────────────────┴──┴───────┴─────┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
@@ -37,7 +38,9 @@ impl Flag {
 
 const STATE: u64 = 0b11;
 const FLAGS: u64 = 0xfc;
-const GENERATION_SHIFT: u32 = 8;
+const BANK_SHIFT: u32 = 8;
+const BANK: u64 = 1 << BANK_SHIFT;
+const GENERATION_SHIFT: u32 = 9;
 
 impl Word {
     pub(super) const fn new(state: CircuitState, generation: u64) -> Self {
@@ -56,6 +59,12 @@ impl Word {
         self.0 >> GENERATION_SHIFT
     }
 
+    /// Which of the two banks of the success counter counts: it changes each time the breaker
+    /// closes, so that late successes of one closed phase are not taken for those of the next.
+    pub(super) const fn bank(self) -> Bank {
+        if self.0 & BANK == 0 { Bank::Even } else { Bank::Odd }
+    }
+
     pub(super) const fn has(self, flag: Flag) -> bool {
         self.0 & flag.0 != 0
     }
@@ -71,14 +80,18 @@ impl Word {
 
     /// Closed in `generation`, and a success only has to be counted.
     pub(super) const fn counts_plainly(self, generation: u64) -> bool {
-        let minded = !(Flag::DISABLED.0 | Flag::GATED.0 | Flag::FORCED.0);
+        let minded = !(Flag::DISABLED.0 | Flag::GATED.0 | Flag::FORCED.0 | BANK);
         self.0 & minded == generation << GENERATION_SHIFT
     }
 
     /// The next state's word: the generation grows with the state, and only then.
     pub(super) const fn enter(self, state: CircuitState) -> Self {
         let next = Self::new(state, self.generation() + 1);
-        Self(next.0 | self.0 & FLAGS)
+        let bank = match state {
+            CircuitState::Closed => self.0 & BANK ^ BANK,
+            CircuitState::Open | CircuitState::HalfOpen => self.0 & BANK,
+        };
+        Self(next.0 | self.0 & FLAGS | bank)
     }
 }
 
@@ -95,6 +108,8 @@ mod tests {
         assert!(next.has(Flag::GATED));
         assert!(!next.with(Flag::GATED, false).has(Flag::GATED));
         assert_eq!(next.with(Flag::GATED, false).generation(), 42);
+        assert_eq!(next.bank(), word.bank());
+        assert_ne!(next.enter(CircuitState::Closed).bank(), word.bank());
     }
 
     #[test]

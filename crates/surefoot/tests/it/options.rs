@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use surefoot::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, Trip};
-use surefoot::retry::{RetryBudgetBuilder, RetryBuilder, RetryConfig};
+#[cfg(feature = "toml")]
+use surefoot::retry::RetryConfig;
+use surefoot::retry::{RetryBudgetBuilder, RetryBuilder};
 use surefoot::{CircuitBreaker, ConfigError, Registry, Retry, RetryBudget, Timeout};
 
 use crate::support::*;
@@ -104,6 +106,7 @@ const SHORTER: &str = "must be shorter than 584 years";
 const RATE: &str = "must be above 0.0 and at most 1.0";
 const SHARE: &str = "must be from 0.0 to 1.0";
 const FACTOR: &str = "must be a number from 1.0 up";
+#[cfg(feature = "toml")]
 const IN_QUOTES: &str = "must be a length of time in quotes, like \"250ms\" or \"30s\"";
 const YEARS: &str = "584542046090years 7months 15days 17h 5m 3s";
 

@@ -212,6 +212,23 @@ fn a_breaker_without_a_timeout_inside_does_not_build() {
     assert!(builder().allow(OrderRule::NoTimeoutInsideBreaker).build().is_ok());
 }
 
+/// policies.md §5 trap 11: each breaker needs one, and a timeout between two breakers is inside
+/// the outer one only.
+#[test]
+fn a_timeout_between_two_breakers_does_not_help_the_inner_one() {
+    let clock = ManualClock::new();
+    let named = |name: &'static str| surefoot::CircuitBreaker::builder(name).clock(&clock);
+    let builder = || {
+        Pipeline::builder("p")
+            .add(named("outer").build().unwrap())
+            .add(timeout(&clock, "between", 10 * SEC))
+            .add(named("inner").build().unwrap())
+    };
+    let text = refused(builder());
+    assert!(text.contains("circuit breaker `inner` has no timeout inside"), "{text}");
+    assert!(builder().add(timeout(&clock, "attempt", SEC)).build().is_ok());
+}
+
 /// policies.md §5 trap 3.
 #[test]
 fn a_timeout_that_cannot_fire_does_not_build() {

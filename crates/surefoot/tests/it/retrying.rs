@@ -647,6 +647,32 @@ fn nesting_across_pipelines_is_noticed() {
     }
 }
 
+/// policies.md §4 rule 43: what the inner retry knows to be beyond mending, the outer one does not
+/// try again.
+#[test]
+fn a_permanent_error_stops_both_of_two_nested_retries() {
+    for host in Host::BOTH {
+        for (retryable, calls) in [(false, 1), (true, 9)] {
+            let clock = ManualClock::new();
+            let service = Service::new(&clock, [fails("down")]);
+            let pipeline = Pipeline::builder("p")
+                .allow(OrderRule::RetryInsideRetry)
+                .idempotent()
+                .classify(move |result: Result<&u16, &&'static str>| match result {
+                    Ok(_) => Classification::SUCCESS,
+                    Err(_) if retryable => Classification::TRANSIENT,
+                    Err(_) => Classification::PERMANENT,
+                })
+                .add(retry(&clock).name("outer").max_attempts(3).build().unwrap())
+                .add(retry(&clock).name("inner").max_attempts(3).build().unwrap())
+                .build()
+                .unwrap();
+            assert!(call!(host, clock, pipeline, service).is_err());
+            assert_eq!(service.calls(), calls, "{host:?}, retryable: {retryable}");
+        }
+    }
+}
+
 #[test]
 fn retries_one_after_the_other_are_not_nested() {
     for host in Host::BOTH {

@@ -66,7 +66,7 @@ fn any_numbers_at_all_give_waits_that_grow_and_never_pass_the_cap() {
 #[test]
 fn jitter_stays_within_its_bounds_and_the_same_seed_repeats_it() {
     let length = prop_oneof![0..20u64, 0..5_000_000_000u64];
-    let cases = (length.clone(), length, 1..=4u32, any::<u64>(), 0..JITTERS.len());
+    let cases = (length.clone(), length, 1..=4u32, any::<u32>(), 0..JITTERS.len());
     check(5, &cases, |(initial, max, base, seed, jitter)| {
         let config = RetryConfig {
             max_attempts: u32::MAX,

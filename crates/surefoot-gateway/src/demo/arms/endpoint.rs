@@ -24,10 +24,6 @@ pub(crate) struct Endpoint {
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     /// What the service asked for in `Retry-After`.
-    #[allow(
-        dead_code,
-        reason = "plain pipelines ignore it; Surefoot's classification will read it"
-    )]
     pub(crate) retry_after: Option<Duration>,
 }
 

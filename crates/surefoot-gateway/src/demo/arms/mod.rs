@@ -4,7 +4,7 @@
 mod bare;
 mod endpoint;
 mod retry;
-mod surefoot;
+pub(crate) mod surefoot;
 
 use std::time::Duration;
 
@@ -25,8 +25,7 @@ pub(crate) enum Verdict {
     /// 200, with the whole body, within the deadline.
     Answered,
     Failed(Failure),
-    /// The pipeline did not send the call at all and said so.
-    #[allow(dead_code, reason = "plain pipelines never do; Surefoot's will")]
+    /// The pipeline held the call back, the first time or a later one, and said so.
     Rejected,
 }
 

@@ -1,15 +1,40 @@
-//! TUNING VERSION
+//! Surefoot's pipeline, in its recommended order: total timeout → retry → circuit breaker → attempt timeout.
+//!
+//! The settings are those of someone who knows the service's nature and not its script: it answers within a few
+//! hundred milliseconds, fails now and then by bad luck, says how long to stay away, and has cold caches when it
+//! comes back from an outage.
 
 use std::time::Duration;
 
-use surefoot::prelude::*;
-use surefoot::{BoxPipeline};
-use super::{Endpoint, Failure, Limits, Verdict as Ending};
-use super::endpoint::Reply;
+use reqwest::StatusCode;
+use surefoot::BoxPipeline;
+use surefoot::prelude::{
+    CircuitBreaker, Classification, ConfigError, Error, Jitter, Pipeline, Retry, RetryBudget,
+    Timeout, Trip,
+};
 
-fn env(n: &str, d: f64) -> f64 {
-    std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d)
-}
+use super::endpoint::Reply;
+use super::{Endpoint, Failure, Limits, Verdict};
+
+/// As many as plain retries make, with the same backoff.
+const ATTEMPTS: u32 = 3;
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// Retries for this share of the calls: what it takes to see calls through a spell in which one in three fails
+/// (1/3 + 1/9 + …). Waits for the breaker draw on it, too, so that no crowd gathers in front of it.
+pub(crate) const BUDGET: f64 = 0.5;
+/// No attempt starts with less time left: it would end at the deadline, and look like a failure of the service.
+const USUAL_ANSWER: Duration = Duration::from_millis(200);
+/// The breaker opens at this share of failures: well above what a flaky spell has, where retries serve better …
+pub(crate) const TRIP: f64 = 0.7;
+/// … among so many of the last calls, …
+pub(crate) const TRIP_CALLS: u32 = 40;
+/// … judged from so many on. As many have to succeed before it closes again.
+pub(crate) const EVIDENCE: u32 = 20;
+/// How long it stays open.
+pub(crate) const OPEN: Duration = Duration::from_millis(300);
+/// Trial calls at a time: twice what is under way on a good day (50 calls a second of 100 ms), and all that a
+/// service with cold caches gets until it has proved itself.
+pub(crate) const TRIALS: u32 = 10;
 
 #[derive(Debug)]
 pub(crate) struct Surefoot {
@@ -19,69 +44,99 @@ pub(crate) struct Surefoot {
 
 impl Surefoot {
     pub(crate) fn new(endpoint: Endpoint, limits: Limits, seed: u64) -> Self {
-        Self { endpoint, pipeline: pipeline(limits, seed).expect("valid") }
+        let pipeline = pipeline(limits, seed).expect("the demo's settings obey the rules");
+        Self { endpoint, pipeline }
     }
 
-    pub(crate) async fn call(&self) -> Ending {
+    pub(crate) async fn call(&self) -> Verdict {
         match self.pipeline.call(|| self.endpoint.send()).await {
-            Ok(reply) => Ending::of(&Ok(reply)),
-            Err(error) => ending(error),
+            Ok(reply) => Verdict::of(&Ok(reply)),
+            Err(error) => left_with(error),
         }
     }
 }
 
-fn ending(error: Error<reqwest::Error>) -> Ending {
-    match error {
-        Error::Operation(error) => Ending::of(&Err(error)),
-        Error::Rejected(_) => Ending::Rejected,
-        Error::Exhausted { last, .. } => ending(*last),
-        _ => Ending::Failed(Failure::Timeout),
-    }
-}
-
 fn pipeline(limits: Limits, seed: u64) -> Result<BoxPipeline<Reply, reqwest::Error>, ConfigError> {
-    let start = std::time::Instant::now();
-    let log = move |e: &surefoot::Event| if std::env::var("LOG").is_ok() { eprintln!("{:7.3} {e:?}", start.elapsed().as_secs_f64()) };
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let n = |k: &str, d: f64| env(k, d) as u32;
-    let budget = RetryBudget::builder().ratio(env("BUDGET", 0.3)).initial(n("BINIT", 20.0)).max(n("BMAX", 100.)).build()?;
-    let mut retry = Retry::builder()
-        .max_attempts(n("TRIES", 3.0))
-        .initial_delay(Duration::from_millis(100))
+    let retry = Retry::builder()
+        .max_attempts(ATTEMPTS)
+        .initial_delay(FIRST_DELAY)
         .jitter(Jitter::Full)
-        .min_attempt_time(Duration::from_secs_f64(env("MIN", 0.0)))
-        .seed(seed)
-        .on_event(log);
-    if env("NOBUDGET", 0.0) == 0.0 { retry = retry.budget(budget); } else { retry = retry.budget(RetryBudget::unlimited()); }
-    let mut breaker = CircuitBreaker::builder("service")
-        .timeout(Duration::from_secs_f64(env("OPEN", 0.3)))
-        .success_threshold(n("PROBES", 2.0))
-        .half_open_max_calls(n("HMAX", 2.0))
-        .half_open_timeout(Duration::from_secs_f64(env("HOT", env("OPEN", 0.3))))
-        .on_event(log)
-        .seed(seed);
-    breaker = match env("TRIP", 0.0) {
-        0.0 => breaker.trip(Trip::RateCountWindow { rate: env("RATE", 0.7), window_calls: n("WIN", 40.0), min_calls: n("MINC", 20.0) }),
-        1.0 => breaker.trip(Trip::Consecutive { failures: n("CONS", 5.0) }),
-        _ => breaker.trip(Trip::RateTimeWindow { rate: env("RATE", 0.7), window: Duration::from_secs_f64(env("TW", 1.0)), min_calls: n("MINC", 20.0), buckets: 10 }),
-    };
-    Ok(Pipeline::builder("service")
-        .idempotent()
+        .min_attempt_time(USUAL_ANSWER)
+        .budget(RetryBudget::builder().ratio(BUDGET).build()?)
+        .seed(fastrand::Rng::with_seed(seed).u32(..));
+    let breaker = CircuitBreaker::builder("service")
+        .trip(Trip::RateCountWindow { rate: TRIP, window_calls: TRIP_CALLS, min_calls: EVIDENCE })
+        .timeout(OPEN)
+        .half_open_max_calls(TRIALS)
+        .success_threshold(EVIDENCE)
+        // A trial call keeps its place for as long as it may take.
+        .half_open_timeout(limits.attempt);
+    let pipeline = Pipeline::builder("service")
+        .idempotent() // asking twice does no harm
         .classify(judge)
         .add(Timeout::new(limits.deadline)?.named("total"))
         .add(retry.build()?)
         .add(breaker.build()?)
-        .add(Timeout::new(Duration::from_secs_f64(env("ATT", limits.attempt.as_secs_f64())))?.named("attempt"))
-        .build()?
-        .boxed())
+        .add(Timeout::new(limits.attempt)?.named("attempt"))
+        .build()?;
+    Ok(pipeline.boxed())
 }
 
+/// What a reply says about the service, and whether asking again can help.
 fn judge(result: Result<&Reply, &reqwest::Error>) -> Classification {
-    match result {
-        Ok(reply) if reply.status.is_success() => Classification::SUCCESS,
-        Ok(reply) if reply.status == reqwest::StatusCode::TOO_MANY_REQUESTS => Classification::throttled(reply.retry_after),
-        Ok(reply) if reply.status.is_server_error() => Classification::TRANSIENT.with_retry_after(reply.retry_after),
-        Ok(_) => Classification::PERMANENT,
-        Err(_) => Classification::TRANSIENT,
+    let Ok(reply) = result else { return Classification::TRANSIENT };
+    match reply.status {
+        StatusCode::OK => Classification::SUCCESS,
+        StatusCode::TOO_MANY_REQUESTS => Classification::throttled(reply.retry_after),
+        status if status.is_server_error() => {
+            Classification::TRANSIENT.with_retry_after(reply.retry_after)
+        }
+        _ => Classification::PERMANENT,
+    }
+}
+
+fn left_with(error: Error<reqwest::Error>) -> Verdict {
+    match error {
+        Error::Operation(error) => Verdict::of(&Err(error)),
+        Error::Rejected(_) => Verdict::Rejected,
+        Error::Exhausted { last, .. } => left_with(*last),
+        // A timeout: the total one, or that of the last attempt.
+        _ => Verdict::Failed(Failure::Timeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use surefoot::Verdict as Counted;
+
+    use super::super::super::scene::LIMITS;
+    use super::*;
+
+    const WAIT: Option<Duration> = Some(Duration::from_secs(1));
+
+    fn judged(status: StatusCode) -> Classification {
+        judge(Ok(&Reply { status, retry_after: WAIT }))
+    }
+
+    #[test]
+    fn the_settings_obey_the_rules() {
+        assert!(pipeline(LIMITS, 1).is_ok());
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again_and_not_before_the_stated_time() {
+        for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::INTERNAL_SERVER_ERROR] {
+            let expected = Classification { retry_after: WAIT, ..Classification::TRANSIENT };
+            assert_eq!(judged(status), expected, "{status}");
+        }
+        assert_eq!(judged(StatusCode::NOT_FOUND), Classification::PERMANENT);
+        assert_eq!(judged(StatusCode::OK), Classification::SUCCESS);
+    }
+
+    #[test]
+    fn a_429_asks_everyone_to_wait_and_is_no_failure() {
+        let judged = judged(StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(judged.verdict, Counted::Throttled { retry_after: WAIT });
+        assert!(judged.retryable);
     }
 }

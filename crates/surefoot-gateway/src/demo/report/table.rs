@@ -37,7 +37,7 @@ pub(crate) fn lines(measures: &[(Kind, Measures)]) -> Vec<String> {
     );
     lines.push(String::new());
     lines.extend(grid(
-        &["failed with", "429", "503", "other status", "reset", "too late", "not sent"],
+        &["failed with", "429", "503", "other status", "reset", "too late", "held back"],
         measures.iter().map(|(kind, arm)| {
             let causes = arm.causes;
             let counts = [

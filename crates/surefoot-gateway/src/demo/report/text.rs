@@ -42,6 +42,11 @@ pub(crate) fn percent(part: usize, whole: usize) -> String {
     }
 }
 
+/// A share from 0.0 to 1.0 in whole percent, not to be broken at the end of a line.
+pub(crate) fn share(share: f64) -> String {
+    format!("{:.0}\u{a0}%", share * 100.0)
+}
+
 /// `text` in lines of at most `width` columns, broken between words and not at no-break spaces; a longer word keeps
 /// a line to itself.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
@@ -100,6 +105,11 @@ mod tests {
         ] {
             assert_eq!(percent(part, whole), expected);
         }
+    }
+
+    #[test]
+    fn a_share_is_a_percentage_of_one_piece() {
+        assert_eq!(share(0.7), "70\u{a0}%");
     }
 
     #[test]
