@@ -61,10 +61,9 @@ async fn call(
     if !script.has_refusals() {
         return Ok(retry.classify(judge).call(operation).await);
     }
-    retry.ensure_budget(RetryBudget::unlimited);
     let pipeline = Pipeline::builder("case")
         .idempotent()
-        .add(retry)
+        .add(retry.or_budget(RetryBudget::unlimited))
         .add(Refusals { script, clock })
         .classify(judge)
         .build()?;

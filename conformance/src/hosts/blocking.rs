@@ -67,10 +67,9 @@ fn call(
     if !script.has_refusals() {
         return Ok(retry.classify(judge).call_blocking(operation));
     }
-    retry.ensure_budget(RetryBudget::unlimited);
     let pipeline = Pipeline::builder("case")
         .idempotent()
-        .add(retry)
+        .add(retry.or_budget(RetryBudget::unlimited))
         .add(Refusals { script, clock })
         .classify(judge)
         .build()?;

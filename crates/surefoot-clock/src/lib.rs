@@ -24,12 +24,13 @@ use std::time::{Duration, Instant};
 /// 50 ns each leave the rate off by five millionths at most.
 pub const CALIBRATION: Duration = Duration::from_millis(20);
 
-/// Between counter and `Instant`, the share of the time between two comparisons that may differ.
-/// Clock steering (NTP) moves `Instant` by at most 0.0005.
+/// The share of the time since the calibration by which counter and `Instant` may differ. Clock
+/// steering (NTP) moves `Instant` by at most 0.0005.
 pub const TOLERANCE: f64 = 0.001;
 
-/// Nanoseconds since the first reading in this process. Never goes backwards, except by less than
-/// [`TOLERANCE`] of a second if the counter proves untrustworthy.
+/// Nanoseconds since the first reading in this process. Never goes backwards, except once, by the
+/// difference that has built up, if the counter proves untrustworthy ([`TOLERANCE`]); policies
+/// saturate.
 #[inline]
 pub fn now() -> u64 {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::circuit_breaker::TripLimit;
-use crate::{CircuitState, Name, StopReason, Timestamp};
+use crate::{CircuitState, DropReason, Name, StopReason, Timestamp, with_drop_reason};
 
 /// Something a policy did that is worth knowing.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,7 +130,9 @@ impl Events {
         for (_, listener) in listeners {
             // An event may be sent from a permit's destructor during unwinding, where a second
             // panic would abort the process.
-            let _ = catch_unwind(AssertUnwindSafe(|| listener(event)));
+            // Nor does why the permit was dropped concern what a listener drops.
+            let tell = || with_drop_reason(DropReason::Cancelled, || listener(event));
+            let _ = catch_unwind(AssertUnwindSafe(tell));
         }
     }
 }

@@ -27,7 +27,7 @@
 //!
 //! | feature | |
 //! |---|---|
-//! | `tokio` (default) | wait with tokio's timers inside a tokio runtime; elsewhere a timer thread serves |
+//! | `tokio` (default) | wait with tokio's timers inside a tokio runtime, which needs `enable_time` as `#[tokio::main]` has it; elsewhere a timer thread serves |
 //! | `serde`, `toml` | configuration as data |
 //! | `test-util` | [`ManualClock`]: virtual time for your tests |
 //! | `metrics` | counters and gauges through the `metrics` facade |

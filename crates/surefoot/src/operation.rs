@@ -21,11 +21,16 @@ pub trait Judged {
     fn classify(&self, result: Result<&Self::Value, &Self::Error>) -> Classification;
 
     /// The verdict on an error: nothing dispatched says nothing about the callee, our own time
-    /// limit is its failure, and a retry's verdict is that on its last error.
+    /// limit is its failure (but for an answer that came late and asked for a pause), and a retry's
+    /// verdict is that on its last error.
     fn verdict_on_error(&self, error: &Error<Self::Error>) -> Verdict {
         match error {
             Error::Operation(error) => self.classify(Err(error)).verdict,
             Error::Exhausted { last, .. } => self.verdict_on_error(last),
+            Error::Timeout { last: Some(last), .. } => match self.verdict_on_error(last) {
+                asked @ Verdict::Throttled { .. } => asked,
+                _ => Verdict::Failure,
+            },
             error if error.is_undispatched() => Verdict::Ignored,
             _ => Verdict::Failure,
         }
@@ -40,6 +45,13 @@ pub trait Judged {
                 return AttemptResult::Rejected { retry_after: rejection.retry_after() };
             }
             Error::Exhausted { stop: Permanent, .. } => Classification::PERMANENT,
+            // It came late, but it said what it said.
+            Error::Timeout { last: Some(last), .. } => match self.attempt_error(last) {
+                AttemptResult::Ran(late) => Classification { verdict: Verdict::Failure, ..late },
+                AttemptResult::Rejected { retry_after } => {
+                    Classification::TRANSIENT.with_retry_after(retry_after)
+                }
+            },
             error => Classification::TRANSIENT.with_retry_after(error.retry_after()),
         })
     }

@@ -54,6 +54,12 @@ impl HalfOpen {
         Ok(probe)
     }
 
+    /// When a place can be given away; `None` if one is free.
+    pub(super) fn next_free_place(&self) -> Option<Timestamp> {
+        let full = self.places.len() >= self.limit;
+        full.then(|| self.places.iter().map(|place| place.expires).min()).flatten()
+    }
+
     /// Gives a place back; `false` if it had been given to another meanwhile.
     pub(super) fn give_back(&mut self, probe: ProbeId) -> bool {
         let held = self.places.iter().position(|place| place.probe == probe);

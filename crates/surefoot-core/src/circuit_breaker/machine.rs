@@ -97,10 +97,7 @@ impl Machine {
             Some(super::Trip::RateTimeWindow { .. }) => time.now(),
             _ => Timestamp::ZERO,
         };
-        let random = match config.seed {
-            Some(seed) => fastrand::Rng::with_seed(seed.into()),
-            None => fastrand::Rng::new(),
-        };
+        let random = random(&config);
         let machine = Self {
             word: AtomicU64::new(Word::new(CircuitState::Closed, 0).0),
             open_until: AtomicU64::new(0),
@@ -396,7 +393,8 @@ impl Machine {
         let successes = self.successes_since_closing(inner);
         // Successes that were only counted may have completed the minimum of calls meanwhile. If
         // that trips, this call came after it.
-        let mut trips = watched && inner.window.trips_by_count(successes);
+        let others = successes.saturating_sub(u64::from(!call.failed));
+        let mut trips = watched && inner.window.trips_by_count(call.at, others);
         if !trips {
             if call.failed {
                 inner.failures += 1;
@@ -560,8 +558,12 @@ impl Machine {
         let inner = &mut *guard;
         let now = self.time.now();
         let mut window = Window::new(&config, now);
-        let inherited = window.inherit(&mut inner.window);
+        let successes = self.successes_in_window(inner);
+        let inherited = window.inherit(&mut inner.window, successes);
         inner.window = window;
+        if config.seed != inner.config.seed {
+            inner.random = random(&config);
+        }
         inner.config = config;
         if !inherited {
             self.forget(inner, self.word().bank(), now);
@@ -598,7 +600,11 @@ impl Machine {
             (CircuitMode::Automatic, State::Open) => {
                 time_left(load_time(&self.open_until).max(self.gate()), now)
             }
-            (CircuitMode::Automatic, _) => time_left(self.gate(), now),
+            (CircuitMode::Automatic, State::HalfOpen(half_open)) => {
+                let free = half_open.next_free_place().unwrap_or(now);
+                time_left(free.max(self.gate()), now)
+            }
+            (CircuitMode::Automatic, State::Closed) => time_left(self.gate(), now),
             (CircuitMode::ForcedOpen | CircuitMode::Disabled, _) => None,
         };
         CircuitStatus {
@@ -637,8 +643,7 @@ impl Machine {
     /// The counters that the status shows, and the share of failures.
     fn counts(&self, inner: &Inner, now: Timestamp) -> (Counts, f64) {
         let closed = matches!(inner.state, State::Closed);
-        let successes =
-            if closed { self.successes_since_closing(inner) } else { inner.successes_then };
+        let successes = self.successes_in_window(inner);
         let failures = inner.window.failures(now, successes);
         let in_window = inner.window.counts(now, successes);
         let since =
@@ -664,6 +669,14 @@ impl Machine {
         let changed = word.with(flag, on);
         if changed != word {
             self.word.store(changed.0, Ordering::Release);
+        }
+    }
+
+    /// The successes that stand beside the failures the window remembers.
+    fn successes_in_window(&self, inner: &Inner) -> u64 {
+        match inner.state {
+            State::Closed => self.successes_since_closing(inner),
+            State::Open | State::HalfOpen(_) => inner.successes_then,
         }
     }
 
@@ -776,6 +789,13 @@ impl CircuitTotals {
             Verdict::Throttled { .. } => self.throttled += 1,
             Verdict::Cancelled => self.cancelled += 1,
         }
+    }
+}
+
+fn random(config: &CircuitBreakerConfig) -> fastrand::Rng {
+    match config.seed {
+        Some(seed) => fastrand::Rng::with_seed(seed.into()),
+        None => fastrand::Rng::new(),
     }
 }
 

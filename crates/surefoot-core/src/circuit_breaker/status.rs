@@ -74,8 +74,13 @@ pub struct CircuitTotals {
 impl CircuitStatus {
     /// The time of the last failure as RFC 3339 text, in UTC.
     pub fn last_failure_rfc3339(&self) -> Option<String> {
-        self.last_failure_time.map(|time| humantime::format_rfc3339_seconds(time).to_string())
+        self.last_failure_time.map(|time| date(time).to_string())
     }
+}
+
+/// A clock set before 1970 shows 1970.
+fn date(time: SystemTime) -> humantime::Rfc3339Timestamp {
+    humantime::format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH))
 }
 
 #[cfg(feature = "serde")]
@@ -85,7 +90,7 @@ fn rfc3339<S: serde::Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     match time {
-        Some(time) => serializer.collect_str(&humantime::format_rfc3339_seconds(*time)),
+        Some(time) => serializer.collect_str(&date(*time)),
         None => serializer.serialize_none(),
     }
 }

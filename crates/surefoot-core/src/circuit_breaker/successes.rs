@@ -34,6 +34,8 @@ pub(super) enum Bank {
 pub(super) struct Mark {
     bank: Bank,
     stripes: [u64; STRIPES],
+    /// Successes that came after it and do not belong there.
+    passed_over: u64,
 }
 
 /// One success, as it was counted.
@@ -60,7 +62,7 @@ impl Successes {
     pub(super) fn mark(&self, bank: Bank) -> Mark {
         let read =
             |stripe: usize| self.stripes[stripe].0[bank as usize].fetch_add(0, Ordering::AcqRel);
-        Mark { bank, stripes: std::array::from_fn(read) }
+        Mark { bank, stripes: std::array::from_fn(read), passed_over: 0 }
     }
 
     /// All successes ever.
@@ -70,7 +72,7 @@ impl Successes {
 
     /// Successes in a mark's bank since that mark.
     pub(super) fn since(&self, mark: &Mark) -> u64 {
-        self.mark(mark.bank).sum().saturating_sub(mark.sum())
+        self.mark(mark.bank).sum().saturating_sub(mark.sum() + mark.passed_over)
     }
 }
 
@@ -84,10 +86,10 @@ impl Mark {
         counted.bank == self.bank && counted.before >= self.stripes[counted.stripe]
     }
 
-    /// Moves the mark past a success that came after it but does not belong there.
+    /// Leaves out a success that came after it but does not belong there.
     pub(super) fn pass_over(&mut self, counted: Counted) {
         if self.precedes(counted) {
-            self.stripes[counted.stripe] += 1;
+            self.passed_over += 1;
         }
     }
 }

@@ -87,15 +87,15 @@ impl Window {
 
     /// Takes over what an earlier window remembers; `false` if the two remember different
     /// things, so that this one starts empty.
-    pub(super) fn inherit(&mut self, earlier: &mut Self) -> bool {
+    pub(super) fn inherit(&mut self, earlier: &mut Self, successes: u64) -> bool {
         match (self, earlier) {
             (Self::Failures(new), Self::Failures(old)) => new.inherit(old),
             (Self::Consecutive { streak, .. }, Self::Consecutive { streak: old, .. }) => {
                 *streak = *old;
                 true
             }
-            (Self::Calls(new), Self::Calls(old)) => new.inherit(old),
-            (Self::Time(new), Self::Time(old)) => new.inherit(old),
+            (Self::Calls(new), Self::Calls(old)) => new.inherit(old, successes),
+            (Self::Time(new), Self::Time(old)) => new.inherit(old, successes),
             _ => false,
         }
     }
@@ -124,13 +124,13 @@ impl Window {
         }
     }
 
-    /// Whether successes that were only counted have, by now, completed the minimum of calls
-    /// with a share of failures that trips.
-    pub(super) fn trips_by_count(&self, successes: u64) -> bool {
+    /// Whether successes that were only counted have, before a call at `at`, completed the minimum
+    /// of calls with a share of failures that trips. `successes` are those before that call.
+    pub(super) fn trips_by_count(&self, at: Timestamp, successes: u64) -> bool {
         match self {
             Self::Failures(_) | Self::Consecutive { .. } => false,
             Self::Calls(calls) => calls.trips_by_count(successes),
-            Self::Time(time) => time.trips_by_count(successes),
+            Self::Time(time) => time.trips_by_count(at, successes),
         }
     }
 

@@ -64,8 +64,21 @@ impl<'a> Attempts<'a> {
     /// Notes that an attempt begins, and gives its number from 1.
     pub fn begin(&mut self) -> u32 {
         self.holds_token = false;
+        if self.made > 0 {
+            self.retry.count_retry();
+        }
         self.made += 1;
         self.made
+    }
+
+    /// Whether an attempt that begins at `at` has the time it needs. To be asked once more after
+    /// the wait, which may have taken longer than it should.
+    pub fn may_begin(&self, at: Timestamp, deadline: Option<Deadline>) -> bool {
+        let config = self.retry.config();
+        let elapsed = self.elapsed(at) + config.min_attempt_time;
+        config.max_elapsed.is_none_or(|limit| elapsed <= limit)
+            && deadline
+                .is_none_or(|due| !due.is_over(at) && due.remaining(at) >= config.min_attempt_time)
     }
 
     /// Notes when the first attempt began. Only the first note counts.
@@ -135,10 +148,7 @@ impl<'a> Attempts<'a> {
             _ => own.total(),
         };
         let attempt_at = now + wait;
-        let elapsed = self.elapsed(attempt_at) + config.min_attempt_time;
-        let too_late = config.max_elapsed.is_some_and(|limit| elapsed > limit)
-            || deadline.is_some_and(|due| due.is_over(attempt_at + config.min_attempt_time));
-        if too_late {
+        if !self.may_begin(attempt_at, deadline) {
             return NextStep::Stop(StopReason::Time);
         }
         if let Some(budget) = self.retry.budget() {
@@ -156,7 +166,6 @@ impl<'a> Attempts<'a> {
         match step {
             NextStep::Return => {}
             NextStep::Wait(delay) => {
-                self.retry.count_retry();
                 self.retry.post(|| Event::RetryScheduled {
                     policy: policy(),
                     at: now,

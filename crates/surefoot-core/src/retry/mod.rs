@@ -39,7 +39,6 @@ mod config;
 mod retry_after;
 
 use std::fmt;
-use std::sync::OnceLock;
 
 pub use attempts::{AttemptResult, Attempts, NextStep};
 pub use backoff::{Backoff, Jitter};
@@ -71,6 +70,7 @@ use backoff::Jittered;
 #[derive(Clone)]
 pub struct Retry {
     shared: Arc<Shared>,
+    budget: Option<RetryBudget>,
 }
 
 struct Shared {
@@ -80,7 +80,6 @@ struct Shared {
     backoff: Backoff,
     attempt_timeout: Option<Timeout>,
     time: TimeSource,
-    budget: OnceLock<RetryBudget>,
     events: Events,
     random: Mutex<fastrand::Rng>,
     retries: AtomicU64,
@@ -112,12 +111,12 @@ impl Retry {
                 }),
                 config,
                 time,
-                budget: budget.map(OnceLock::from).unwrap_or_default(),
                 events,
                 random: Mutex::new(random),
                 retries: AtomicU64::new(0),
                 told_of_nesting: AtomicBool::new(false),
             }),
+            budget,
         }
     }
 
@@ -139,7 +138,7 @@ impl Retry {
     /// `attempt_timeout`.
     #[inline]
     pub fn is_plain(&self) -> bool {
-        self.shared.plain && self.shared.budget.get().is_none()
+        self.shared.plain && self.budget.is_none()
     }
 
     /// Goes on after such a first attempt, which began at `started`, if that is known.
@@ -152,9 +151,10 @@ impl Retry {
         self.shared.backoff.delays()
     }
 
-    /// Gives this retry, all handles to it, a budget unless it has one.
-    pub fn ensure_budget(&self, budget: impl FnOnce() -> RetryBudget) {
-        self.shared.budget.get_or_init(budget);
+    /// A handle to the same retry that draws on a budget, unless this one does already.
+    pub fn or_budget(mut self, budget: impl FnOnce() -> RetryBudget) -> Self {
+        self.budget.get_or_insert_with(budget);
+        self
     }
 
     /// The name it was built with.
@@ -175,7 +175,7 @@ impl Retry {
 
     /// The budget it draws on.
     pub fn budget(&self) -> Option<&RetryBudget> {
-        self.shared.budget.get()
+        self.budget.as_ref()
     }
 
     /// Retries made since it was built; first attempts are not counted.

@@ -31,7 +31,7 @@ impl Policy for Retry {
     ) -> impl Future<Output = Result<O::Value, Error<O::Error>>> + Send {
         let started = begin(self);
         let limited = !self.is_plain() && self.attempt_timeout().is_some();
-        let first = (!limited).then(|| operation.attempt());
+        let first = (!limited).then(|| scope::in_attempt(1, || operation.attempt()));
         Retrying {
             first,
             retry: self,
@@ -58,8 +58,11 @@ impl Policy for Retry {
                 NextStep::Return => return result,
                 NextStep::Stop(stop) => return run.give_up(operation, result, stop),
                 NextStep::Wait(delay) => {
-                    drop(result); // what is discarded is closed before the wait
+                    let last = result.err(); // a value that is discarded is closed before the wait
                     time::block_until(self.time(), self.time().now() + delay);
+                    if let Some(last) = last.filter(|_| run.is_too_late()) {
+                        return run.give_up(operation, Err(last), StopReason::Time);
+                    }
                     number = run.attempts.begin();
                 }
             }
@@ -76,8 +79,8 @@ impl Policy for Retry {
     /// A retry in a pipeline has a budget: without one, retries multiply the load on a callee
     /// that fails because of load.
     fn composed(self) -> Self {
-        self.ensure_budget(|| RetryBudget::on_clock(self.time().clone()));
-        self
+        let clock = self.time().clone();
+        self.or_budget(|| RetryBudget::on_clock(clock))
     }
 }
 
@@ -183,14 +186,20 @@ async fn go_on<O: Operation>(
             NextStep::Stop(stop) => return run.give_up(operation, result, stop),
             NextStep::Wait(delay) => {
                 let last = result.err(); // a value that is discarded is closed before the wait
-                let last = match wait(retry, delay, last).await {
+                let mut last = match wait(retry, delay, last).await {
                     Ok(last) => last,
                     Err(last) => return run.give_up(operation, Err(last), StopReason::Time),
                 };
+                if let Some(last) = last.take_if(|_| run.is_too_late()) {
+                    return run.give_up(operation, Err(last), StopReason::Time);
+                }
                 let number = run.attempts.begin();
                 result = match attempt(retry, operation, number, last).await {
                     Ok(result) => result,
-                    Err(last) => return run.give_up(operation, Err(last), StopReason::Time),
+                    Err(last) => {
+                        run.dispatched = true; // the attempt that the deadline cut short
+                        return run.give_up(operation, Err(last), StopReason::Time);
+                    }
                 };
             }
         }
@@ -222,7 +231,7 @@ async fn attempt<O: Operation>(
     last: Option<Error<O::Error>>,
 ) -> Attempted<O> {
     match retry.attempt_timeout() {
-        None => in_scope(number, last, operation.attempt()).await,
+        None => in_scope(number, last, scope::in_attempt(number, || operation.attempt())).await,
         Some(policy) => {
             let limited = Nested { policy, operation };
             in_scope(number, last, limited.attempt()).await
@@ -279,6 +288,12 @@ impl<'a> Run<'a> {
         self.dispatched |= !matches!(result, Err(error) if error.is_undispatched());
         let time = self.retry.time();
         self.attempts.next(judged, time.now(), scope::deadline_on(time))
+    }
+
+    /// Whether the wait has taken so long that no attempt may follow it.
+    fn is_too_late(&self) -> bool {
+        let time = self.retry.time();
+        !self.attempts.may_begin(time.now(), scope::deadline_on(time))
     }
 
     fn give_up<O: Judged>(

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -39,7 +40,8 @@ impl Future for ThreadSleep {
 impl Drop for ThreadSleep {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            timer().lock().sleepers.remove(&(self.at, id));
+            let waker = timer().lock().sleepers.remove(&(self.at, id));
+            drop(waker); // outside the lock: dropping it may drop another sleep
         }
     }
 }
@@ -73,7 +75,7 @@ impl TimerThread {
             state.next_id += 1;
             state.next_id
         });
-        state.sleepers.insert((at, id), waker.clone());
+        let earlier = state.sleepers.insert((at, id), waker.clone());
         let is_first = state.sleepers.keys().next() == Some(&(at, id));
         if !state.running {
             let spawned =
@@ -85,6 +87,7 @@ impl TimerThread {
             }
         }
         drop(state);
+        drop(earlier);
         if is_first {
             self.earlier.notify_one();
         }
@@ -104,7 +107,10 @@ impl TimerThread {
             }
             if !due.is_empty() {
                 drop(state);
-                due.into_iter().for_each(Waker::wake);
+                for waker in due {
+                    // An executor that panics must not keep the others from being woken.
+                    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+                }
                 state = self.lock();
                 continue;
             }

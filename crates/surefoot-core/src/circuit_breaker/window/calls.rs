@@ -54,13 +54,15 @@ impl CallWindow {
         self.slow.clear();
     }
 
-    pub(super) fn inherit(&mut self, earlier: &mut Self) -> bool {
+    pub(super) fn inherit(&mut self, earlier: &mut Self, successes: u64) -> bool {
         let judges_alike = self.slow_after().is_some() == earlier.slow_after().is_some();
         if judges_alike {
-            self.rate_known = earlier.rate_known;
             self.failures_ever = earlier.failures_ever;
             self.failed = std::mem::take(&mut earlier.failed);
             self.slow = std::mem::take(&mut earlier.slow);
+            let calls = self.calls_ever(successes);
+            self.forget_before(calls);
+            self.rate_known = calls.min(self.size) >= self.min_calls;
         }
         judges_alike
     }
@@ -81,12 +83,7 @@ impl CallWindow {
         if self.slow_after().is_some_and(|limit| call.took >= limit) {
             self.slow.push_back(place);
         }
-        let left = place.saturating_sub(self.size);
-        for places in [&mut self.failed, &mut self.slow] {
-            while places.front().is_some_and(|place| *place <= left) {
-                places.pop_front();
-            }
-        }
+        self.forget_before(place);
         let calls = place.min(self.size);
         self.rate_known = calls >= self.min_calls;
         self.rate_known && reaches(self.bad().len() as u64, calls, self.rate)
@@ -112,6 +109,16 @@ impl CallWindow {
         let failures =
             (self.failed.len() - self.failed.partition_point(|place| *place <= left)) as u64;
         Counts { failures, successes: calls.min(self.size).saturating_sub(failures) }
+    }
+
+    /// Forgets what is not among the last calls once there are `calls`.
+    fn forget_before(&mut self, calls: u64) {
+        let left = calls.saturating_sub(self.size);
+        for places in [&mut self.failed, &mut self.slow] {
+            while places.front().is_some_and(|place| *place <= left) {
+                places.pop_front();
+            }
+        }
     }
 
     fn calls_ever(&self, successes: u64) -> u64 {

@@ -59,15 +59,15 @@ impl TimeWindow {
     }
 
     /// Other parts cut time elsewhere: their counts cannot be carried over honestly.
-    pub(super) fn inherit(&mut self, earlier: &mut Self) -> bool {
+    pub(super) fn inherit(&mut self, earlier: &mut Self, successes: u64) -> bool {
         let cuts_alike =
             earlier.window == self.window && earlier.buckets.len() == self.buckets.len();
         if cuts_alike {
             self.buckets = std::mem::take(&mut earlier.buckets);
-            self.rate_known = earlier.rate_known;
             self.total = earlier.total;
             self.current = earlier.current;
             self.successes_before = earlier.successes_before;
+            self.rate_known = self.calls(successes) >= self.min_calls;
         }
         cuts_alike
     }
@@ -92,8 +92,9 @@ impl TimeWindow {
         self.rate_known && reaches(self.total.failures, calls, self.rate)
     }
 
-    pub(super) fn trips_by_count(&self, successes: u64) -> bool {
+    pub(super) fn trips_by_count(&self, at: Timestamp, successes: u64) -> bool {
         !self.rate_known
+            && self.part(at) <= self.current
             && self.calls(successes) >= self.min_calls
             && reaches(self.total.failures, self.min_calls, self.rate)
     }
@@ -108,7 +109,8 @@ impl TimeWindow {
     pub(super) fn counts(&self, now: Timestamp, successes: u64) -> Counts {
         let passed = self.part(now).saturating_sub(self.current);
         let mut counts = self.total;
-        for part in self.current + 1..=self.current + passed.min(self.buckets.len() as u64) {
+        for ahead in 1..=passed.min(self.buckets.len() as u64) {
+            let part = self.current.saturating_add(ahead);
             let gone = self.buckets[self.index(part)];
             counts.failures -= gone.failures;
             counts.successes -= gone.successes;

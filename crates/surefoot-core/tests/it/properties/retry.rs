@@ -207,7 +207,9 @@ fn compare(case: &Case) -> TestCaseResult {
                 (ours, theirs) = start(&retry, &mut bucket, &clock);
             }
             Step::End(result, deadline) => {
-                prop_assert_eq!(ours.begin(), theirs.begin());
+                let begun = ours.begin();
+                prop_assert_eq!(begun, theirs.begin());
+                retries += u64::from(begun > 1);
                 let deadline = deadline.map(|left| now() + u128::from(left));
                 let due = deadline.map(|at| Deadline::at(timestamp(at)));
                 let next = ours.next(result, clock.now(), due);
@@ -215,10 +217,7 @@ fn compare(case: &Case) -> TestCaseResult {
                 let allowed = theirs.follow(&case.config, model, result, now(), deadline, next);
                 prop_assert!(allowed, "step {} {:?} at {}: {:?}", number, step, now(), next);
                 match next {
-                    NextStep::Wait(wait) => {
-                        retries += 1;
-                        advance(nanos(wait), &mut bucket);
-                    }
+                    NextStep::Wait(wait) => advance(nanos(wait), &mut bucket),
                     NextStep::Return | NextStep::Stop(_) => {
                         drop(ours);
                         (ours, theirs) = start(&retry, &mut bucket, &clock);

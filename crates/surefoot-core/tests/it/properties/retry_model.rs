@@ -6,7 +6,7 @@ use std::time::Duration;
 use surefoot_core::retry::{AttemptResult, NextStep, RetryConfig};
 use surefoot_core::{Jitter, StopReason, Verdict};
 
-const GAPS: bool = option_env!("NO_GAPS").is_none();
+const GAPS: bool = false;
 const TOKEN: u64 = 1_000_000;
 
 /// The wait before retry number `retry`, from 0, without jitter.

@@ -23,7 +23,7 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// (1/3 + 1/9 + …). Waits for the breaker draw on it, too, so that no crowd gathers in front of it.
 pub(crate) const BUDGET: f64 = 0.5;
 /// No attempt starts with less time left: it would end at the deadline, and look like a failure of the service.
-const USUAL_ANSWER: Duration = Duration::from_millis(200);
+pub(crate) const USUAL_ANSWER: Duration = Duration::from_millis(200);
 /// The breaker opens at this share of failures: well above what a flaky spell has, where retries serve better …
 pub(crate) const TRIP: f64 = 0.7;
 /// … among so many of the last calls, …

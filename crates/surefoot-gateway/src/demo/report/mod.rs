@@ -5,7 +5,7 @@ mod findings;
 mod table;
 mod text;
 
-use super::arms::surefoot::{BUDGET, EVIDENCE, OPEN, TRIALS, TRIP, TRIP_CALLS};
+use super::arms::surefoot::{BUDGET, EVIDENCE, OPEN, TRIALS, TRIP, TRIP_CALLS, USUAL_ANSWER};
 use super::measure::{ENOUGH, WINDOW};
 use super::scene::{LIMITS, Outcome};
 use super::service::{QUEUE, WORK, WORKERS};
@@ -40,13 +40,14 @@ fn setup(calls: usize) -> String {
         "The same {calls} calls (agents in bursts, about {CALLS_PER_SECOND} a second, deadline {deadline}) went over the \
          same HTTP client to three instances of the same service on 127.0.0.1, at the same time. Only the pipeline \
          differs: bare tries once; retry\u{a0}×\u{a0}3 tries up to three times with backoff and jitter, {attempt} each; \
-         surefoot does that with a retry budget of {budget} of the calls, waits as long as a 429 or 503 asks, and has a \
-         circuit breaker: open for {open} when {trip} of the last {TRIP_CALLS} calls failed, then {TRIALS} trial calls \
+         surefoot does that with a retry budget of {budget} of the calls, waits as long as a 429 or 503 asks, starts \
+         no try with less than {least} left, and has a circuit breaker: open for {open} when {trip} of the last {TRIP_CALLS} calls failed, then {TRIALS} trial calls \
          at a time until {EVIDENCE} were answered. A service has {WORKERS} workers, {work} a call, and a queue of \
          {QUEUE}; as most do, it works off what it accepted even if the caller has left.",
         deadline = text::time(LIMITS.deadline),
         attempt = text::time(LIMITS.attempt),
         budget = text::share(BUDGET),
+        least = text::time(USUAL_ANSWER),
         open = text::time(OPEN),
         trip = text::share(TRIP),
         work = text::time(WORK),
