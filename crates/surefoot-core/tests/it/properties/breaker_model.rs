@@ -11,8 +11,6 @@ use surefoot_core::{CircuitState, Event, OpenReason, Rejection, Timestamp, Verdi
 /// Whole nanoseconds: time in the model is plain numbers.
 pub(super) type Nanos = u64;
 
-const GAPS: bool = false;
-
 pub(super) struct Model {
     config: CircuitBreakerConfig,
     now: Nanos,
@@ -37,8 +35,6 @@ pub(super) struct Model {
     last_failure: Option<Nanos>,
     totals: CircuitTotals,
     pub(super) events: Vec<Event>,
-    /// Where the breaker is known to depart from the design, and the rest of a case says nothing.
-    pub(super) known_gap: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -84,7 +80,6 @@ impl Model {
             last_failure: None,
             totals: CircuitTotals::default(),
             events: Vec::new(),
-            known_gap: false,
         }
     }
 
@@ -206,7 +201,6 @@ impl Model {
     }
 
     fn record(&mut self, failed: bool, slow: bool) {
-        self.known_gap |= GAPS && (self.tripped_already() || self.completes_what_has_left());
         self.calls.push(Call { at: self.now, failed, slow });
         if failed {
             self.last_failure = Some(self.now);
@@ -265,25 +259,6 @@ impl Model {
                 reaches(slow, window.len(), rate, min_calls)
             }
         }
-    }
-
-    /// Gap: after `disable` or `reconfigure` the share may be reached with no call judged since;
-    /// a success should be judged then, and is only counted.
-    fn tripped_already(&self) -> bool {
-        self.rates() && self.trips(true)
-    }
-
-    /// Gap: a success that is the first in its bucket and completes `min_calls` is judged together
-    /// with calls that have left.
-    fn completes_what_has_left(&self) -> bool {
-        let Some(Trip::RateTimeWindow { window, min_calls, buckets, .. }) = self.config.trip else {
-            return false;
-        };
-        let bucket = |at: Nanos| at * Nanos::from(buckets) / nanos(window);
-        let Some(last) = self.calls.last() else { return false };
-        let gone = |call: &&Call| bucket(call.at) + Nanos::from(buckets) <= bucket(last.at);
-        let stale = self.calls.iter().filter(|call| !gone(call)).count() + 1;
-        bucket(self.now) > bucket(last.at) && stale >= min_calls as usize
     }
 
     fn rates(&self) -> bool {
@@ -369,7 +344,7 @@ impl Model {
         if let Some(growth) = self.config.timeout_growth {
             for _ in 0..self.reopened {
                 // The cases grow by whole factors.
-                time = (0..).take_while(|n| f64::from(*n) < growth.factor).map(|_| time).sum();
+                time = (0..100).take_while(|n| f64::from(*n) < growth.factor).map(|_| time).sum();
                 time = time.min(nanos(growth.max));
             }
         }
@@ -446,11 +421,7 @@ impl Model {
             last_failure_time: self
                 .last_failure
                 .map(|at| SystemTime::UNIX_EPOCH + Duration::from_nanos(at)),
-            retry_after: match self.state {
-                // Gap: the status of a full half-open breaker promises no time.
-                CircuitState::HalfOpen if GAPS && self.gate_until <= self.now => None,
-                _ => self.refusal().and_then(|refusal| refusal.retry_after()),
-            },
+            retry_after: self.refusal().and_then(|refusal| refusal.retry_after()),
             generation: self.generation,
             totals: self.totals,
         }
@@ -479,16 +450,11 @@ impl Model {
     }
 
     fn failure_rate(&self) -> f64 {
-        match (self.state, self.config.trip) {
-            (
-                CircuitState::HalfOpen | CircuitState::Open,
-                None | Some(Trip::Consecutive { .. }),
-            ) => 0.0,
-            _ => {
-                let window = self.window();
-                share(window.iter().filter(|call| call.failed).count(), window.len())
-            }
+        if self.state != CircuitState::Closed && !self.rates() {
+            return 0.0;
         }
+        let window = self.window();
+        share(window.iter().filter(|call| call.failed).count(), window.len())
     }
 
     fn limit(&self) -> usize {

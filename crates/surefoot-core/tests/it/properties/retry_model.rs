@@ -6,7 +6,6 @@ use std::time::Duration;
 use surefoot_core::retry::{AttemptResult, NextStep, RetryConfig};
 use surefoot_core::{Jitter, StopReason, Verdict};
 
-const GAPS: bool = false;
 const TOKEN: u64 = 1_000_000;
 
 /// The wait before retry number `retry`, from 0, without jitter.
@@ -27,7 +26,7 @@ pub(super) fn schedule(config: &RetryConfig, retry: u32) -> u128 {
 
 /// The cases have whole bases.
 fn times(wait: u128, base: f64) -> u128 {
-    (0..).take_while(|n| f64::from(*n) < base).map(|_| wait).sum()
+    (0..100).take_while(|n| f64::from(*n) < base).map(|_| wait).sum()
 }
 
 /// What jitter makes of it; `previous` is the wait before.
@@ -110,18 +109,11 @@ impl Call {
         let longest = (asked + spread).min(cap).max(*own.end());
         let has_token = budget.as_ref().is_none_or(|budget| budget.balance >= TOKEN);
         match step {
-            NextStep::Return => false,
-            NextStep::Stop(StopReason::Time) => {
-                // Gap: with exactly `min_attempt_time` left to a deadline, no attempt starts.
-                let least = config.min_attempt_time.as_nanos();
-                let gap = (now + shortest..=now + longest)
-                    .any(|at| GAPS && least > 0 && deadline == Some(at + least));
-                gap || !self.fits(config, now + longest, deadline)
-            }
+            NextStep::Stop(StopReason::Time) => !self.fits(config, now + longest, deadline),
             NextStep::Stop(StopReason::Budget) => {
                 !has_token && self.fits(config, now + shortest, deadline)
             }
-            NextStep::Stop(_) => false,
+            NextStep::Stop(_) | NextStep::Return => false,
             NextStep::Wait(wait) => {
                 let wait = wait.as_nanos();
                 // Where the server's wait dominates, how much of this one is our own is hidden;
@@ -164,7 +156,7 @@ impl Bucket {
     pub(super) fn advance(&mut self, nanos: u64) {
         for _ in 0..nanos {
             self.age += 1;
-            if self.age % self.refill_every == 0 {
+            if self.age.is_multiple_of(self.refill_every) {
                 self.put(TOKEN);
             }
         }
