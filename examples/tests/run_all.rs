@@ -100,18 +100,19 @@ fn the_readme_lists_every_program_in_this_order() {
 }
 
 #[test]
-fn the_readme_prints_lines_that_compile() {
+fn both_readmes_print_lines_that_compile() {
     let read = |file| fs::read_to_string(package().join(file)).expect("both files are there");
     let between = |text: &str, start, end| {
         let (_, rest) = text.split_once(start).expect("a beginning");
         let (lines, _) = rest.split_once(end).expect("an end");
         lines.lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    let printed = between(&read("README.md"), "```rust\n", "```");
     let compiled: Vec<_> =
         between(&read("src/bin/http_client.rs"), "// README: begin\n", "    // README: end")
             .iter()
             .map(|line| line.strip_prefix("    ").unwrap_or(line).to_owned())
             .collect();
-    assert_eq!(printed, compiled);
+    for readme in ["README.md", "../README.md"] {
+        assert_eq!(between(&read(readme), "```rust\n", "```"), compiled, "{readme}");
+    }
 }
