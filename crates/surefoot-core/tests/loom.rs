@@ -16,7 +16,7 @@ use loom::model::Builder;
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, CircuitStatus};
 use surefoot_core::circuit_breaker::{TimeoutGrowth, Trip};
 use surefoot_core::{
-    CircuitBreaker, CircuitState, ManualClock, Name, Permit, RetryBudget, Verdict,
+    CircuitBreaker, CircuitState, Event, ManualClock, Name, Permit, RetryBudget, Verdict,
 };
 
 use Do::{Admit, Advance, Automatic, Call, Cancel, Disable, Fail, ForceOpen, Pause, Reconfigure};
@@ -63,12 +63,36 @@ struct Outcome {
     joined: CircuitStatus,
     admitted_after: Vec<Option<Duration>>,
     finally: CircuitStatus,
+    heard: Vec<Heard>,
+}
+
+/// What a listener is told, in the order in which it is told.
+#[derive(Clone, Debug, PartialEq)]
+enum Heard {
+    Change { from: CircuitState, to: CircuitState, generation: u64 },
+    WouldHaveTripped,
+    Throttled(Duration),
+    Other,
+}
+
+impl From<&Event> for Heard {
+    fn from(event: &Event) -> Self {
+        match *event {
+            Event::StateChanged { from, to, generation, .. } => {
+                Self::Change { from, to, generation }
+            }
+            Event::WouldHaveTripped { .. } => Self::WouldHaveTripped,
+            Event::Throttled { retry_after, .. } => Self::Throttled(retry_after),
+            _ => Self::Other,
+        }
+    }
 }
 
 /// The breaker of one run, and the permits a thread holds.
 struct Hands {
     breaker: CircuitBreaker,
     clock: ManualClock,
+    heard: Arc<Mutex<Vec<Heard>>>,
     configs: Arc<[CircuitBreakerConfig]>,
     permits: Vec<Option<Permit>>,
     kept: Vec<Permit>,
@@ -79,11 +103,16 @@ struct Hands {
 impl Hands {
     fn new(scenario: &Scenario) -> Self {
         let clock = ManualClock::new();
-        let breaker =
-            CircuitBreakerBuilder::from(scenario.configs[0].clone()).clock(&clock).build().unwrap();
+        let heard = Arc::new(Mutex::new(vec![]));
+        let ear = Arc::clone(&heard);
+        let breaker = CircuitBreakerBuilder::from(scenario.configs[0].clone())
+            .clock(&clock)
+            .on_event(move |event| ear.lock().unwrap().push(event.into()))
+            .build()
+            .unwrap();
         let configs = scenario.configs.clone().into();
-        let mut hands =
-            Self { breaker, clock, configs, permits: vec![], kept: vec![], answers: vec![] };
+        let (permits, kept, answers) = (vec![], vec![], vec![]);
+        let mut hands = Self { breaker, clock, heard, configs, permits, kept, answers };
         for step in &scenario.before {
             hands.take(*step);
         }
@@ -103,6 +132,7 @@ impl Hands {
         Self {
             breaker: self.breaker.clone(),
             clock: self.clock.clone(),
+            heard: Arc::clone(&self.heard),
             configs: Arc::clone(&self.configs),
             permits,
             kept: vec![],
@@ -265,6 +295,7 @@ impl Scenario {
             joined,
             admitted_after: hands.answers.clone(),
             finally: status(&hands.breaker),
+            heard: hands.heard.lock().unwrap().clone(),
         }
     }
 }
@@ -658,6 +689,16 @@ fn disabling_beside_the_failure_that_trips_leaves_it_closed() {
         .preemptions(4)
         .check();
     assert!(outcomes.iter().all(|outcome| outcome.joined.state == CircuitState::Closed));
+}
+
+#[test]
+fn a_disabled_breaker_counts_every_failure_and_tells_once_that_it_would_have_tripped() {
+    Scenario::new(rate(0.5, 4, 2))
+        .before([Disable, Admit, Admit, Admit])
+        .thread([Fail(0), Fail(1)])
+        .thread([Succeed(2)])
+        .after([SUCCESS, Automatic, SUCCESS])
+        .check();
 }
 
 #[test]

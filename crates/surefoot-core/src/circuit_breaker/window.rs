@@ -32,7 +32,7 @@ pub(super) enum Window {
 pub(super) struct Call {
     pub(super) at: Timestamp,
     pub(super) failed: bool,
-    /// How long it took; known only where a window [asks for it](Window::is_timed).
+    /// How long it took; known only where a window [asks for it](Window::slow_after).
     pub(super) took: Duration,
     /// Successes since the breaker closed, this call included if it is one.
     pub(super) successes: u64,

@@ -208,6 +208,26 @@ fn events_of_one_breaker_arrive_in_order_under_concurrency() {
     assert_eq!(generations, (1..=breaker.generation()).collect::<Vec<_>>());
 }
 
+/// policies.md §2 trap f: a listener that changes the state does not overtake the event it heard.
+#[test]
+fn what_a_listener_causes_is_told_after_what_it_heard() {
+    let clock = ManualClock::new();
+    let handle = Arc::new(std::sync::OnceLock::<surefoot::CircuitBreaker>::new());
+    let listening = handle.clone();
+    let breaker = breaker(&clock)
+        .on_event(move |event| {
+            if let Event::StateChanged { to: CircuitState::Open, .. } = event {
+                listening.get().unwrap().reset();
+            }
+        })
+        .build()
+        .unwrap();
+    handle.set(breaker.clone()).unwrap();
+    let mut stream = EventStream::new(10).listen_to(breaker.events());
+    breaker.force_open();
+    assert_eq!(states(&mut stream), [CircuitState::Open, CircuitState::Closed]);
+}
+
 #[test]
 fn a_stream_outlives_its_policy_and_waits() {
     let clock = ManualClock::new();

@@ -250,6 +250,18 @@ fn a_timeout_that_cannot_fire_does_not_build() {
     assert!(builder(9999 * MS).build().is_ok());
 }
 
+#[test]
+fn to_allow_one_order_allows_no_other() {
+    let clock = ManualClock::new();
+    let text = refused(
+        Pipeline::builder("p")
+            .allow(OrderRule::TimeoutNeverFires)
+            .allow(OrderRule::RetryInsideRetry)
+            .add(breaker(&clock).build().unwrap()),
+    );
+    assert!(text.contains("has no timeout inside"), "{text}");
+}
+
 /// A retry's own attempt timeout takes part in the checks.
 #[test]
 fn an_attempt_timeout_as_long_as_the_total_does_not_build() {
