@@ -692,16 +692,6 @@ fn disabling_beside_the_failure_that_trips_leaves_it_closed() {
 }
 
 #[test]
-fn a_disabled_breaker_counts_every_failure_and_tells_once_that_it_would_have_tripped() {
-    Scenario::new(rate(0.5, 4, 2))
-        .before([Disable, Admit, Admit, Admit])
-        .thread([Fail(0), Fail(1)])
-        .thread([Succeed(2)])
-        .after([SUCCESS, Automatic, SUCCESS])
-        .check();
-}
-
-#[test]
 fn a_reset_beside_successes_forgets_those_before_it() {
     Scenario::new(failures(2))
         .before([Admit, Admit, Admit])

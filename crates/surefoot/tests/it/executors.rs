@@ -106,6 +106,23 @@ fn a_cancelled_wait_does_not_disturb_the_ones_beside_it() {
 }
 
 #[test]
+fn a_cancelled_wait_lets_go_of_its_waker_at_once() {
+    struct Counted;
+    impl std::task::Wake for Counted {
+        fn wake(self: Arc<Self>) {}
+    }
+    let counted = Arc::new(Counted);
+    let waker = Waker::from(counted.clone());
+    let total = Timeout::new(600 * SEC).unwrap();
+    let mut call = Box::pin(total.call(std::future::pending::<Result<(), ()>>));
+    let before = Arc::strong_count(&counted);
+    assert!(call.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    assert!(Arc::strong_count(&counted) > before, "the timer thread holds it");
+    drop(call);
+    assert_eq!(Arc::strong_count(&counted), before);
+}
+
+#[test]
 fn on_a_thread_of_its_own_a_blocking_call_waits() {
     let calls = AtomicUsize::new(0);
     let pipeline = pipeline(5 * SEC, 600 * SEC);
