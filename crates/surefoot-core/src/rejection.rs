@@ -84,7 +84,11 @@ impl fmt::Display for OpenReason {
         match self {
             Self::Tripped(limit) => write!(f, "is open after {limit}"),
             Self::ProbesOut { limit } => {
-                write!(f, "is half-open and its limit of {limit} trial calls at a time is reached")
+                let s = if *limit == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "is half-open and its limit of {limit} trial call{s} at a time is reached"
+                )
             }
             Self::Forced => f.write_str("is held open by an operator"),
         }

@@ -19,7 +19,7 @@ pub struct CircuitStatus {
     pub state: CircuitState,
     /// Whether an operator holds it.
     pub mode: CircuitMode,
-    /// Failures within the window; with `Trip::Consecutive`, in a row.
+    /// Failures within the window, counted up to the threshold; with `Trip::Consecutive`, in a row.
     pub failure_count: u64,
     /// Successes since the last change of state; with a rate or slow trip, within the window.
     pub success_count: u64,

@@ -170,7 +170,7 @@ impl fmt::Display for TripLimit {
 /// The options of all kinds side by side, as config files write them.
 #[cfg(feature = "serde")]
 #[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table like { kind = \"consecutive\", failures = 5 }")]
 struct TripText {
     kind: TripKind,
     failures: Option<u32>,

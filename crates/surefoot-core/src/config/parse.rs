@@ -49,6 +49,12 @@ fn located(policy: &'static str, path: &str, message: &str) -> ConfigError {
         "." | "?" => "",
         path => path,
     };
+    if let Some((value, known)) =
+        message.strip_prefix("unknown variant `").and_then(|rest| rest.split_once('`'))
+    {
+        let known = known.strip_prefix(", expected ").unwrap_or(known);
+        return ConfigError::new(policy, parent, format!("{value:?}"), format!("must be {known}"));
+    }
     match named {
         Some((name, rest)) => {
             let parent = parent.strip_suffix(name).unwrap_or(parent);
@@ -67,6 +73,11 @@ fn located(policy: &'static str, path: &str, message: &str) -> ConfigError {
                 // serde names the kind before the value: `floating point `1e30``, `string "x"`.
                 let value = value.find(['`', '"']).map_or(value, |at| &value[at..]);
                 let value = value.trim_matches('`');
+                let rule = match rule {
+                    "u32" => "a whole number from 0 to 4294967295",
+                    "f64" => "a number",
+                    rule => rule,
+                };
                 ConfigError::new(policy, parent, value, format!("must be {rule}"))
             }
             None => ConfigError::new(policy, parent, "", message),
@@ -84,17 +95,22 @@ mod tests {
             (
                 "failure_threshold",
                 "invalid value: integer `-1`, expected u32",
-                "retry: `failure_threshold` = -1 must be u32",
+                "retry: `failure_threshold` = -1 must be a whole number from 0 to 4294967295",
             ),
             (
                 "max_attempts",
                 "invalid type: floating point `1e30`, expected u32",
-                "retry: `max_attempts` = 1e30 must be u32",
+                "retry: `max_attempts` = 1e30 must be a whole number from 0 to 4294967295",
             ),
             (
                 "timeout",
                 "invalid value: string \"-5s\", expected a length of time",
                 "retry: `timeout` = \"-5s\" must be a length of time",
+            ),
+            (
+                "jitter",
+                "unknown variant `half`, expected one of `none`, `full`",
+                "retry: `jitter` = \"half\" must be one of `none`, `full`",
             ),
             (
                 "trip",

@@ -11,9 +11,10 @@ use crate::{ConfigError, Name, TimeSource};
 /// The options of a timeout as data.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct TimeoutConfig {
     /// What the error calls it. Default `timeout`.
+    #[cfg_attr(feature = "serde", serde(default = "default_name"))]
     pub name: Name,
     /// How long a call may take. Required.
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
@@ -22,8 +23,12 @@ pub struct TimeoutConfig {
 
 impl Default for TimeoutConfig {
     fn default() -> Self {
-        Self { name: Name::from("timeout"), limit: Duration::ZERO }
+        Self { name: default_name(), limit: Duration::ZERO }
     }
+}
+
+fn default_name() -> Name {
+    Name::from("timeout")
 }
 
 impl TimeoutConfig {

@@ -546,8 +546,8 @@ mod files {
     fn what_is_required_is_asked_for() {
         let error = CircuitBreakerConfig::from_toml("").unwrap().build().unwrap_err();
         assert_eq!((error.field(), error.rule()), ("name", NAME));
-        let error = TimeoutConfig::from_toml("").unwrap().build().unwrap_err();
-        assert_eq!(error.field(), "limit", "{error}");
+        let error = TimeoutConfig::from_toml("").unwrap_err();
+        assert_eq!(error.to_string(), "timeout: `limit` is missing");
     }
 
     #[test]
