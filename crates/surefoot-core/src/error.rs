@@ -182,10 +182,11 @@ impl fmt::Display for StopReason {
 impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            // The texts of these contain those of what is inside, so the chain goes on below it.
             Self::Operation(error) => error.source(),
-            Self::Rejected(rejection) => Some(rejection),
-            Self::Timeout { last, .. } => last.as_ref().map(|last| &**last as _),
-            Self::Exhausted { last, .. } => Some(&**last),
+            Self::Rejected(_) => None,
+            Self::Timeout { last, .. } => last.as_ref().and_then(|last| last.source()),
+            Self::Exhausted { last, .. } => last.source(),
         }
     }
 }
