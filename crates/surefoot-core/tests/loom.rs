@@ -527,6 +527,17 @@ fn successes_of_two_generations_are_told_apart_by_a_rate() {
         .check();
 }
 
+#[test]
+fn a_success_that_is_late_by_two_closings_is_not_counted_with_the_third_phase() {
+    let outcomes = Scenario::new(in_a_row(1))
+        .before([Admit, Admit])
+        .thread([Fail(0), Advance(10), SUCCESS, FAILURE, Advance(10), SUCCESS])
+        .thread([Succeed(1)])
+        .check();
+    let closed = |outcome: &&Outcome| outcome.joined.generation == 6;
+    assert!(outcomes.iter().filter(closed).all(|outcome| outcome.joined.success_count == 0));
+}
+
 // ---- half-open -----------------------------------------------------------------------------
 
 #[test]
@@ -675,6 +686,16 @@ fn forcing_open_at_the_half_open_boundary_admits_before_or_not_at_all() {
         .thread([ForceOpen, Automatic])
         .thread([Admit, Admit])
         .after([Admit])
+        .check();
+}
+
+#[test]
+fn a_caller_who_meets_half_open_and_forced_open_is_told_of_one_of_them() {
+    let half_open_timeout = Some(Duration::from_nanos(3));
+    Scenario::new(CircuitBreakerConfig { half_open_timeout, ..failures(1) })
+        .before([FAILURE, Advance(10)])
+        .thread([Admit, ForceOpen])
+        .thread([Admit])
         .check();
 }
 

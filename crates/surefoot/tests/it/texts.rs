@@ -1,6 +1,5 @@
 //! Texts people read: each names the policy, the limit and what to do.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use surefoot::circuit_breaker::TripLimit;
