@@ -264,14 +264,16 @@ impl Scenario {
             let (hands, steps) = &mut threads[*thread];
             hands.take(*steps.next().expect("an order of these steps"));
         }
-        let threads = threads.into_iter().map(|(hands, _)| hands).collect();
-        self.outcome(hands, threads)
+        let threads: Vec<_> = threads.into_iter().map(|(hands, _)| hands).collect();
+        self.outcome(hands, &threads)
     }
 
     fn concurrently(&self) -> Outcome {
         let mut hands = Hands::new(self);
         let run = |mut hands: Hands, steps: &[Do]| {
-            steps.iter().for_each(|step| hands.take(*step));
+            for step in steps {
+                hands.take(*step);
+            }
             hands
         };
         let (first, others) = self.threads.split_first().expect("threads");
@@ -284,12 +286,14 @@ impl Scenario {
             .collect();
         let mut threads = vec![run(hands.for_thread(first), first)];
         threads.extend(others.into_iter().map(|thread| thread.join().unwrap()));
-        self.outcome(hands, threads)
+        self.outcome(hands, &threads)
     }
 
-    fn outcome(&self, mut hands: Hands, threads: Vec<Hands>) -> Outcome {
+    fn outcome(&self, mut hands: Hands, threads: &[Hands]) -> Outcome {
         let joined = status(&hands.breaker);
-        self.after.iter().for_each(|step| hands.take(*step));
+        for step in &self.after {
+            hands.take(*step);
+        }
         Outcome {
             admitted: threads.iter().map(|thread| thread.answers.clone()).collect(),
             joined,
