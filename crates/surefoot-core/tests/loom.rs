@@ -749,6 +749,16 @@ fn a_reset_of_a_closed_breaker_keeps_a_rate_exact() {
 }
 
 #[test]
+fn a_disabled_breaker_counts_every_failure_and_tells_once_that_it_would_have_tripped() {
+    Scenario::new(rate(0.5, 4, 2))
+        .before([Disable, Admit, Admit, Admit])
+        .thread([Fail(0), Fail(1)])
+        .thread([Succeed(2)])
+        .after([SUCCESS, Automatic, SUCCESS])
+        .check();
+}
+
+#[test]
 fn reconfiguring_beside_calls_is_before_or_after_each() {
     Scenario::new(failures(2))
         .or(in_a_row(1))

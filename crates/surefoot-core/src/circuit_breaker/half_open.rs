@@ -39,14 +39,15 @@ impl HalfOpen {
         }
     }
 
-    /// Takes a place, one that has expired if need be; or says when the next one expires.
+    /// Takes a place, those that have expired included; or says when the next one can be had.
     pub(super) fn take_place(&mut self, now: Timestamp) -> Result<ProbeId, Timestamp> {
-        if self.places.len() >= self.limit {
-            match self.places.iter().enumerate().min_by_key(|(_, place)| place.expires) {
-                Some((_, oldest)) if now < oldest.expires => return Err(oldest.expires),
-                Some((index, _)) => drop(self.places.swap_remove(index)),
-                None => return Err(Timestamp::MAX),
-            }
+        if let Some(free) = self.next_free_place(now) {
+            return Err(free);
+        }
+        while self.places.len() >= self.limit {
+            let oldest = self.places.iter().enumerate().min_by_key(|(_, place)| place.expires);
+            let Some((oldest, _)) = oldest else { break };
+            self.places.swap_remove(oldest); // expired, or there would be no free place
         }
         let probe = ProbeId(self.next_id);
         self.next_id = self.next_id.saturating_add(1);
@@ -54,10 +55,16 @@ impl HalfOpen {
         Ok(probe)
     }
 
-    /// When a place can be given away; `None` if one is free.
-    pub(super) fn next_free_place(&self) -> Option<Timestamp> {
-        let full = self.places.len() >= self.limit;
-        full.then(|| self.places.iter().map(|place| place.expires).min()).flatten()
+    /// When a place can be had; `None` if one is free now. A limit that was lowered below the
+    /// number of trial calls out takes several expiries.
+    pub(super) fn next_free_place(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.places.len() < self.limit {
+            return None;
+        }
+        let mut expiries: Vec<_> = self.places.iter().map(|place| place.expires).collect();
+        expiries.sort_unstable();
+        let free = expiries.get(expiries.len() - self.limit)?;
+        (now < *free).then_some(*free)
     }
 
     /// Gives a place back; `false` if it had been given to another meanwhile.
@@ -107,5 +114,17 @@ mod tests {
         let hung = half_open.take_place(at(0)).unwrap();
         assert!(half_open.give_back(hung));
         assert!(!half_open.give_back(hung));
+    }
+
+    #[test]
+    fn a_lowered_limit_holds_however_many_places_have_expired() {
+        let mut half_open = HalfOpen::new(3, TIMEOUT);
+        for second in 0..3 {
+            half_open.take_place(at(second)).unwrap();
+        }
+        half_open.reconfigure(1, TIMEOUT);
+        assert_eq!(half_open.take_place(at(11)), Err(at(12)), "one is still out");
+        half_open.take_place(at(12)).unwrap();
+        assert_eq!(half_open.take_place(at(12)), Err(at(22)));
     }
 }

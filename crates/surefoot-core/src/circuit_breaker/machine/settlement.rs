@@ -162,15 +162,15 @@ impl Machine {
         }
         let successes = self.successes_since_closing(inner);
         // Successes that were only counted may have completed the minimum of calls meanwhile. If
-        // that trips, this call came after it.
+        // that opens the breaker, this call came after it.
         let others = successes.saturating_sub(u64::from(!call.failed));
         let mut trips = watched && inner.window.trips_by_count(call.at, others);
-        if !trips {
+        if !trips || self.word().has(Flag::DISABLED) {
             if call.failed {
                 inner.failures += 1;
                 inner.last_failure = Some(self.time.time_of_day());
             }
-            trips = inner.window.record(Call { successes, ..call });
+            trips |= inner.window.record(Call { successes, ..call });
         }
         self.publish_window(inner, successes);
         if !trips {

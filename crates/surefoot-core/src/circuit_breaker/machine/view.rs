@@ -35,7 +35,7 @@ impl Machine {
                 time_left(load_time(&self.open_until).max(self.gate()), now)
             }
             (CircuitMode::Automatic, State::HalfOpen(half_open)) => {
-                let free = half_open.next_free_place().unwrap_or(now);
+                let free = half_open.next_free_place(now).unwrap_or(now);
                 time_left(free.max(self.gate()), now)
             }
             (CircuitMode::Automatic, State::Closed) => time_left(self.gate(), now),

@@ -18,6 +18,8 @@ pub(in crate::circuit_breaker) struct CallWindow {
     min_calls: u64,
     /// Whether the share has been looked at since the window last held too few calls for that.
     rate_known: bool,
+    /// Calls before the window begins: those that a smaller window had forgotten already.
+    begins_after: u64,
     /// All failures since the breaker closed, in the window or not.
     failures_ever: u64,
     failed: VecDeque<u64>,
@@ -41,6 +43,7 @@ impl CallWindow {
             size: size.into(),
             min_calls: min_calls.into(),
             rate_known: false,
+            begins_after: 0,
             failures_ever: 0,
             failed: VecDeque::new(),
             slow: VecDeque::new(),
@@ -49,6 +52,7 @@ impl CallWindow {
 
     pub(super) fn clear(&mut self) {
         self.rate_known = false;
+        self.begins_after = 0;
         self.failures_ever = 0;
         self.failed.clear();
         self.slow.clear();
@@ -60,9 +64,10 @@ impl CallWindow {
             self.failures_ever = earlier.failures_ever;
             self.failed = std::mem::take(&mut earlier.failed);
             self.slow = std::mem::take(&mut earlier.slow);
-            let calls = self.calls_ever(successes);
-            self.forget_before(calls);
-            self.rate_known = calls.min(self.size) >= self.min_calls;
+            let ever = self.calls_ever(successes);
+            self.begins_after = earlier.begins_after.max(ever.saturating_sub(earlier.size));
+            self.forget_before(ever);
+            self.rate_known = self.calls(ever) >= self.min_calls;
         }
         judges_alike
     }
@@ -84,7 +89,7 @@ impl CallWindow {
             self.slow.push_back(place);
         }
         self.forget_before(place);
-        let calls = place.min(self.size);
+        let calls = self.calls(place);
         self.rate_known = calls >= self.min_calls;
         self.rate_known && reaches(self.bad().len() as u64, calls, self.rate)
     }
@@ -93,27 +98,37 @@ impl CallWindow {
     /// the share so far is judged for the first time.
     pub(super) fn trips_by_count(&self, successes: u64) -> bool {
         !self.rate_known
-            && self.calls_ever(successes) >= self.min_calls
+            && self.calls(self.calls_ever(successes)) >= self.min_calls
             && reaches(self.bad().len() as u64, self.min_calls, self.rate)
     }
 
     pub(super) fn is_watchful(&self, successes: u64) -> bool {
-        let calls = self.calls_ever(successes).min(self.size);
+        let calls = self.calls(self.calls_ever(successes));
         let bad = self.bad().len() as u64;
         bad > 0 && (calls < self.min_calls || reaches(bad, calls, self.rate))
     }
 
     pub(super) fn counts(&self, successes: u64) -> Counts {
-        let calls = self.calls_ever(successes);
-        let left = calls.saturating_sub(self.size);
+        let ever = self.calls_ever(successes);
+        let left = self.left(ever);
         let failures =
             (self.failed.len() - self.failed.partition_point(|place| *place <= left)) as u64;
-        Counts { failures, successes: calls.min(self.size).saturating_sub(failures) }
+        Counts { failures, successes: self.calls(ever).saturating_sub(failures) }
     }
 
-    /// Forgets what is not among the last calls once there are `calls`.
-    fn forget_before(&mut self, calls: u64) {
-        let left = calls.saturating_sub(self.size);
+    /// The last place that is no longer in the window once there were `ever` calls.
+    fn left(&self, ever: u64) -> u64 {
+        ever.saturating_sub(self.size).max(self.begins_after)
+    }
+
+    /// How many calls the window holds once there were `ever`.
+    fn calls(&self, ever: u64) -> u64 {
+        ever.saturating_sub(self.left(ever))
+    }
+
+    /// Forgets what is not in the window once there were `ever` calls.
+    fn forget_before(&mut self, ever: u64) {
+        let left = self.left(ever);
         for places in [&mut self.failed, &mut self.slow] {
             while places.front().is_some_and(|place| *place <= left) {
                 places.pop_front();
@@ -131,5 +146,40 @@ impl CallWindow {
             Judged::Failures => &self.failed,
             Judged::SlowerThan(_) => &self.slow,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+
+    fn record(window: &mut CallWindow, failed: bool, successes: u64) -> bool {
+        window.record(Call { at: Timestamp::ZERO, failed, took: Duration::ZERO, successes })
+    }
+
+    #[test]
+    fn a_window_that_grows_does_not_take_forgotten_failures_for_successes() {
+        let mut small = CallWindow::new(Judged::Failures, 1.0, 2, 2);
+        for (failed, successes) in [(true, 0), (false, 1), (true, 1), (false, 2), (true, 2)] {
+            record(&mut small, failed, successes);
+        }
+        let mut large = CallWindow::new(Judged::Failures, 1.0, 4, 2);
+        assert!(large.inherit(&mut small, 2));
+        assert_eq!(large.counts(2), Counts { failures: 1, successes: 1 });
+        record(&mut large, true, 2);
+        assert_eq!(large.counts(2), Counts { failures: 2, successes: 1 });
+    }
+
+    #[test]
+    fn a_window_that_shrinks_forgets_at_once() {
+        let mut large = CallWindow::new(Judged::Failures, 0.5, 100, 100);
+        for _ in 0..30 {
+            record(&mut large, true, 0);
+        }
+        let mut small = CallWindow::new(Judged::Failures, 0.5, 10, 10);
+        assert!(small.inherit(&mut large, 30));
+        assert_eq!(small.counts(30), Counts { failures: 0, successes: 10 });
+        assert!(!record(&mut small, false, 31));
     }
 }
