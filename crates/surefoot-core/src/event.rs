@@ -69,6 +69,22 @@ pub enum Event {
         /// Why it stopped.
         stop: StopReason,
     },
+    /// A hedge begins another attempt beside those under way.
+    Hedged {
+        /// The hedge.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// The attempt that begins, from 2.
+        attempt: u32,
+    },
+    /// A hedge would begin another attempt, but its budget is spent.
+    HedgeRefused {
+        /// The hedge.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+    },
     /// A registry has no room for another breaker, and new keys share the overflow breaker. Sent
     /// once.
     RegistryFull {
@@ -93,6 +109,8 @@ impl Event {
             | Self::Throttled { policy, .. }
             | Self::RetryScheduled { policy, .. }
             | Self::RetryStopped { policy, .. }
+            | Self::Hedged { policy, .. }
+            | Self::HedgeRefused { policy, .. }
             | Self::RegistryFull { policy, .. }
             | Self::NestedRetry { policy } => policy,
         }

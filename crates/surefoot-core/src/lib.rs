@@ -29,7 +29,7 @@
 //!
 //! The parts, in the order to read them: [`Timestamp`] and [`Clock`]; [`Verdict`] and
 //! [`DropReason`], how a call ends; [`Error`], [`Rejection`] and [`ConfigError`]; then the
-//! policies, [`circuit_breaker`], [`retry`], [`timeout`] and [`deadline`].
+//! policies, [`circuit_breaker`], [`retry`], [`hedge`], [`timeout`] and [`deadline`].
 #![forbid(unsafe_code)]
 
 pub mod circuit_breaker;
@@ -40,6 +40,7 @@ pub mod deadline;
 mod drop_reason;
 mod error;
 mod event;
+pub mod hedge;
 mod name;
 mod rejection;
 pub mod retry;
@@ -56,6 +57,7 @@ pub use deadline::Deadline;
 pub use drop_reason::{DropReason, with_drop_reason};
 pub use error::{Error, StopReason};
 pub use event::{Event, Events, Subscription};
+pub use hedge::Hedge;
 pub use name::Name;
 pub use rejection::{OpenReason, Rejection};
 pub use retry::{AttemptResult, Backoff, Jitter, Retry, RetryBudget};

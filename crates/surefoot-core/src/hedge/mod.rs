@@ -1,0 +1,180 @@
+//! Asks again before the first answer is late.
+//!
+//! **Use it** for operations that are safe to repeat and whose slowest answers are much slower
+//! than the rest: a second attempt rarely meets the same slow machine. **Not** where the callee is
+//! slow because of load (the budget then stops it), and not for blocking code, which cannot be
+//! given up once the other attempt has won.
+//!
+//! ```text
+//! attempt 1 ──────────────────────────────────► dropped, neutral
+//!             delay │ attempt 2 ──────► answer: returned
+//!                   │            delay │ attempt 3 …   up to max_hedges
+//! ```
+//!
+//! | option | default | |
+//! |---|---|---|
+//! | `name` | `hedge` | what events call it |
+//! | `delay` | required, or `percentile` | time without an answer before another attempt; 0 makes all at once |
+//! | `percentile` | – | that share of answers is usually in by then: 0.95 hedges the slowest 5 % |
+//! | `warm_up` | 20 | answers to be seen before `percentile` hedges |
+//! | `window` | 60 s | how long answers count for `percentile`: from half of it to all of it |
+//! | `max_hedges` | 1 | attempts beyond the first |
+//! | `budget` | – | tokens shared with the retries to the same destination |
+//!
+//! **Answers.** The first success wins, and so does the first error that trying again cannot
+//! mend. Another failure starts the next attempt at once, unless the callee asked for a pause or one
+//! of our own policies refused. With none accepted, the error that came last is returned.
+//!
+//! **Cancellation.** Attempts that lost, or whose caller walked away, are dropped in place, which
+//! counts as nothing.
+//!
+//! **Cost.** An answer that comes at once: no clock reading and no allocation, one atomic step with
+//! a budget, two with `percentile`. A call that waits: two clock readings and a timer; with
+//! `percentile` also a pass over 1,024 counters when the timer is set.
+//!
+//! Source: Dean and Barroso, "The Tail at Scale" (2013); the budget is that of
+//! [`RetryBudget`]; the warm-up is failsafe-go's.
+
+mod config;
+mod latency;
+mod race;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use config::{HedgeBuilder, HedgeConfig};
+pub use race::{AfterAnswer, Race};
+
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::{Event, Events, Name, RetryBudget, TimeSource, Timestamp};
+use latency::Latencies;
+
+/// A hedging policy. Clones are handles to the same one.
+///
+/// ```
+/// use std::time::Duration;
+/// use surefoot_core::{Hedge, Timestamp};
+///
+/// let hedge = Hedge::builder().delay(Duration::from_millis(50)).build()?;
+/// let mut race = hedge.race();
+/// let now = Timestamp::ZERO;
+/// assert_eq!(race.next_at(now), Some(now + Duration::from_millis(50)));
+/// assert!(race.begin(now + Duration::from_millis(50)));
+/// assert_eq!(race.next_at(now), None); // there is only one hedge
+/// # Ok::<(), surefoot_core::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Hedge {
+    shared: Arc<Shared>,
+    budget: Option<RetryBudget>,
+}
+
+struct Shared {
+    config: HedgeConfig,
+    latencies: Option<Latencies>,
+    time: TimeSource,
+    events: Events,
+    hedges: AtomicU64,
+}
+
+impl Hedge {
+    /// Starts building a hedge.
+    pub fn builder() -> HedgeBuilder {
+        HedgeBuilder::default()
+    }
+
+    fn new(
+        config: HedgeConfig,
+        time: TimeSource,
+        budget: Option<RetryBudget>,
+        events: Events,
+    ) -> Self {
+        let latencies = config.percentile.map(|_| Latencies::new(config.window));
+        let hedges = AtomicU64::new(0);
+        Self { shared: Arc::new(Shared { config, latencies, time, events, hedges }), budget }
+    }
+
+    /// Starts the attempts of one call, the first of which begins now.
+    #[inline]
+    pub fn race(&self) -> Race<'_> {
+        if let Some(budget) = &self.budget {
+            budget.record_call();
+        }
+        Race::new(self)
+    }
+
+    /// How long an attempt may go without an answer before the next one begins: `delay`, or the
+    /// percentile of recent latencies. `None` before the warm-up is over.
+    pub fn delay(&self, now: Timestamp) -> Option<Duration> {
+        let config = &self.shared.config;
+        match (&self.shared.latencies, config.percentile) {
+            (Some(latencies), Some(percentile)) => {
+                latencies.percentile(percentile, config.warm_up, now)
+            }
+            _ => config.delay,
+        }
+    }
+
+    /// Notes how long an accepted answer took; only with `percentile` does it matter.
+    #[inline]
+    pub fn record(&self, latency: Duration, now: Timestamp) {
+        if let Some(latencies) = &self.shared.latencies {
+            latencies.record(latency, now);
+        }
+    }
+
+    /// Whether latencies matter, so that a call has to be timed.
+    #[inline]
+    pub fn is_timed(&self) -> bool {
+        self.shared.latencies.is_some()
+    }
+
+    /// A handle to the same hedge that draws on a budget, unless this one does already.
+    pub fn or_budget(mut self, budget: impl FnOnce() -> RetryBudget) -> Self {
+        self.budget.get_or_insert_with(budget);
+        self
+    }
+
+    /// The name it was built with.
+    pub fn name(&self) -> &Name {
+        &self.shared.config.name
+    }
+
+    /// The options in force.
+    pub fn config(&self) -> &HedgeConfig {
+        &self.shared.config
+    }
+
+    /// The budget it draws on.
+    pub fn budget(&self) -> Option<&RetryBudget> {
+        self.budget.as_ref()
+    }
+
+    /// Attempts made beyond first ones since it was built.
+    pub fn hedges(&self) -> u64 {
+        self.shared.hedges.load(Ordering::Relaxed)
+    }
+
+    /// Where to listen for hedges.
+    pub fn events(&self) -> &Events {
+        &self.shared.events
+    }
+
+    /// The clock it decides by.
+    pub fn time(&self) -> &TimeSource {
+        &self.shared.time
+    }
+
+    fn post(&self, event: impl FnOnce() -> Event) {
+        if !self.shared.events.is_empty() {
+            self.shared.events.send(&event());
+        }
+    }
+}
+
+impl fmt::Debug for Hedge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hedge").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
