@@ -38,6 +38,13 @@ pub enum Error<E> {
         /// How long the callee, or a policy, asked to wait before the next try.
         retry_after: Option<Duration>,
     },
+    /// A streamed answer broke off.
+    Interrupted {
+        /// Items that had arrived, all of them handed on: with any, the answer is partial.
+        items: u64,
+        /// What broke it off; `None` if it simply ended before it was complete.
+        cause: Option<Box<Error<E>>>,
+    },
 }
 
 /// Why a retry stopped trying.
@@ -64,7 +71,9 @@ impl<E> Error<E> {
         match self {
             Self::Operation(error) => Some(error),
             Self::Rejected(_) => None,
-            Self::Timeout { last, .. } => last.as_deref().and_then(Self::operation),
+            Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
+                inner.as_deref().and_then(Self::operation)
+            }
             Self::Exhausted { last, .. } => last.operation(),
         }
     }
@@ -74,7 +83,9 @@ impl<E> Error<E> {
         match self {
             Self::Operation(error) => Some(error),
             Self::Rejected(_) => None,
-            Self::Timeout { last, .. } => last.and_then(|last| last.into_operation()),
+            Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
+                inner.and_then(|inner| inner.into_operation())
+            }
             Self::Exhausted { last, .. } => last.into_operation(),
         }
     }
@@ -84,7 +95,9 @@ impl<E> Error<E> {
         match self {
             Self::Rejected(rejection) => Some(rejection),
             Self::Operation(_) => None,
-            Self::Timeout { last, .. } => last.as_deref().and_then(Self::rejection),
+            Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
+                inner.as_deref().and_then(Self::rejection)
+            }
             Self::Exhausted { last, .. } => last.rejection(),
         }
     }
@@ -92,7 +105,7 @@ impl<E> Error<E> {
     /// How long to wait before trying again, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Operation(_) | Self::Timeout { .. } => None,
+            Self::Operation(_) | Self::Timeout { .. } | Self::Interrupted { .. } => None,
             Self::Rejected(rejection) => rejection.retry_after(),
             Self::Exhausted { retry_after, .. } => *retry_after,
         }
@@ -102,7 +115,10 @@ impl<E> Error<E> {
     pub fn is_undispatched(&self) -> bool {
         match self {
             Self::Rejected(_) | Self::Timeout { dispatched: false, .. } => true,
-            Self::Operation(_) | Self::Timeout { .. } | Self::Exhausted { .. } => false,
+            Self::Operation(_)
+            | Self::Timeout { .. }
+            | Self::Exhausted { .. }
+            | Self::Interrupted { .. } => false,
         }
     }
 
@@ -127,6 +143,10 @@ impl<E> Error<E> {
                 attempts,
                 elapsed,
                 retry_after,
+            },
+            Self::Interrupted { items, cause } => Error::Interrupted {
+                items,
+                cause: cause.map(|cause| Box::new(cause.map_with(convert))),
             },
         }
     }
@@ -162,6 +182,13 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
                 let elapsed = Rounded(*elapsed);
                 write!(f, "gave up after {attempts} attempt{s} in {elapsed} ({stop}): {last}")
             }
+            Self::Interrupted { items, cause } => {
+                let s = if *items == 1 { "" } else { "s" };
+                match cause {
+                    Some(cause) => write!(f, "the answer broke off after {items} item{s}: {cause}"),
+                    None => write!(f, "the answer ended after {items} item{s}, incomplete"),
+                }
+            }
         }
     }
 }
@@ -185,7 +212,9 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
             // The texts of these contain those of what is inside, so the chain goes on below it.
             Self::Operation(error) => error.source(),
             Self::Rejected(_) => None,
-            Self::Timeout { last, .. } => last.as_ref().and_then(|last| last.source()),
+            Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
+                inner.as_ref().and_then(|inner| inner.source())
+            }
             Self::Exhausted { last, .. } => last.source(),
         }
     }

@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn an_empty_budget_ends_the_hedging_and_not_the_race() {
         let budget = RetryBudget::builder().initial(1).clock(ManualClock::new()).build().unwrap();
-        let hedge = hedge(3).or_budget(|| budget.clone());
+        let hedge = hedge(3).drawing_on(budget.clone(), true);
         let mut race = hedge.race();
         assert!(race.begin(ms(10)));
         assert!(!race.begin(ms(20)));

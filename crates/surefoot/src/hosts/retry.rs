@@ -8,13 +8,12 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use surefoot_core::retry::{Attempts, NextStep};
 use surefoot_core::{
-    AttemptResult, DropReason, Error, Retry, RetryBudget, StopReason, Timestamp, Verdict,
-    with_drop_reason,
+    AttemptResult, DropReason, Error, Retry, StopReason, Timestamp, Verdict, with_drop_reason,
 };
 
 use crate::operation::{BlockingOperation, Judged, Operation};
-use crate::pipeline::{Part, PartKind};
-use crate::policy::{Nested, Policy};
+use crate::pipeline::{Composition, Part, PartKind};
+use crate::policy::{BlockingPolicy, Nested, Policy};
 use crate::{scope, time};
 
 /// Cancellation: dropping the call during an attempt drops the attempt, during a wait ends the
@@ -42,6 +41,22 @@ impl Policy for Retry {
         }
     }
 
+    fn parts(&self, parts: &mut Vec<Part>) {
+        parts.push(Part::new(PartKind::Retry, self.name().clone()));
+        if let Some(timeout) = self.attempt_timeout() {
+            timeout.parts(parts);
+        }
+    }
+
+    /// A retry in a pipeline has a budget: without one, retries multiply the load on a callee
+    /// that fails because of load.
+    fn composed(self, composition: &mut Composition) -> Self {
+        let (budget, counts_calls) = composition.budget(self.budget(), self.time());
+        self.drawing_on(budget, counts_calls)
+    }
+}
+
+impl BlockingPolicy for Retry {
     fn run_blocking<O: BlockingOperation>(
         &self,
         operation: &O,
@@ -67,20 +82,6 @@ impl Policy for Retry {
                 }
             }
         }
-    }
-
-    fn parts(&self, parts: &mut Vec<Part>) {
-        parts.push(Part::new(PartKind::Retry, self.name().clone()));
-        if let Some(timeout) = self.attempt_timeout() {
-            timeout.parts(parts);
-        }
-    }
-
-    /// A retry in a pipeline has a budget: without one, retries multiply the load on a callee
-    /// that fails because of load.
-    fn composed(self) -> Self {
-        let clock = self.time().clone();
-        self.or_budget(|| RetryBudget::on_clock(clock))
     }
 }
 
@@ -281,10 +282,7 @@ impl<'a> Run<'a> {
         operation: &O,
         result: &Result<O::Value, Error<O::Error>>,
     ) -> NextStep {
-        let judged = match result {
-            Ok(value) => AttemptResult::Ran(operation.classify(Ok(value))),
-            Err(error) => operation.attempt_error(error),
-        };
+        let judged = operation.attempt_result(result);
         self.dispatched |= !matches!(result, Err(error) if error.is_undispatched());
         let time = self.retry.time();
         self.attempts.next(judged, time.now(), scope::deadline_on(time))

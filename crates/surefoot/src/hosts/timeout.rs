@@ -8,13 +8,15 @@ use surefoot_core::{DropReason, Error, Timeout, with_drop_reason};
 
 use crate::operation::{BlockingOperation, Operation};
 use crate::pipeline::Part;
-use crate::policy::Policy;
+use crate::policy::{BlockingPolicy, Policy};
 use crate::scope::{self, Due, TimeoutScope};
+use crate::stream::Kept;
 use crate::time;
 
 /// Cancellation: a call dropped by its caller is dropped, and nothing is reported. At the limit
 /// the operation is polled once more, for a result that got through, and then dropped in place as
-/// a failure ([`DropReason::Deadline`]).
+/// a failure ([`DropReason::Deadline`]). A streamed answer is bounded up to its first item by the
+/// innermost timeout, and to its end by every other.
 impl Policy for Timeout {
     async fn run<O: Operation>(&self, operation: &O) -> Result<O::Value, Error<O::Error>> {
         let clock = self.time();
@@ -34,7 +36,12 @@ impl Policy for Timeout {
                     return Poll::Ready(Err(timed_out(self, scope.dispatched, None)));
                 };
                 match scope.enter(last_poll, || attempt.poll(cx)) {
-                    Poll::Ready(Ok(value)) => return Poll::Ready(Ok(value)),
+                    Poll::Ready(Ok(mut value)) => {
+                        if O::STREAMS {
+                            operation.keep(&mut value, Kept::limit(self, own));
+                        }
+                        return Poll::Ready(Ok(value));
+                    }
                     Poll::Ready(Err(error)) => {
                         let late = last_poll || own.is_over(clock.now());
                         return Poll::Ready(Err(if late {
@@ -63,6 +70,12 @@ impl Policy for Timeout {
         .await
     }
 
+    fn parts(&self, parts: &mut Vec<Part>) {
+        parts.push(Part::timeout(self.name().clone(), self.limit()));
+    }
+}
+
+impl BlockingPolicy for Timeout {
     fn run_blocking<O: BlockingOperation>(
         &self,
         operation: &O,
@@ -81,10 +94,6 @@ impl Policy for Timeout {
             }
             result => result,
         }
-    }
-
-    fn parts(&self, parts: &mut Vec<Part>) {
-        parts.push(Part::timeout(self.name().clone(), self.limit()));
     }
 }
 
