@@ -59,6 +59,9 @@ pub enum StopReason {
     Budget,
     /// The error is one that trying again cannot mend.
     Permanent,
+    /// The request may have taken effect and is not declared safe to repeat, or cannot be sent
+    /// twice.
+    Unrepeatable,
     /// A policy inside refused, and promised no time at which it would not.
     Rejected,
     /// The callee asked for a longer wait than `max_retry_after`.
@@ -174,7 +177,12 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
                     None => Ok(()),
                 }
             }
-            Self::Exhausted { last, stop: stop @ StopReason::Permanent, attempts: 1, .. } => {
+            Self::Exhausted {
+                last,
+                stop: stop @ (StopReason::Permanent | StopReason::Unrepeatable),
+                attempts: 1,
+                ..
+            } => {
                 write!(f, "{last} (not tried again: {stop})")
             }
             Self::Exhausted { last, stop, attempts, elapsed, .. } => {
@@ -200,6 +208,7 @@ impl fmt::Display for StopReason {
             Self::Time => "the next attempt would not fit into the time left",
             Self::Budget => "the retry budget is spent",
             Self::Permanent => "trying again cannot mend this error",
+            Self::Unrepeatable => "the request is not safe to repeat",
             Self::Rejected => "a policy refuses further calls",
             Self::WaitTooLong => "the service asked for a longer wait than max_retry_after",
         })

@@ -36,7 +36,8 @@
 
 mod classified;
 mod event_stream;
-mod fallback;
+pub mod fallback;
+pub mod host;
 mod hosts;
 #[cfg(feature = "metrics")]
 pub mod metrics;
@@ -53,7 +54,7 @@ pub mod tracing;
 
 pub use classified::{Classified, retry_on};
 pub use event_stream::EventStream;
-pub use fallback::WithFallback;
+pub use fallback::{Fallback, WithFallback};
 pub use operation::{BlockingOperation, Judged, Operation};
 pub use pipeline::{
     BoxBlockingPipeline, BoxPipeline, Composition, Identity, OrderRule, Part, PartKind, Pipeline,
@@ -64,9 +65,9 @@ pub use registry::{Registry, RegistryBuilder};
 pub use scope::Attempt;
 pub use surefoot_core::{
     Backoff, CircuitBreaker, CircuitState, Classification, Classify, Clock, ConfigError, Deadline,
-    DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter, Name, OpenReason, Permit,
-    Rejection, Retry, RetryBudget, StopReason, Subscription, SystemClock, TimeSource, Timeout,
-    Timer, Timestamp, Verdict, circuit_breaker, config, deadline, hedge, retry, timeout,
+    DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter, LastGood, Name, OpenReason,
+    Permit, Rejection, Retry, RetryBudget, StopReason, Subscription, SystemClock, TimeSource,
+    Timeout, Timer, Timestamp, Verdict, circuit_breaker, config, deadline, hedge, retry, timeout,
     with_drop_reason,
 };
 #[cfg(feature = "test-util")]

@@ -75,6 +75,22 @@ pub trait Judged {
     }
 }
 
+impl<J: Judged> Judged for &J {
+    type Value = J::Value;
+    type Error = J::Error;
+
+    const STREAMS: bool = J::STREAMS;
+
+    fn keep(&self, value: &mut J::Value, kept: Kept) {
+        (**self).keep(value, kept);
+    }
+
+    #[inline]
+    fn classify(&self, result: Result<&J::Value, &J::Error>) -> Classification {
+        (**self).classify(result)
+    }
+}
+
 /// An operation that can be attempted asynchronously, once or again.
 pub trait Operation: Judged<Value: Send, Error: Send> + Sync {
     /// Makes one attempt.

@@ -99,13 +99,24 @@ impl Hedge {
 
     /// Starts the attempts of one call, the first of which begins now.
     #[inline]
-    pub fn race(&self) -> Race<'_> {
+    pub fn race(&self) -> Race<&Self> {
+        self.note_call();
+        Race::new(self)
+    }
+
+    /// The same with a handle of its own.
+    pub fn into_race(self) -> Race {
+        self.note_call();
+        Race::new(self)
+    }
+
+    #[inline]
+    fn note_call(&self) {
         if let Some(budget) = &self.budget
             && self.counts_calls
         {
             budget.record_call();
         }
-        Race::new(self)
     }
 
     /// How long an attempt may go without an answer before the next one begins: `delay`, or the

@@ -123,7 +123,12 @@ impl Retry {
     }
 
     /// Starts the attempts of one call.
-    pub fn attempts(&self) -> Attempts<'_> {
+    pub fn attempts(&self) -> Attempts<&Self> {
+        Attempts::new(self)
+    }
+
+    /// The same with a handle of its own.
+    pub fn into_attempts(self) -> Attempts {
         Attempts::new(self)
     }
 
@@ -146,7 +151,7 @@ impl Retry {
     }
 
     /// Goes on after such a first attempt, which began at `started`, if that is known.
-    pub fn attempts_after_first(&self, started: Option<Timestamp>) -> Attempts<'_> {
+    pub fn attempts_after_first(&self, started: Option<Timestamp>) -> Attempts<&Self> {
         Attempts::resume(self, 1, started)
     }
 

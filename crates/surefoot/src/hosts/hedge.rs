@@ -1,14 +1,16 @@
 //! Attempts that race each other.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::borrow::Borrow;
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use surefoot_core::hedge::{AfterAnswer, Race};
 use surefoot_core::{DropReason, Error, Hedge, Timestamp, with_drop_reason};
 
-use crate::operation::Operation;
+use crate::operation::{Judged, Operation};
 use crate::pipeline::{Composition, Part, PartKind};
 use crate::policy::Policy;
 use crate::scope;
@@ -20,20 +22,11 @@ use crate::time::Sleep;
 ///
 /// The first attempt runs in place; each further one is allocated when it begins.
 impl Policy for Hedge {
-    async fn run<O: Operation>(&self, operation: &O) -> Result<O::Value, Error<O::Error>> {
-        let mut field = Field {
-            hedge: self,
-            operation,
-            race: self.race(),
-            begin: || operation.attempt(),
-            first: pin!(Some(operation.attempt())),
-            first_waits_since: None,
-            others: Vec::new(),
-            last: None,
-            due: None,
-            timer: pin!(None),
-        };
-        poll_fn(|cx| field.poll(cx)).await
+    fn run<O: Operation>(
+        &self,
+        operation: &O,
+    ) -> impl Future<Output = Result<O::Value, Error<O::Error>>> + Send {
+        Racing::with(self.race(), operation, operation.attempt(), || operation.attempt())
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {
@@ -47,72 +40,137 @@ impl Policy for Hedge {
     }
 }
 
-/// One call's attempts.
-struct Field<'a, O: Operation, F, B> {
-    hedge: &'a Hedge,
-    operation: &'a O,
-    race: Race<'a>,
-    begin: B,
-    first: Pin<&'a mut Option<F>>,
-    /// A call that is answered at once needs no clock; one that has to wait begins its time there.
-    first_waits_since: Option<Timestamp>,
-    others: Vec<(Timestamp, Pin<Box<F>>)>,
-    /// The latest answer that was not accepted.
-    last: Option<Result<O::Value, Error<O::Error>>>,
-    /// When the next attempt begins if no answer comes.
-    due: Option<Timestamp>,
-    timer: Pin<&'a mut Option<Sleep>>,
+/// Begins attempts of one call beyond the first.
+pub trait Begin {
+    /// The attempt's future.
+    type Attempt;
+
+    /// Begins another attempt.
+    fn begin(&mut self) -> Self::Attempt;
 }
 
-impl<O, F, B> Field<'_, O, F, B>
-where
-    O: Operation,
-    F: Future<Output = Result<O::Value, Error<O::Error>>>,
-    B: Fn() -> F,
-{
+impl<F, A: FnMut() -> F> Begin for A {
+    type Attempt = F;
+
+    fn begin(&mut self) -> F {
+        self()
+    }
+}
+
+pin_project! {
+    /// One call's attempts.
+    pub struct Racing<H: Borrow<Hedge>, J: Judged, F, B> {
+        race: Race<H>,
+        judge: J,
+        begin: B,
+        #[pin]
+        first: Option<F>,
+        // A call that is answered at once needs no clock; one that has to wait begins its time there.
+        first_waits_since: Option<Timestamp>,
+        others: Vec<(Timestamp, Pin<Box<F>>)>,
+        // The latest answer that was not accepted.
+        last: Option<Result<J::Value, Error<J::Error>>>,
+        // When the next attempt begins if no answer comes.
+        due: Option<Timestamp>,
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+impl<J: Judged, F, B> Racing<Hedge, J, F, B> {
+    /// A call with a handle of its own, whose first attempt is `first`.
+    pub fn new(hedge: Hedge, judge: J, first: F, begin: B) -> Self {
+        Self::with(hedge.into_race(), judge, first, begin)
+    }
+}
+
+impl<H: Borrow<Hedge>, J: Judged, F, B> Racing<H, J, F, B> {
     #[inline]
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn with(race: Race<H>, judge: J, first: F, begin: B) -> Self {
+        Self {
+            race,
+            judge,
+            begin,
+            first: Some(first),
+            first_waits_since: None,
+            others: Vec::new(),
+            last: None,
+            due: None,
+            timer: None,
+        }
+    }
+}
+
+impl<H, J, F, B> Future for Racing<H, J, F, B>
+where
+    H: Borrow<Hedge>,
+    J: Judged,
+    F: Future<Output = Result<J::Value, Error<J::Error>>>,
+    B: Begin<Attempt = F>,
+{
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         loop {
-            if let Poll::Ready((begun, result)) = self.poll_attempts(cx) {
-                match self.race.answered(self.operation.attempt_result(&result)) {
+            if let Poll::Ready((begun, result)) = self.as_mut().poll_attempts(cx) {
+                let this = self.as_mut().project();
+                match this.race.answered(this.judge.attempt_result(&result)) {
                     AfterAnswer::Return => {
                         self.record(begun);
-                        return self.end(DropReason::Cancelled, result);
+                        self.drop_losers(DropReason::Cancelled);
+                        return Poll::Ready(result);
                     }
                     AfterAnswer::Begin => {
-                        self.last = Some(result); // closed before another attempt begins
-                        self.begin_another(self.hedge.time().now());
+                        *this.last = Some(result);
+                        let now = this.race.hedge().time().now();
+                        let _ = self.as_mut().begin_another(now); // or wait for the others
                     }
-                    AfterAnswer::Wait => self.last = Some(result),
+                    AfterAnswer::Wait => *this.last = Some(result),
                 }
                 continue;
             }
-            if self.first.is_none() && self.others.is_empty() {
-                return self.last.take().map_or(Poll::Pending, Poll::Ready);
+            let mut this = self.as_mut().project();
+            if this.first.is_none() && this.others.is_empty() {
+                return this.last.take().map_or(Poll::Pending, Poll::Ready);
             }
-            if self.poll_timer(cx).is_pending() {
-                return match self.last.take_if(|_| scope::has_expired()) {
-                    Some(last) => self.end(DropReason::Deadline, last),
-                    None => Poll::Pending,
+            if self.as_mut().poll_timer(cx).is_pending() {
+                this = self.as_mut().project();
+                let Some(last) = this.last.take_if(|_| scope::has_expired()) else {
+                    return Poll::Pending;
                 };
+                self.drop_losers(DropReason::Deadline);
+                return Poll::Ready(last);
             }
         }
     }
+}
 
+impl<H, J, F, B> Racing<H, J, F, B>
+where
+    H: Borrow<Hedge>,
+    J: Judged,
+    F: Future<Output = Result<J::Value, Error<J::Error>>>,
+    B: Begin<Attempt = F>,
+{
     /// The next answer, and since when it was waited for.
     #[inline]
-    fn poll_attempts(&mut self, cx: &mut Context<'_>) -> Poll<(Option<Timestamp>, F::Output)> {
-        if let Some(first) = self.first.as_mut().as_pin_mut()
+    fn poll_attempts(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Option<Timestamp>, F::Output)> {
+        let mut this = self.project();
+        if let Some(first) = this.first.as_mut().as_pin_mut()
             && let Poll::Ready(result) = first.poll(cx)
         {
-            self.first.set(None);
-            return Poll::Ready((self.first_waits_since, result));
+            this.first.set(None);
+            return Poll::Ready((*this.first_waits_since, result));
         }
-        for place in 0..self.others.len() {
-            let (begun, attempt) = &mut self.others[place];
+        for place in 0..this.others.len() {
+            let (begun, attempt) = &mut this.others[place];
             if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
                 let begun = *begun;
-                drop(self.others.swap_remove(place));
+                drop(this.others.swap_remove(place));
                 return Poll::Ready((Some(begun), result));
             }
         }
@@ -120,54 +178,59 @@ where
     }
 
     /// Ready when another attempt has begun.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let time = self.hedge.time();
-        if self.first_waits_since.is_none() && self.first.is_some() {
+    fn poll_timer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.as_mut().project();
+        let time = this.race.hedge().time();
+        if this.first_waits_since.is_none() && this.first.is_some() {
             let now = time.now();
-            self.first_waits_since = Some(now);
-            self.due = self.due.or_else(|| self.race.next_at(now));
-            if self.due.is_some_and(|due| due <= now) {
-                return if self.begin_another(now) { Poll::Ready(()) } else { Poll::Pending };
+            *this.first_waits_since = Some(now);
+            *this.due = this.race.next_at(now);
+            if this.due.is_some_and(|due| due <= now) {
+                return self.begin_another(now);
             }
         }
-        let Some(due) = self.due else { return Poll::Pending };
-        if self.timer.is_none() {
-            self.timer.set(Some(Sleep::until(time, due)));
+        let Some(due) = *this.due else { return Poll::Pending };
+        if this.timer.is_none() {
+            this.timer.set(Some(Sleep::until(time, due)));
         }
-        match self.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
-            Some(Poll::Ready(())) if self.begin_another(time.now()) => Poll::Ready(()),
+        match this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
+            Some(Poll::Ready(())) => {
+                let now = time.now();
+                self.begin_another(now)
+            }
             _ => Poll::Pending,
         }
     }
 
     /// Begins another attempt, if the race allows it, and notes when the one after it is due.
-    fn begin_another(&mut self, now: Timestamp) -> bool {
-        self.timer.set(None);
-        let allowed = self.race.begin(now);
+    fn begin_another(self: Pin<&mut Self>, now: Timestamp) -> Poll<()> {
+        let mut this = self.project();
+        this.timer.set(None);
+        let allowed = this.race.begin(now);
         if allowed {
-            self.others.push((now, Box::pin((self.begin)())));
+            this.others.push((now, Box::pin(this.begin.begin())));
         }
-        self.due = self.race.next_at(now);
-        allowed
+        *this.due = this.race.next_at(now);
+        if allowed { Poll::Ready(()) } else { Poll::Pending }
     }
 
     #[inline]
     fn record(&self, begun: Option<Timestamp>) {
-        if self.hedge.is_timed() {
-            let now = self.hedge.time().now();
-            self.hedge.record(begun.map_or(Duration::ZERO, |begun| now - begun), now);
+        let hedge = self.race.hedge();
+        if hedge.is_timed() {
+            let now = hedge.time().now();
+            hedge.record(begun.map_or(Duration::ZERO, |begun| now - begun), now);
         }
     }
 
-    /// Drops what is left of the field, and gives the result.
     #[inline]
-    fn end(&mut self, reason: DropReason, result: F::Output) -> Poll<F::Output> {
-        if self.first.is_some() || !self.others.is_empty() {
+    fn drop_losers(self: Pin<&mut Self>, reason: DropReason) {
+        let mut this = self.project();
+        if this.first.is_some() || !this.others.is_empty() {
             with_drop_reason(reason, || {
-                self.first.set(None);
-                self.others.clear();
+                this.first.set(None);
+                this.others.clear();
             });
         }
-        Poll::Ready(result)
     }
 }

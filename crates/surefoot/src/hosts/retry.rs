@@ -1,5 +1,6 @@
 //! Attempts, and the waits between them.
 
+use std::borrow::Borrow;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -62,7 +63,7 @@ impl BlockingPolicy for Retry {
         operation: &O,
     ) -> Result<O::Value, Error<O::Error>> {
         begin(self);
-        let mut run = Run::new(self, Some(self.time().now()));
+        let mut run = Run::new(self.attempts_after_first(Some(self.time().now())));
         let mut number = 1;
         loop {
             let result = scope::in_attempt(number, || match self.attempt_timeout() {
@@ -174,7 +175,7 @@ async fn go_on<O: Operation>(
     started: Option<Timestamp>,
     first: Option<Result<O::Value, Error<O::Error>>>,
 ) -> Result<O::Value, Error<O::Error>> {
-    let mut run = Run::new(retry, started);
+    let mut run = Run::new(retry.attempts_after_first(started));
     let mut result = if let Some(result) = first {
         result
     } else {
@@ -265,36 +266,40 @@ async fn in_scope<F: Future, E>(
 }
 
 /// One call that has begun to be tried again.
-struct Run<'a> {
-    retry: &'a Retry,
-    attempts: Attempts<'a>,
+pub struct Run<B: Borrow<Retry> = Retry> {
+    /// The attempts themselves.
+    pub attempts: Attempts<B>,
     /// Whether any attempt got past our own policies.
-    dispatched: bool,
+    pub dispatched: bool,
 }
 
-impl<'a> Run<'a> {
-    fn new(retry: &'a Retry, started: Option<Timestamp>) -> Self {
-        Self { retry, attempts: retry.attempts_after_first(started), dispatched: false }
+impl<B: Borrow<Retry>> Run<B> {
+    /// A call whose attempts are `attempts`, the first one under way or done.
+    pub fn new(attempts: Attempts<B>) -> Self {
+        Self { attempts, dispatched: false }
     }
 
-    fn next<O: Judged>(
+    /// Decides what comes after an attempt with this result.
+    pub fn next<O: Judged>(
         &mut self,
         operation: &O,
         result: &Result<O::Value, Error<O::Error>>,
     ) -> NextStep {
         let judged = operation.attempt_result(result);
         self.dispatched |= !matches!(result, Err(error) if error.is_undispatched());
-        let time = self.retry.time();
+        let time = self.attempts.retry().time();
         self.attempts.next(judged, time.now(), scope::deadline_on(time))
     }
 
     /// Whether the wait has taken so long that no attempt may follow it.
-    fn is_too_late(&self) -> bool {
-        let time = self.retry.time();
+    pub fn is_too_late(&self) -> bool {
+        let time = self.attempts.retry().time();
         !self.attempts.may_begin(time.now(), scope::deadline_on(time))
     }
 
-    fn give_up<O: Judged>(
+    /// The error of a call whose attempts are over.
+    #[expect(clippy::missing_errors_doc, reason = "making the error is its purpose")]
+    pub fn give_up<O: Judged>(
         self,
         operation: &O,
         result: Result<O::Value, Error<O::Error>>,
@@ -313,7 +318,7 @@ impl<'a> Run<'a> {
                     last: Box::new(error),
                     stop,
                     attempts: self.attempts.made(),
-                    elapsed: self.attempts.elapsed(self.retry.time().now()),
+                    elapsed: self.attempts.elapsed(self.attempts.retry().time().now()),
                     retry_after,
                 })
             }

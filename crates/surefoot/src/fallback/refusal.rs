@@ -1,4 +1,4 @@
-//! A value for when a policy refuses.
+//! A value for when a policy refuses: the specification's `CircuitBreaker(fallback=…)`.
 
 use std::future::Future;
 
