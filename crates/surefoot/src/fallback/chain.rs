@@ -4,7 +4,7 @@ use std::future::Future;
 use std::hash::Hash;
 use std::ops::ControlFlow;
 
-use surefoot_core::{Error, Event, LastGood, Name, StopReason};
+use surefoot_core::{Error, LastGood, Name, StopReason};
 
 use super::{Answer, Fallback, FallbackError};
 
@@ -166,8 +166,7 @@ impl<W> Course<'_, W> {
     {
         match before {
             Err(failed) if self.when.moves_on(&failed.last) => {
-                let (policy, link) = (self.fallback.name().clone(), failed.link.clone());
-                self.fallback.events().send(&Event::FellBack { policy, link });
+                self.fallback.note_failure(failed.link.clone());
                 ControlFlow::Continue(failed)
             }
             over => ControlFlow::Break(over),
