@@ -159,8 +159,7 @@ where
                 StepProjection::Second { call } => {
                     let second = ready!(call.poll(cx));
                     return Poll::Ready(match (second, this.failed.take()) {
-                        (Ok(response), _) => Ok(response),
-                        (Err(_), Some(Ok(response))) => Ok(response),
+                        (Ok(response), _) | (Err(_), Some(Ok(response))) => Ok(response),
                         (Err(last), Some(Err(first))) => Err(both(first, last)),
                         (Err(last), None) => Err(last),
                     });
