@@ -38,6 +38,8 @@ mod classified;
 mod event_stream;
 mod fallback;
 mod hosts;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 mod operation;
