@@ -2,7 +2,7 @@
 
 use layered::{Execute, Service as _};
 use recloser::AsyncRecloser;
-use surefoot::Policy as _;
+use surefoot::{BlockingPolicy as _, Policy as _};
 use tower::service_fn;
 
 use super::{BARE_CALL, ONE_READ_AND_12, TWO_READS_AND_12, Work};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use backon::{BlockingRetryable as _, ExponentialBuilder, Retryable as _};
 use layered::{Execute, Service as _};
 use seatbelt::retry::{Backoff, Retry};
-use surefoot::Policy as _;
+use surefoot::{BlockingPolicy as _, Policy as _};
 use tower::{Layer as _, service_fn};
 use tower_resilience_retry::{ExponentialBackoff, RetryLayer};
 

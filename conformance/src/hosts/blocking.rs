@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, Scope, scope};
 
 use surefoot::{
-    CircuitBreaker, Error, ManualClock, OrderRule, Permit, Pipeline, Policy, Retry, RetryBudget,
+    BlockingPolicy, CircuitBreaker, Error, ManualClock, OrderRule, Permit, Pipeline, Policy, Retry,
+    RetryBudget,
 };
 
 use super::calls::{self, Fault};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use surefoot::{
-    BlockingOperation, CircuitBreaker, Error, ManualClock, Operation, Part, PartKind, Policy,
-    Rejection,
+    BlockingOperation, BlockingPolicy, CircuitBreaker, Error, ManualClock, Operation, Part,
+    PartKind, Policy, Rejection,
 };
 
 use super::script::Script;
@@ -33,6 +33,12 @@ impl Policy for Refusals<'_> {
         }
     }
 
+    fn parts(&self, parts: &mut Vec<Part>) {
+        parts.push(Part::new(PartKind::Other, NAME.into()));
+    }
+}
+
+impl BlockingPolicy for Refusals<'_> {
     fn run_blocking<O: BlockingOperation>(
         &self,
         operation: &O,
@@ -46,10 +52,6 @@ impl Policy for Refusals<'_> {
             Some(breaker) => breaker.run_blocking(operation),
             None => Err(refusal(outcome.retry_after).into()),
         }
-    }
-
-    fn parts(&self, parts: &mut Vec<Part>) {
-        parts.push(Part::new(PartKind::Other, NAME.into()));
     }
 }
 

@@ -38,6 +38,13 @@ pub enum Error<E> {
         /// How long the callee, or a policy, asked to wait before the next try.
         retry_after: Option<Duration>,
     },
+    /// A streamed answer broke off.
+    Interrupted {
+        /// Items that had arrived, all of them handed on: with any, the answer is partial.
+        items: u64,
+        /// What broke it off; `None` if it simply ended before it was complete.
+        cause: Option<Box<Error<E>>>,
+    },
 }
 
 /// Why a retry stopped trying.
@@ -52,6 +59,9 @@ pub enum StopReason {
     Budget,
     /// The error is one that trying again cannot mend.
     Permanent,
+    /// The request may have taken effect and is not declared safe to repeat, or cannot be sent
+    /// twice.
+    Unrepeatable,
     /// A policy inside refused, and promised no time at which it would not.
     Rejected,
     /// The callee asked for a longer wait than `max_retry_after`.
@@ -64,7 +74,9 @@ impl<E> Error<E> {
         match self {
             Self::Operation(error) => Some(error),
             Self::Rejected(_) => None,
-            Self::Timeout { last, .. } => last.as_deref().and_then(Self::operation),
+            Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
+                inner.as_deref().and_then(Self::operation)
+            }
             Self::Exhausted { last, .. } => last.operation(),
         }
     }
@@ -74,7 +86,9 @@ impl<E> Error<E> {
         match self {
             Self::Operation(error) => Some(error),
             Self::Rejected(_) => None,
-            Self::Timeout { last, .. } => last.and_then(|last| last.into_operation()),
+            Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
+                inner.and_then(|inner| inner.into_operation())
+            }
             Self::Exhausted { last, .. } => last.into_operation(),
         }
     }
@@ -84,7 +98,9 @@ impl<E> Error<E> {
         match self {
             Self::Rejected(rejection) => Some(rejection),
             Self::Operation(_) => None,
-            Self::Timeout { last, .. } => last.as_deref().and_then(Self::rejection),
+            Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
+                inner.as_deref().and_then(Self::rejection)
+            }
             Self::Exhausted { last, .. } => last.rejection(),
         }
     }
@@ -92,7 +108,7 @@ impl<E> Error<E> {
     /// How long to wait before trying again, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Operation(_) | Self::Timeout { .. } => None,
+            Self::Operation(_) | Self::Timeout { .. } | Self::Interrupted { .. } => None,
             Self::Rejected(rejection) => rejection.retry_after(),
             Self::Exhausted { retry_after, .. } => *retry_after,
         }
@@ -102,7 +118,10 @@ impl<E> Error<E> {
     pub fn is_undispatched(&self) -> bool {
         match self {
             Self::Rejected(_) | Self::Timeout { dispatched: false, .. } => true,
-            Self::Operation(_) | Self::Timeout { .. } | Self::Exhausted { .. } => false,
+            Self::Operation(_)
+            | Self::Timeout { .. }
+            | Self::Exhausted { .. }
+            | Self::Interrupted { .. } => false,
         }
     }
 
@@ -127,6 +146,10 @@ impl<E> Error<E> {
                 attempts,
                 elapsed,
                 retry_after,
+            },
+            Self::Interrupted { items, cause } => Error::Interrupted {
+                items,
+                cause: cause.map(|cause| Box::new(cause.map_with(convert))),
             },
         }
     }
@@ -154,13 +177,25 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
                     None => Ok(()),
                 }
             }
-            Self::Exhausted { last, stop: stop @ StopReason::Permanent, attempts: 1, .. } => {
+            Self::Exhausted {
+                last,
+                stop: stop @ (StopReason::Permanent | StopReason::Unrepeatable),
+                attempts: 1,
+                ..
+            } => {
                 write!(f, "{last} (not tried again: {stop})")
             }
             Self::Exhausted { last, stop, attempts, elapsed, .. } => {
                 let s = if *attempts == 1 { "" } else { "s" };
                 let elapsed = Rounded(*elapsed);
                 write!(f, "gave up after {attempts} attempt{s} in {elapsed} ({stop}): {last}")
+            }
+            Self::Interrupted { items, cause } => {
+                let s = if *items == 1 { "" } else { "s" };
+                match cause {
+                    Some(cause) => write!(f, "the answer broke off after {items} item{s}: {cause}"),
+                    None => write!(f, "the answer ended after {items} item{s}, incomplete"),
+                }
             }
         }
     }
@@ -173,6 +208,7 @@ impl fmt::Display for StopReason {
             Self::Time => "the next attempt would not fit into the time left",
             Self::Budget => "the retry budget is spent",
             Self::Permanent => "trying again cannot mend this error",
+            Self::Unrepeatable => "the request is not safe to repeat",
             Self::Rejected => "a policy refuses further calls",
             Self::WaitTooLong => "the service asked for a longer wait than max_retry_after",
         })
@@ -185,7 +221,9 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
             // The texts of these contain those of what is inside, so the chain goes on below it.
             Self::Operation(error) => error.source(),
             Self::Rejected(_) => None,
-            Self::Timeout { last, .. } => last.as_ref().and_then(|last| last.source()),
+            Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
+                inner.as_ref().and_then(|inner| inner.source())
+            }
             Self::Exhausted { last, .. } => last.source(),
         }
     }

@@ -85,6 +85,13 @@ pub enum Event {
         /// When, on its clock.
         at: Timestamp,
     },
+    /// A fallback moves on from a link that failed.
+    FellBack {
+        /// The fallback.
+        policy: Name,
+        /// The link that failed.
+        link: Name,
+    },
     /// A registry has no room for another breaker, and new keys share the overflow breaker. Sent
     /// once.
     RegistryFull {
@@ -111,6 +118,7 @@ impl Event {
             | Self::RetryStopped { policy, .. }
             | Self::Hedged { policy, .. }
             | Self::HedgeRefused { policy, .. }
+            | Self::FellBack { policy, .. }
             | Self::RegistryFull { policy, .. }
             | Self::NestedRetry { policy } => policy,
         }

@@ -4,7 +4,8 @@ use std::future::Future;
 
 use surefoot_core::{Classification, Classify, Error};
 
-use crate::{Attempt, Policy, WithFallback};
+use crate::stream::Streaming;
+use crate::{Attempt, BlockingPolicy, Policy, WithFallback};
 
 /// A policy whose results are judged by a classifier; made by [`Policy::classify`].
 ///
@@ -58,13 +59,22 @@ impl<P: Policy, C> Classified<P, C> {
         self.policy.call_classified(&self.classifier, operation)
     }
 
-    /// As [`Policy::call_blocking`].
+    /// As [`Policy::streaming`]: items are judged by the classifier, too.
+    pub fn streaming<T>(&self) -> Streaming<'_, P, T, C>
+    where
+        C: Clone,
+    {
+        Streaming::new(&self.policy, self.classifier.clone())
+    }
+
+    /// As [`BlockingPolicy::call_blocking`].
     ///
     /// # Errors
     /// As [`Policy::call`].
     #[inline]
     pub fn call_blocking<F, T, E>(&self, operation: F) -> Result<T, Error<E>>
     where
+        P: BlockingPolicy,
         F: Fn(&Attempt) -> Result<T, E>,
         C: Classify<T, E>,
     {

@@ -22,7 +22,7 @@
 //! ```
 //!
 //! Every policy, and every [`Pipeline`] of them, is a [`Policy`]: `call` runs a future under any
-//! executor, `call_blocking` runs a function on the calling thread. The decisions are those of
+//! executor; as a [`BlockingPolicy`], `call_blocking` runs a function on the calling thread. The decisions are those of
 //! [`surefoot_core`]; this crate carries them out.
 //!
 //! | feature | |
@@ -36,7 +36,8 @@
 
 mod classified;
 mod event_stream;
-mod fallback;
+pub mod fallback;
+pub mod host;
 mod hosts;
 #[cfg(feature = "http")]
 pub mod http;
@@ -47,6 +48,7 @@ mod pipeline;
 mod policy;
 mod registry;
 mod scope;
+pub mod stream;
 mod sync;
 mod time;
 #[cfg(feature = "tracing")]
@@ -54,19 +56,21 @@ pub mod tracing;
 
 pub use classified::{Classified, retry_on};
 pub use event_stream::EventStream;
-pub use fallback::WithFallback;
+pub use fallback::{Fallback, WithFallback};
 pub use operation::{BlockingOperation, Judged, Operation};
 pub use pipeline::{
-    BoxPipeline, Identity, OrderRule, Part, PartKind, Pipeline, PipelineBuilder, Stack,
+    BoxBlockingPipeline, BoxPipeline, Composition, Identity, OrderRule, Part, PartKind, Pipeline,
+    PipelineBuilder, Stack,
 };
-pub use policy::Policy;
+pub use policy::{BlockingPolicy, Policy};
 pub use registry::{Registry, RegistryBuilder};
 pub use scope::Attempt;
 pub use surefoot_core::{
     Backoff, CircuitBreaker, CircuitState, Classification, Classify, Clock, ConfigError, Deadline,
-    DefaultClassifier, DropReason, Error, Event, Events, Jitter, Name, OpenReason, Permit,
-    Rejection, Retry, RetryBudget, StopReason, Subscription, SystemClock, TimeSource, Timeout,
-    Timer, Timestamp, Verdict, circuit_breaker, config, deadline, retry, timeout, with_drop_reason,
+    DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter, LastGood, Name, OpenReason,
+    Permit, Rejection, Retry, RetryBudget, StopReason, Subscription, SystemClock, TimeSource,
+    Timeout, Timer, Timestamp, Verdict, circuit_breaker, config, deadline, hedge, retry, timeout,
+    with_drop_reason,
 };
 #[cfg(feature = "test-util")]
 pub use surefoot_core::{ManualClock, ManualSleep};
@@ -75,7 +79,7 @@ pub use surefoot_core::{ManualClock, ManualSleep};
 pub mod prelude {
     pub use crate::circuit_breaker::Trip;
     pub use crate::{
-        CircuitBreaker, CircuitState, Classification, ConfigError, Error, Jitter, Pipeline, Policy,
-        Registry, Retry, RetryBudget, Timeout, Verdict, retry_on,
+        BlockingPolicy, CircuitBreaker, CircuitState, Classification, ConfigError, Error, Hedge,
+        Jitter, Pipeline, Policy, Registry, Retry, RetryBudget, Timeout, Verdict, retry_on,
     };
 }

@@ -9,6 +9,7 @@ use surefoot_core::{AttemptResult, Classification, Classify, Error, Verdict};
 
 use crate::Attempt;
 use crate::scope;
+use crate::stream::Kept;
 
 /// Something with results that can be judged.
 pub trait Judged {
@@ -16,6 +17,14 @@ pub trait Judged {
     type Value;
     /// What it gives when it does not.
     type Error;
+
+    /// Whether a value is the beginning of a streamed answer, whose end is yet to come.
+    const STREAMS: bool = false;
+
+    /// Has a streamed answer keep what a policy holds until it has ended.
+    fn keep(&self, value: &mut Self::Value, kept: Kept) {
+        let _ = (value, kept); // a value that is the whole answer keeps nothing
+    }
 
     /// What a result of the innermost operation means.
     fn classify(&self, result: Result<&Self::Value, &Self::Error>) -> Classification;
@@ -27,7 +36,8 @@ pub trait Judged {
         match error {
             Error::Operation(error) => self.classify(Err(error)).verdict,
             Error::Exhausted { last, .. } => self.verdict_on_error(last),
-            Error::Timeout { last: Some(last), .. } => match self.verdict_on_error(last) {
+            Error::Timeout { last: Some(last), .. }
+            | Error::Interrupted { cause: Some(last), .. } => match self.verdict_on_error(last) {
                 asked @ Verdict::Throttled { .. } => asked,
                 _ => Verdict::Failure,
             },
@@ -36,7 +46,15 @@ pub trait Judged {
         }
     }
 
-    /// An error as a retry sees it.
+    /// A result as a retry or a hedge sees it.
+    fn attempt_result(&self, result: &Result<Self::Value, Error<Self::Error>>) -> AttemptResult {
+        match result {
+            Ok(value) => AttemptResult::Ran(self.classify(Ok(value))),
+            Err(error) => self.attempt_error(error),
+        }
+    }
+
+    /// An error as a retry or a hedge sees it.
     fn attempt_error(&self, error: &Error<Self::Error>) -> AttemptResult {
         use surefoot_core::StopReason::Permanent;
         AttemptResult::Ran(match error {
@@ -54,6 +72,22 @@ pub trait Judged {
             },
             error => Classification::TRANSIENT.with_retry_after(error.retry_after()),
         })
+    }
+}
+
+impl<J: Judged> Judged for &J {
+    type Value = J::Value;
+    type Error = J::Error;
+
+    const STREAMS: bool = J::STREAMS;
+
+    fn keep(&self, value: &mut J::Value, kept: Kept) {
+        (**self).keep(value, kept);
+    }
+
+    #[inline]
+    fn classify(&self, result: Result<&J::Value, &J::Error>) -> Classification {
+        (**self).classify(result)
     }
 }
 

@@ -5,14 +5,18 @@ mod order;
 
 use std::future::Future;
 
-use surefoot_core::{Classification, Classify, ConfigError, DefaultClassifier, Error, Name};
+use futures_core::Stream;
+use surefoot_core::{
+    Classification, Classify, ConfigError, DefaultClassifier, Error, Name, RetryBudget, TimeSource,
+};
 
-pub use boxed::BoxPipeline;
+pub use boxed::{BoxBlockingPipeline, BoxPipeline};
 pub use order::{OrderRule, Part, PartKind};
 
 use crate::operation::{BlockingOperation, Operation};
 use crate::policy::Nested;
-use crate::{Attempt, Policy, WithFallback};
+use crate::stream::{Streamed, Streaming};
+use crate::{Attempt, BlockingPolicy, Policy, WithFallback};
 
 /// Several policies around one kind of call. The first one added is outermost.
 ///
@@ -47,6 +51,7 @@ impl Pipeline {
     pub fn builder(name: impl Into<Name>) -> PipelineBuilder {
         PipelineBuilder {
             pipeline: Self { name: name.into(), policies: Identity, classifier: DefaultClassifier },
+            composition: Composition::default(),
             idempotent: false,
             allowed: Vec::new(),
         }
@@ -88,19 +93,50 @@ impl<P: Policy, C> Pipeline<P, C> {
         call
     }
 
-    /// As [`Policy::call_blocking`], through all policies.
+    /// As [`BlockingPolicy::call_blocking`], through all policies.
     ///
     /// # Errors
     /// As [`Policy::call`].
     #[inline]
     pub fn call_blocking<F, T, E>(&self, operation: F) -> Result<T, Error<E>>
     where
+        P: BlockingPolicy,
         F: Fn(&Attempt) -> Result<T, E>,
         C: Classify<T, E>,
     {
         #[cfg(feature = "tracing")]
         let _span = crate::tracing::span(&self.name).entered();
         self.policies.call_blocking_classified(&self.classifier, operation)
+    }
+
+    /// As [`Policy::call_stream`], through all policies.
+    ///
+    /// # Errors
+    /// As [`Policy::call`], for everything up to the first item.
+    pub fn call_stream<F, Fut, S, T, E>(
+        &self,
+        open: F,
+    ) -> impl Future<Output = Result<Streamed<S, T, C>, Error<E>>> + Send
+    where
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<S, E>> + Send,
+        S: Stream<Item = Result<T, E>> + Send,
+        C: Classify<T, E> + Clone + Send + Sync,
+        T: Send,
+        E: Send,
+    {
+        self.streaming().call(open)
+    }
+
+    /// As [`Policy::streaming`], through all policies.
+    pub fn streaming<T>(&self) -> Streaming<'_, P, T, C>
+    where
+        C: Clone,
+    {
+        let streaming = Streaming::new(&self.policies, self.classifier.clone());
+        #[cfg(feature = "tracing")]
+        let streaming = streaming.in_pipeline(&self.name);
+        streaming
     }
 
     /// As [`Policy::with_fallback`].
@@ -121,6 +157,17 @@ impl<P: Policy, C> Pipeline<P, C> {
     {
         BoxPipeline::new(self)
     }
+
+    /// As [`boxed`](Self::boxed), for blocking operations. A call allocates nothing.
+    pub fn boxed_blocking<T, E>(self) -> BoxBlockingPipeline<T, E>
+    where
+        P: BlockingPolicy + 'static,
+        C: Classify<T, E> + Send + Sync + 'static,
+        T: 'static,
+        E: 'static,
+    {
+        BoxBlockingPipeline::new(self)
+    }
 }
 
 /// A pipeline that judges by no classifier of its own is a policy too, and can be added to another,
@@ -137,6 +184,12 @@ impl<P: Policy> Policy for Pipeline<P> {
         call
     }
 
+    fn parts(&self, parts: &mut Vec<Part>) {
+        self.policies.parts(parts);
+    }
+}
+
+impl<P: BlockingPolicy> BlockingPolicy for Pipeline<P> {
     #[inline]
     fn run_blocking<O: BlockingOperation>(
         &self,
@@ -146,10 +199,6 @@ impl<P: Policy> Policy for Pipeline<P> {
         let _span = crate::tracing::span(&self.name).entered();
         self.policies.run_blocking(operation)
     }
-
-    fn parts(&self, parts: &mut Vec<Part>) {
-        self.policies.parts(parts);
-    }
 }
 
 /// Builds a [`Pipeline`]; made by [`Pipeline::builder`].
@@ -157,6 +206,7 @@ impl<P: Policy> Policy for Pipeline<P> {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct PipelineBuilder<P = Identity, C = DefaultClassifier> {
     pipeline: Pipeline<P, C>,
+    composition: Composition,
     idempotent: bool,
     allowed: Vec<OrderRule>,
 }
@@ -164,11 +214,12 @@ pub struct PipelineBuilder<P = Identity, C = DefaultClassifier> {
 impl<P: Policy, C> PipelineBuilder<P, C> {
     /// Adds a policy inside all that were added before.
     #[expect(clippy::should_implement_trait, reason = "policies are added, not summed")]
-    pub fn add<N: Policy>(self, policy: N) -> PipelineBuilder<Stack<P, N>, C> {
-        let Pipeline { name, policies, classifier } = self.pipeline;
-        let policies = Stack { outer: policies, inner: policy.composed() };
+    pub fn add<N: Policy>(mut self, policy: N) -> PipelineBuilder<Stack<P, N>, C> {
+        let inner = policy.composed(&mut self.composition);
+        let Pipeline { name, policies: outer, classifier } = self.pipeline;
         PipelineBuilder {
-            pipeline: Pipeline { name, policies, classifier },
+            pipeline: Pipeline { name, policies: Stack { outer, inner }, classifier },
+            composition: self.composition,
             idempotent: self.idempotent,
             allowed: self.allowed,
         }
@@ -191,6 +242,7 @@ impl<P: Policy, C> PipelineBuilder<P, C> {
         let Pipeline { name, policies, .. } = self.pipeline;
         PipelineBuilder {
             pipeline: Pipeline { name, policies, classifier },
+            composition: self.composition,
             idempotent: self.idempotent,
             allowed: self.allowed,
         }
@@ -217,6 +269,28 @@ impl<P: Policy, C> PipelineBuilder<P, C> {
     }
 }
 
+/// What the policies of one pipeline share, while it is being built.
+#[derive(Debug, Default)]
+pub struct Composition {
+    budget: Option<RetryBudget>,
+}
+
+impl Composition {
+    /// The budget on which every retry and hedge draws that has none of its own: the first one in
+    /// the pipeline, or else a default one on `clock`. Also tells whether the asker is the first to
+    /// draw on it, and so the one to count calls.
+    pub fn budget(&mut self, own: Option<&RetryBudget>, clock: &TimeSource) -> (RetryBudget, bool) {
+        let budget = match (own, &self.budget) {
+            (Some(own), _) => own.clone(),
+            (None, Some(shared)) => shared.clone(),
+            (None, None) => RetryBudget::on_clock(clock.clone()),
+        };
+        let known = self.budget.as_ref().is_some_and(|shared| shared.is_same(&budget));
+        self.budget.get_or_insert_with(|| budget.clone());
+        (budget, !known)
+    }
+}
+
 /// No policy: calls pass as they are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Identity;
@@ -230,6 +304,10 @@ impl Policy for Identity {
         operation.attempt()
     }
 
+    fn parts(&self, _: &mut Vec<Part>) {}
+}
+
+impl BlockingPolicy for Identity {
     #[inline]
     fn run_blocking<O: BlockingOperation>(
         &self,
@@ -237,8 +315,6 @@ impl Policy for Identity {
     ) -> Result<O::Value, Error<O::Error>> {
         operation.attempt_blocking()
     }
-
-    fn parts(&self, _: &mut Vec<Part>) {}
 }
 
 /// One policy inside another.
@@ -254,16 +330,18 @@ impl<A: Policy, B: Policy> Policy for Stack<A, B> {
         self.outer.run(&Nested { policy: &self.inner, operation }).await
     }
 
+    fn parts(&self, parts: &mut Vec<Part>) {
+        self.outer.parts(parts);
+        self.inner.parts(parts);
+    }
+}
+
+impl<A: BlockingPolicy, B: BlockingPolicy> BlockingPolicy for Stack<A, B> {
     #[inline]
     fn run_blocking<O: BlockingOperation>(
         &self,
         operation: &O,
     ) -> Result<O::Value, Error<O::Error>> {
         self.outer.run_blocking(&Nested { policy: &self.inner, operation })
-    }
-
-    fn parts(&self, parts: &mut Vec<Part>) {
-        self.outer.parts(parts);
-        self.inner.parts(parts);
     }
 }

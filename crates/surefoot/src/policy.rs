@@ -2,10 +2,12 @@
 
 use std::future::Future;
 
+use futures_core::Stream;
 use surefoot_core::{Classification, Classify, DefaultClassifier, Error};
 
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
-use crate::{Attempt, Classified, Part, WithFallback};
+use crate::stream::{Kept, Streamed, Streaming};
+use crate::{Attempt, Classified, Composition, Part, WithFallback};
 
 /// Something that protects calls: a circuit breaker, a retry, a timeout, or a whole
 /// [`Pipeline`](crate::Pipeline) of them.
@@ -34,24 +36,16 @@ pub trait Policy: Send + Sync {
         operation: &O,
     ) -> impl Future<Output = Result<O::Value, Error<O::Error>>> + Send;
 
-    /// The same on the calling thread.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call).
-    fn run_blocking<O: BlockingOperation>(
-        &self,
-        operation: &O,
-    ) -> Result<O::Value, Error<O::Error>>;
-
     /// Lists what this policy is made of, outermost first, for the order checks of a pipeline.
     fn parts(&self, parts: &mut Vec<Part>);
 
     /// Called when a pipeline takes the policy in: the place for defaults that only make sense
     /// there.
-    fn composed(self) -> Self
+    fn composed(self, composition: &mut Composition) -> Self
     where
         Self: Sized,
     {
+        let _ = composition;
         self
     }
 
@@ -76,18 +70,31 @@ pub trait Policy: Send + Sync {
         self.call_classified(&DefaultClassifier, operation)
     }
 
-    /// The same on the calling thread, which it blocks. The operation is told which
-    /// [`Attempt`] it is and how much time it has.
+    /// Calls an operation whose answer is a stream, as one call: see [`crate::stream`].
     ///
     /// # Errors
-    /// As [`call`](Self::call).
-    #[inline]
-    fn call_blocking<F, T, E>(&self, operation: F) -> Result<T, Error<E>>
+    /// As [`call`](Self::call), for everything up to the first item.
+    fn call_stream<F, Fut, S, T, E>(
+        &self,
+        open: F,
+    ) -> impl Future<Output = Result<Streamed<S, T>, Error<E>>> + Send
     where
         Self: Sized,
-        F: Fn(&Attempt) -> Result<T, E>,
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<S, E>> + Send,
+        S: Stream<Item = Result<T, E>> + Send,
+        T: Send,
+        E: Send,
     {
-        self.call_blocking_classified(&DefaultClassifier, operation)
+        self.streaming().call(open)
+    }
+
+    /// Options for [`call_stream`](Self::call_stream).
+    fn streaming<T>(&self) -> Streaming<'_, Self, T>
+    where
+        Self: Sized,
+    {
+        Streaming::new(self, DefaultClassifier)
     }
 
     /// [`call`](Self::call) with results judged by `classifier`.
@@ -107,22 +114,6 @@ pub trait Policy: Send + Sync {
         E: Send,
     {
         async move { self.run(&Typed::new(operation, classifier)).await }
-    }
-
-    /// [`call_blocking`](Self::call_blocking) with results judged by `classifier`.
-    #[doc(hidden)]
-    #[inline]
-    fn call_blocking_classified<F, C, T, E>(
-        &self,
-        classifier: &C,
-        operation: F,
-    ) -> Result<T, Error<E>>
-    where
-        Self: Sized,
-        F: Fn(&Attempt) -> Result<T, E>,
-        C: Classify<T, E>,
-    {
-        self.run_blocking(&Typed::new(operation, classifier))
     }
 
     /// The same policy with results judged by `classifier`, a
@@ -145,6 +136,54 @@ pub trait Policy: Send + Sync {
     }
 }
 
+/// A [`Policy`] that can also protect code which blocks its thread: all but a
+/// [`Hedge`](crate::Hedge), whose losing attempt could not be given up.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot protect blocking code",
+    note = "a hedge gives up the attempt that lost, which blocking code cannot be made to do"
+)]
+pub trait BlockingPolicy: Policy {
+    /// Runs an operation under this policy on the calling thread. For implementers; callers use
+    /// [`call_blocking`](Self::call_blocking).
+    ///
+    /// # Errors
+    /// As [`call`](Policy::call).
+    fn run_blocking<O: BlockingOperation>(
+        &self,
+        operation: &O,
+    ) -> Result<O::Value, Error<O::Error>>;
+
+    /// Calls `operation` under this policy on the calling thread, which it blocks. The operation
+    /// is told which [`Attempt`] it is and how much time it has.
+    ///
+    /// # Errors
+    /// As [`call`](Policy::call).
+    #[inline]
+    fn call_blocking<F, T, E>(&self, operation: F) -> Result<T, Error<E>>
+    where
+        Self: Sized,
+        F: Fn(&Attempt) -> Result<T, E>,
+    {
+        self.call_blocking_classified(&DefaultClassifier, operation)
+    }
+
+    /// [`call_blocking`](Self::call_blocking) with results judged by `classifier`.
+    #[doc(hidden)]
+    #[inline]
+    fn call_blocking_classified<F, C, T, E>(
+        &self,
+        classifier: &C,
+        operation: F,
+    ) -> Result<T, Error<E>>
+    where
+        Self: Sized,
+        F: Fn(&Attempt) -> Result<T, E>,
+        C: Classify<T, E>,
+    {
+        self.run_blocking(&Typed::new(operation, classifier))
+    }
+}
+
 /// An operation under a policy, seen as an operation by the policy outside.
 pub(crate) struct Nested<'a, P, O> {
     pub(crate) policy: &'a P,
@@ -154,6 +193,12 @@ pub(crate) struct Nested<'a, P, O> {
 impl<P, O: Judged> Judged for Nested<'_, P, O> {
     type Value = O::Value;
     type Error = O::Error;
+
+    const STREAMS: bool = O::STREAMS;
+
+    fn keep(&self, value: &mut O::Value, kept: Kept) {
+        self.operation.keep(value, kept);
+    }
 
     #[inline]
     fn classify(&self, result: Result<&O::Value, &O::Error>) -> Classification {
@@ -168,7 +213,7 @@ impl<P: Policy, O: Operation> Operation for Nested<'_, P, O> {
     }
 }
 
-impl<P: Policy, O: BlockingOperation> BlockingOperation for Nested<'_, P, O> {
+impl<P: BlockingPolicy, O: BlockingOperation> BlockingOperation for Nested<'_, P, O> {
     #[inline]
     fn attempt_blocking(&self) -> Result<O::Value, Error<O::Error>> {
         self.policy.run_blocking(self.operation)

@@ -61,23 +61,26 @@ impl Attempt {
 
 /// Runs `poll` as attempt `number` of a retry.
 #[inline]
-pub(crate) fn in_attempt<R>(number: u32, poll: impl FnOnce() -> R) -> R {
+pub fn in_attempt<R>(number: u32, poll: impl FnOnce() -> R) -> R {
     let _outer = Restored::set(&ATTEMPT, number);
     poll()
 }
 
 /// Whether a retry is at work around this call.
 #[inline]
-pub(crate) fn is_retrying() -> bool {
+pub fn is_retrying() -> bool {
     ATTEMPT.get() > 0
 }
 
+/// Notes that the operation itself is being started: from here on it may take effect.
 #[inline]
-pub(crate) fn note_dispatch() {
+pub fn note_dispatch() {
     DISPATCHED.set(true);
 }
 
-pub(crate) fn has_expired() -> bool {
+/// Whether a deadline around this call has passed, so that this poll is its last: whoever can answer
+/// with something should.
+pub fn has_expired() -> bool {
     EXPIRED.get()
 }
 

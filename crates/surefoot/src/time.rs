@@ -12,9 +12,17 @@ mod timer_thread;
 use timer_thread::ThreadSleep;
 
 pin_project! {
-    /// Completes once a clock has reached a time.
-    #[project = SleepProjection]
-    pub(crate) enum Sleep {
+    /// Completes once a clock has reached a time: by the clock's own timers, by tokio's inside its
+    /// runtime, or else by a timer thread.
+    pub struct Sleep {
+        #[pin]
+        timer: SomeTimer,
+    }
+}
+
+pin_project! {
+    #[project = SomeTimerProjection]
+    enum SomeTimer {
         Manual { #[pin] sleep: ManualSleep },
         Custom { sleep: Pin<Box<dyn Future<Output = ()> + Send>> },
         Tokio { #[pin] sleep: TokioSleep },
@@ -28,14 +36,18 @@ type TokioSleep = tokio::time::Sleep;
 type TokioSleep = std::future::Pending<()>;
 
 impl Sleep {
-    pub(crate) fn until(time: &TimeSource, at: Timestamp) -> Self {
-        match time {
-            TimeSource::System => Self::on_system_clock(at),
-            TimeSource::Manual(clock) => Self::Manual { sleep: clock.sleep_until(at) },
-            TimeSource::Custom(clock) => Self::Custom { sleep: clock.sleep_until(at) },
-        }
+    /// Sleeps until `at` on `time`; at once if that has passed.
+    pub fn until(time: &TimeSource, at: Timestamp) -> Self {
+        let timer = match time {
+            TimeSource::System => SomeTimer::on_system_clock(at),
+            TimeSource::Manual(clock) => SomeTimer::Manual { sleep: clock.sleep_until(at) },
+            TimeSource::Custom(clock) => SomeTimer::Custom { sleep: clock.sleep_until(at) },
+        };
+        Self { timer }
     }
+}
 
+impl SomeTimer {
     /// Inside a tokio runtime its timers serve; anywhere else our own thread does.
     fn on_system_clock(at: Timestamp) -> Self {
         #[cfg(feature = "tokio")]
@@ -52,11 +64,11 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match self.project() {
-            SleepProjection::Manual { sleep } => sleep.poll(cx),
-            SleepProjection::Custom { sleep } => sleep.as_mut().poll(cx),
-            SleepProjection::Tokio { sleep } => sleep.poll(cx),
-            SleepProjection::Thread { sleep } => Pin::new(sleep).poll(cx),
+        match self.project().timer.project() {
+            SomeTimerProjection::Manual { sleep } => sleep.poll(cx),
+            SomeTimerProjection::Custom { sleep } => sleep.as_mut().poll(cx),
+            SomeTimerProjection::Tokio { sleep } => sleep.poll(cx),
+            SomeTimerProjection::Thread { sleep } => Pin::new(sleep).poll(cx),
         }
     }
 }

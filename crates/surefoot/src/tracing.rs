@@ -17,6 +17,13 @@ pub(crate) fn in_span<F: Future>(name: &Name, call: F) -> impl Future<Output = F
     call.instrument(span(name))
 }
 
+pub(crate) fn in_optional_span<F: Future>(
+    name: Option<&Name>,
+    call: F,
+) -> impl Future<Output = F::Output> + use<F> {
+    call.instrument(name.map_or_else(Span::none, span))
+}
+
 /// Logs a policy's events until the subscription is dropped: changes of state and retries that
 /// gave up as warnings, the rest as information.
 ///

@@ -84,6 +84,16 @@ impl<B: Borrow<CircuitBreaker>> Permit<B> {
     }
 }
 
+impl Permit<&CircuitBreaker> {
+    /// Moves what this permit stands for into one with a handle of its own to the breaker, which
+    /// can outlive the borrow. This one is closed then.
+    pub fn hand_over(&mut self) -> Permit {
+        let ticket = self.ticket;
+        self.ticket.mark_used();
+        Permit::new(self.breaker.clone(), ticket)
+    }
+}
+
 impl<B: Borrow<CircuitBreaker>> Drop for Permit<B> {
     #[inline]
     fn drop(&mut self) {

@@ -68,6 +68,7 @@ use latency::Latencies;
 pub struct Hedge {
     shared: Arc<Shared>,
     budget: Option<RetryBudget>,
+    counts_calls: bool,
 }
 
 struct Shared {
@@ -92,16 +93,30 @@ impl Hedge {
     ) -> Self {
         let latencies = config.percentile.map(|_| Latencies::new(config.window));
         let hedges = AtomicU64::new(0);
-        Self { shared: Arc::new(Shared { config, latencies, time, events, hedges }), budget }
+        let shared = Arc::new(Shared { config, latencies, time, events, hedges });
+        Self { shared, budget, counts_calls: true }
     }
 
     /// Starts the attempts of one call, the first of which begins now.
     #[inline]
-    pub fn race(&self) -> Race<'_> {
-        if let Some(budget) = &self.budget {
+    pub fn race(&self) -> Race<&Self> {
+        self.note_call();
+        Race::new(self)
+    }
+
+    /// The same with a handle of its own.
+    pub fn into_race(self) -> Race {
+        self.note_call();
+        Race::new(self)
+    }
+
+    #[inline]
+    fn note_call(&self) {
+        if let Some(budget) = &self.budget
+            && self.counts_calls
+        {
             budget.record_call();
         }
-        Race::new(self)
     }
 
     /// How long an attempt may go without an answer before the next one begins: `delay`, or the
@@ -130,10 +145,10 @@ impl Hedge {
         self.shared.latencies.is_some()
     }
 
-    /// A handle to the same hedge that draws on a budget, unless this one does already.
-    pub fn or_budget(mut self, budget: impl FnOnce() -> RetryBudget) -> Self {
-        self.budget.get_or_insert_with(budget);
-        self
+    /// A handle to the same hedge that draws on `budget`. One of those who share a budget counts
+    /// the calls, which is what fills it.
+    pub fn drawing_on(self, budget: RetryBudget, counts_calls: bool) -> Self {
+        Self { budget: Some(budget), counts_calls, ..self }
     }
 
     /// The name it was built with.

@@ -1,16 +1,19 @@
 //! The attempts of one call that race each other: when the next one begins.
 
+use std::borrow::Borrow;
+
 use super::Hedge;
 use crate::sync::atomic::Ordering;
 use crate::{AttemptResult, Classification, Event, Timestamp, Verdict};
 
-/// One call's attempts; made by [`Hedge::race`], with the first one under way.
+/// One call's attempts; made by [`Hedge::race`] (borrowing) or
+/// [`Hedge::into_race`], with the first one under way.
 ///
 /// The host asks [`next_at`](Self::next_at) when to begin another, says so by
 /// [`begin`](Self::begin), and hands every answer to [`answered`](Self::answered).
 #[derive(Debug)]
-pub struct Race<'a> {
-    hedge: &'a Hedge,
+pub struct Race<B: Borrow<Hedge> = Hedge> {
+    hedge: B,
     /// Attempts begun.
     made: u32,
     /// No further attempt will begin.
@@ -28,16 +31,16 @@ pub enum AfterAnswer {
     Wait,
 }
 
-impl<'a> Race<'a> {
+impl<B: Borrow<Hedge>> Race<B> {
     #[inline]
-    pub(super) fn new(hedge: &'a Hedge) -> Self {
+    pub(super) fn new(hedge: B) -> Self {
         Self { hedge, made: 1, closed: false }
     }
 
     /// When the next attempt is due if no answer comes until then, the latest attempt having begun
     /// at `begun`; `None` if there is to be none, or none as long as nothing fails.
     pub fn next_at(&self, begun: Timestamp) -> Option<Timestamp> {
-        if self.is_over() { None } else { Some(begun + self.hedge.delay(begun)?) }
+        if self.is_over() { None } else { Some(begun + self.hedge().delay(begun)?) }
     }
 
     /// Asks to begin another attempt, which takes a token from the budget; refused once, it is
@@ -46,15 +49,16 @@ impl<'a> Race<'a> {
         if self.is_over() {
             return false;
         }
-        let policy = || self.hedge.name().clone();
-        if self.hedge.budget().is_some_and(|budget| !budget.try_withdraw()) {
+        let hedge = self.hedge.borrow();
+        let policy = || hedge.name().clone();
+        if hedge.budget().is_some_and(|budget| !budget.try_withdraw()) {
             self.closed = true;
-            self.hedge.post(|| Event::HedgeRefused { policy: policy(), at: now });
+            hedge.post(|| Event::HedgeRefused { policy: policy(), at: now });
             return false;
         }
         self.made += 1;
-        self.hedge.shared.hedges.fetch_add(1, Ordering::Relaxed);
-        self.hedge.post(|| Event::Hedged { policy: policy(), at: now, attempt: self.made });
+        hedge.shared.hedges.fetch_add(1, Ordering::Relaxed);
+        hedge.post(|| Event::Hedged { policy: policy(), at: now, attempt: self.made });
         true
     }
 
@@ -80,13 +84,19 @@ impl<'a> Race<'a> {
         }
     }
 
+    /// The hedge it belongs to.
+    #[inline]
+    pub fn hedge(&self) -> &Hedge {
+        self.hedge.borrow()
+    }
+
     /// Attempts begun so far.
     pub fn made(&self) -> u32 {
         self.made
     }
 
     fn is_over(&self) -> bool {
-        self.closed || self.made > self.hedge.config().max_hedges
+        self.closed || self.made > self.hedge().config().max_hedges
     }
 }
 
@@ -158,7 +168,7 @@ mod tests {
     #[test]
     fn an_empty_budget_ends_the_hedging_and_not_the_race() {
         let budget = RetryBudget::builder().initial(1).clock(ManualClock::new()).build().unwrap();
-        let hedge = hedge(3).or_budget(|| budget.clone());
+        let hedge = hedge(3).drawing_on(budget.clone(), true);
         let mut race = hedge.race();
         assert!(race.begin(ms(10)));
         assert!(!race.begin(ms(20)));

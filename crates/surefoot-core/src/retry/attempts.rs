@@ -1,23 +1,27 @@
 //! The attempts of one call: what comes after each.
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
 use super::Retry;
 use crate::{Classification, Deadline, Event, StopReason, Timestamp, Verdict};
 
-/// One call's way through its attempts; made by [`Retry::attempts`].
+/// One call's way through its attempts; made by [`Retry::attempts`] (borrowing) or
+/// [`Retry::into_attempts`].
 ///
 /// The host calls [`begin`](Self::begin) before each attempt and [`next`](Self::next) after it,
 /// and does what it is told. Dropping it between the two gives an unused token back to the
 /// budget.
 #[derive(Debug)]
-pub struct Attempts<'a> {
-    retry: &'a Retry,
+pub struct Attempts<B: Borrow<Retry> = Retry> {
+    retry: B,
     made: u32,
     started: Option<Timestamp>,
     previous_delay: Option<Duration>,
     /// A token was taken for an attempt that has not begun.
     holds_token: bool,
+    /// Another attempt is possible, and does no harm.
+    repeatable: bool,
 }
 
 /// How an attempt ended, as far as trying again is concerned.
@@ -51,21 +55,21 @@ pub enum NextStep {
     Stop(StopReason),
 }
 
-impl<'a> Attempts<'a> {
-    pub(super) fn new(retry: &'a Retry) -> Self {
-        retry.note_call();
+impl<B: Borrow<Retry>> Attempts<B> {
+    pub(super) fn new(retry: B) -> Self {
+        retry.borrow().note_call();
         Self::resume(retry, 0, None)
     }
 
-    pub(super) fn resume(retry: &'a Retry, made: u32, started: Option<Timestamp>) -> Self {
-        Self { retry, made, started, previous_delay: None, holds_token: false }
+    pub(super) fn resume(retry: B, made: u32, started: Option<Timestamp>) -> Self {
+        Self { retry, made, started, previous_delay: None, holds_token: false, repeatable: true }
     }
 
     /// Notes that an attempt begins, and gives its number from 1.
     pub fn begin(&mut self) -> u32 {
         self.holds_token = false;
         if self.made > 0 {
-            self.retry.count_retry();
+            self.retry().count_retry();
         }
         self.made += 1;
         self.made
@@ -74,7 +78,7 @@ impl<'a> Attempts<'a> {
     /// Whether an attempt that begins at `at` has the time it needs. To be asked once more after
     /// the wait, which may have taken longer than it should.
     pub fn may_begin(&self, at: Timestamp, deadline: Option<Deadline>) -> bool {
-        let config = self.retry.config();
+        let config = self.retry().config();
         let elapsed = self.elapsed(at) + config.min_attempt_time;
         config.max_elapsed.is_none_or(|limit| elapsed <= limit)
             && deadline
@@ -84,6 +88,16 @@ impl<'a> Attempts<'a> {
     /// Notes when the first attempt began. Only the first note counts.
     pub fn note_start(&mut self, now: Timestamp) {
         self.started.get_or_insert(now);
+    }
+
+    /// The retry they belong to.
+    pub fn retry(&self) -> &Retry {
+        self.retry.borrow()
+    }
+
+    /// Says whether another attempt after this result is possible and does no harm. Default: it is.
+    pub fn set_repeatable(&mut self, repeatable: bool) {
+        self.repeatable = repeatable;
     }
 
     /// Attempts begun so far.
@@ -115,7 +129,7 @@ impl<'a> Attempts<'a> {
         now: Timestamp,
         deadline: Option<Deadline>,
     ) -> NextStep {
-        let config = self.retry.config();
+        let config = self.retry().config();
         if result.is_success() {
             return NextStep::Return;
         }
@@ -126,6 +140,9 @@ impl<'a> Attempts<'a> {
             AttemptResult::Ran(classification) => classification.retry_after,
             AttemptResult::Rejected { retry_after } => retry_after,
         };
+        if !self.repeatable {
+            return NextStep::Stop(StopReason::Unrepeatable);
+        }
         if self.made >= config.max_attempts {
             return NextStep::Stop(StopReason::Attempts);
         }
@@ -139,7 +156,7 @@ impl<'a> Attempts<'a> {
             Some(asked) if asked > longest => return NextStep::Stop(StopReason::WaitTooLong),
             _ => {}
         }
-        let own = self.retry.jittered(self.made - 1, self.previous_delay);
+        let own = self.retry().jittered(self.made - 1, self.previous_delay);
         let wait = match retry_after {
             // Never shorter than asked for; chance only adds, and the cap comes last.
             Some(asked) if asked > own.total() => {
@@ -151,7 +168,7 @@ impl<'a> Attempts<'a> {
         if !self.may_begin(attempt_at, deadline) {
             return NextStep::Stop(StopReason::Time);
         }
-        if let Some(budget) = self.retry.budget() {
+        if let Some(budget) = self.retry().budget() {
             if !budget.try_withdraw() {
                 return NextStep::Stop(StopReason::Budget);
             }
@@ -162,18 +179,18 @@ impl<'a> Attempts<'a> {
     }
 
     fn report(&self, step: NextStep, now: Timestamp) {
-        let policy = || self.retry.name().clone();
+        let policy = || self.retry().name().clone();
         match step {
             NextStep::Return => {}
             NextStep::Wait(delay) => {
-                self.retry.post(|| Event::RetryScheduled {
+                self.retry().post(|| Event::RetryScheduled {
                     policy: policy(),
                     at: now,
                     attempt: self.made,
                     delay,
                 });
             }
-            NextStep::Stop(stop) => self.retry.post(|| Event::RetryStopped {
+            NextStep::Stop(stop) => self.retry().post(|| Event::RetryStopped {
                 policy: policy(),
                 at: now,
                 attempts: self.made,
@@ -183,10 +200,10 @@ impl<'a> Attempts<'a> {
     }
 }
 
-impl Drop for Attempts<'_> {
+impl<B: Borrow<Retry>> Drop for Attempts<B> {
     fn drop(&mut self) {
         if self.holds_token
-            && let Some(budget) = self.retry.budget()
+            && let Some(budget) = self.retry().budget()
         {
             budget.give_back();
         }

@@ -94,6 +94,11 @@ impl RetryBudget {
         account.balance = (account.balance + TOKEN).min(self.shared.max);
     }
 
+    /// Whether both are handles to the same budget.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Whole tokens left.
     pub fn balance(&self) -> u64 {
         self.settled_account().balance / TOKEN

@@ -71,6 +71,7 @@ use backoff::Jittered;
 pub struct Retry {
     shared: Arc<Shared>,
     budget: Option<RetryBudget>,
+    counts_calls: bool,
 }
 
 struct Shared {
@@ -117,11 +118,17 @@ impl Retry {
                 told_of_nesting: AtomicBool::new(false),
             }),
             budget,
+            counts_calls: true,
         }
     }
 
     /// Starts the attempts of one call.
-    pub fn attempts(&self) -> Attempts<'_> {
+    pub fn attempts(&self) -> Attempts<&Self> {
+        Attempts::new(self)
+    }
+
+    /// The same with a handle of its own.
+    pub fn into_attempts(self) -> Attempts {
         Attempts::new(self)
     }
 
@@ -129,7 +136,9 @@ impl Retry {
     /// for hosts that keep it free of bookkeeping, as it will most likely succeed.
     #[inline]
     pub fn note_call(&self) {
-        if let Some(budget) = self.budget() {
+        if let Some(budget) = self.budget()
+            && self.counts_calls
+        {
             budget.record_call();
         }
     }
@@ -142,7 +151,7 @@ impl Retry {
     }
 
     /// Goes on after such a first attempt, which began at `started`, if that is known.
-    pub fn attempts_after_first(&self, started: Option<Timestamp>) -> Attempts<'_> {
+    pub fn attempts_after_first(&self, started: Option<Timestamp>) -> Attempts<&Self> {
         Attempts::resume(self, 1, started)
     }
 
@@ -151,10 +160,10 @@ impl Retry {
         self.shared.backoff.delays()
     }
 
-    /// A handle to the same retry that draws on a budget, unless this one does already.
-    pub fn or_budget(mut self, budget: impl FnOnce() -> RetryBudget) -> Self {
-        self.budget.get_or_insert_with(budget);
-        self
+    /// A handle to the same retry that draws on `budget`. One of those who share a budget counts
+    /// the calls, which is what fills it.
+    pub fn drawing_on(self, budget: RetryBudget, counts_calls: bool) -> Self {
+        Self { budget: Some(budget), counts_calls, ..self }
     }
 
     /// The name it was built with.

@@ -9,10 +9,12 @@ use surefoot_core::{CircuitBreaker, DropReason, Error, Permit, Verdict};
 
 use crate::operation::{BlockingOperation, Operation};
 use crate::pipeline::{Part, PartKind};
-use crate::policy::Policy;
+use crate::policy::{BlockingPolicy, Policy};
+use crate::stream::Kept;
 
 /// Cancellation: dropping the call gives the permit back, which counts as nothing; being dropped
-/// by one of our own deadlines, or a panic in the operation, counts as a failure once.
+/// by one of our own deadlines, or a panic in the operation, counts as a failure once. A streamed answer keeps
+/// the permit until it has ended.
 impl Policy for CircuitBreaker {
     #[inline]
     async fn run<O: Operation>(&self, operation: &O) -> Result<O::Value, Error<O::Error>> {
@@ -21,8 +23,13 @@ impl Policy for CircuitBreaker {
             Err(rejection) => return Err(Error::Rejected(rejection)),
         };
         match (Guarded { attempt: operation.attempt(), held: &mut held }).await {
-            Ok(value) => {
-                held.permit.close(operation.classify(Ok(&value)).verdict);
+            Ok(mut value) => {
+                let verdict = operation.classify(Ok(&value)).verdict;
+                if O::STREAMS && verdict == Verdict::Success {
+                    operation.keep(&mut value, Kept::permit(held.permit.hand_over()));
+                } else {
+                    held.permit.close(verdict);
+                }
                 Ok(value)
             }
             Err(error) => {
@@ -32,6 +39,12 @@ impl Policy for CircuitBreaker {
         }
     }
 
+    fn parts(&self, parts: &mut Vec<Part>) {
+        parts.push(Part::new(PartKind::CircuitBreaker, self.name().clone()));
+    }
+}
+
+impl BlockingPolicy for CircuitBreaker {
     #[inline]
     fn run_blocking<O: BlockingOperation>(
         &self,
@@ -51,10 +64,6 @@ impl Policy for CircuitBreaker {
                 Err(error)
             }
         }
-    }
-
-    fn parts(&self, parts: &mut Vec<Part>) {
-        parts.push(Part::new(PartKind::CircuitBreaker, self.name().clone()));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Attempts, and the waits between them.
 
+use std::borrow::Borrow;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -8,13 +9,12 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use surefoot_core::retry::{Attempts, NextStep};
 use surefoot_core::{
-    AttemptResult, DropReason, Error, Retry, RetryBudget, StopReason, Timestamp, Verdict,
-    with_drop_reason,
+    AttemptResult, DropReason, Error, Retry, StopReason, Timestamp, Verdict, with_drop_reason,
 };
 
 use crate::operation::{BlockingOperation, Judged, Operation};
-use crate::pipeline::{Part, PartKind};
-use crate::policy::{Nested, Policy};
+use crate::pipeline::{Composition, Part, PartKind};
+use crate::policy::{BlockingPolicy, Nested, Policy};
 use crate::{scope, time};
 
 /// Cancellation: dropping the call during an attempt drops the attempt, during a wait ends the
@@ -42,12 +42,28 @@ impl Policy for Retry {
         }
     }
 
+    fn parts(&self, parts: &mut Vec<Part>) {
+        parts.push(Part::new(PartKind::Retry, self.name().clone()));
+        if let Some(timeout) = self.attempt_timeout() {
+            timeout.parts(parts);
+        }
+    }
+
+    /// A retry in a pipeline has a budget: without one, retries multiply the load on a callee
+    /// that fails because of load.
+    fn composed(self, composition: &mut Composition) -> Self {
+        let (budget, counts_calls) = composition.budget(self.budget(), self.time());
+        self.drawing_on(budget, counts_calls)
+    }
+}
+
+impl BlockingPolicy for Retry {
     fn run_blocking<O: BlockingOperation>(
         &self,
         operation: &O,
     ) -> Result<O::Value, Error<O::Error>> {
         begin(self);
-        let mut run = Run::new(self, Some(self.time().now()));
+        let mut run = Run::new(self.attempts_after_first(Some(self.time().now())));
         let mut number = 1;
         loop {
             let result = scope::in_attempt(number, || match self.attempt_timeout() {
@@ -67,20 +83,6 @@ impl Policy for Retry {
                 }
             }
         }
-    }
-
-    fn parts(&self, parts: &mut Vec<Part>) {
-        parts.push(Part::new(PartKind::Retry, self.name().clone()));
-        if let Some(timeout) = self.attempt_timeout() {
-            timeout.parts(parts);
-        }
-    }
-
-    /// A retry in a pipeline has a budget: without one, retries multiply the load on a callee
-    /// that fails because of load.
-    fn composed(self) -> Self {
-        let clock = self.time().clone();
-        self.or_budget(|| RetryBudget::on_clock(clock))
     }
 }
 
@@ -173,7 +175,7 @@ async fn go_on<O: Operation>(
     started: Option<Timestamp>,
     first: Option<Result<O::Value, Error<O::Error>>>,
 ) -> Result<O::Value, Error<O::Error>> {
-    let mut run = Run::new(retry, started);
+    let mut run = Run::new(retry.attempts_after_first(started));
     let mut result = if let Some(result) = first {
         result
     } else {
@@ -264,39 +266,40 @@ async fn in_scope<F: Future, E>(
 }
 
 /// One call that has begun to be tried again.
-struct Run<'a> {
-    retry: &'a Retry,
-    attempts: Attempts<'a>,
+pub struct Run<B: Borrow<Retry> = Retry> {
+    /// The attempts themselves.
+    pub attempts: Attempts<B>,
     /// Whether any attempt got past our own policies.
-    dispatched: bool,
+    pub dispatched: bool,
 }
 
-impl<'a> Run<'a> {
-    fn new(retry: &'a Retry, started: Option<Timestamp>) -> Self {
-        Self { retry, attempts: retry.attempts_after_first(started), dispatched: false }
+impl<B: Borrow<Retry>> Run<B> {
+    /// A call whose attempts are `attempts`, the first one under way or done.
+    pub fn new(attempts: Attempts<B>) -> Self {
+        Self { attempts, dispatched: false }
     }
 
-    fn next<O: Judged>(
+    /// Decides what comes after an attempt with this result.
+    pub fn next<O: Judged>(
         &mut self,
         operation: &O,
         result: &Result<O::Value, Error<O::Error>>,
     ) -> NextStep {
-        let judged = match result {
-            Ok(value) => AttemptResult::Ran(operation.classify(Ok(value))),
-            Err(error) => operation.attempt_error(error),
-        };
+        let judged = operation.attempt_result(result);
         self.dispatched |= !matches!(result, Err(error) if error.is_undispatched());
-        let time = self.retry.time();
+        let time = self.attempts.retry().time();
         self.attempts.next(judged, time.now(), scope::deadline_on(time))
     }
 
     /// Whether the wait has taken so long that no attempt may follow it.
-    fn is_too_late(&self) -> bool {
-        let time = self.retry.time();
+    pub fn is_too_late(&self) -> bool {
+        let time = self.attempts.retry().time();
         !self.attempts.may_begin(time.now(), scope::deadline_on(time))
     }
 
-    fn give_up<O: Judged>(
+    /// The error of a call whose attempts are over.
+    #[expect(clippy::missing_errors_doc, reason = "making the error is its purpose")]
+    pub fn give_up<O: Judged>(
         self,
         operation: &O,
         result: Result<O::Value, Error<O::Error>>,
@@ -315,7 +318,7 @@ impl<'a> Run<'a> {
                     last: Box::new(error),
                     stop,
                     attempts: self.attempts.made(),
-                    elapsed: self.attempts.elapsed(self.retry.time().now()),
+                    elapsed: self.attempts.elapsed(self.attempts.retry().time().now()),
                     retry_after,
                 })
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use surefoot_core::{Classify, Error, Name};
 
 use super::Pipeline;
-use crate::{Attempt, Policy};
+use crate::{Attempt, BlockingPolicy, Policy};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -39,8 +39,6 @@ trait DynPipeline<T, E>: Send + Sync {
     fn name(&self) -> &Name;
 
     fn call<'a>(&'a self, operation: DynOperation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>>;
-
-    fn call_blocking(&self, operation: &dyn Fn(&Attempt) -> Result<T, E>) -> Result<T, Error<E>>;
 }
 
 type DynOperation<'a, T, E> = Box<dyn Fn() -> BoxFuture<'a, Result<T, E>> + Send + Sync + 'a>;
@@ -58,10 +56,6 @@ where
 
     fn call<'a>(&'a self, operation: DynOperation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>> {
         Box::pin(self.call(operation))
-    }
-
-    fn call_blocking(&self, operation: &dyn Fn(&Attempt) -> Result<T, E>) -> Result<T, Error<E>> {
-        self.call_blocking(operation)
     }
 }
 
@@ -90,17 +84,6 @@ impl<T: Send + 'static, E: Send + 'static> BoxPipeline<T, E> {
     {
         self.pipeline.call(Box::new(|| Box::pin(operation()))).await
     }
-
-    /// As [`Policy::call_blocking`].
-    ///
-    /// # Errors
-    /// As [`Policy::call`].
-    pub fn call_blocking(
-        &self,
-        operation: impl Fn(&Attempt) -> Result<T, E>,
-    ) -> Result<T, Error<E>> {
-        self.pipeline.call_blocking(&operation)
-    }
 }
 
 impl<T, E> Clone for BoxPipeline<T, E> {
@@ -112,5 +95,70 @@ impl<T, E> Clone for BoxPipeline<T, E> {
 impl<T, E> fmt::Debug for BoxPipeline<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BoxPipeline").field("name", self.pipeline.name()).finish_non_exhaustive()
+    }
+}
+
+/// A [`BoxPipeline`] for operations that block their thread.
+pub struct BoxBlockingPipeline<T, E> {
+    pipeline: Arc<dyn DynBlockingPipeline<T, E>>,
+}
+
+trait DynBlockingPipeline<T, E>: Send + Sync {
+    fn name(&self) -> &Name;
+
+    fn call_blocking(&self, operation: &dyn Fn(&Attempt) -> Result<T, E>) -> Result<T, Error<E>>;
+}
+
+impl<P, C, T, E> DynBlockingPipeline<T, E> for Pipeline<P, C>
+where
+    P: BlockingPolicy,
+    C: Classify<T, E> + Send + Sync,
+{
+    fn name(&self) -> &Name {
+        self.name()
+    }
+
+    fn call_blocking(&self, operation: &dyn Fn(&Attempt) -> Result<T, E>) -> Result<T, Error<E>> {
+        self.call_blocking(operation)
+    }
+}
+
+impl<T: 'static, E: 'static> BoxBlockingPipeline<T, E> {
+    pub(super) fn new<P, C>(pipeline: Pipeline<P, C>) -> Self
+    where
+        P: BlockingPolicy + 'static,
+        C: Classify<T, E> + Send + Sync + 'static,
+    {
+        Self { pipeline: Arc::new(pipeline) }
+    }
+
+    /// The name it was built with.
+    pub fn name(&self) -> &Name {
+        self.pipeline.name()
+    }
+
+    /// As [`BlockingPolicy::call_blocking`].
+    ///
+    /// # Errors
+    /// As [`Policy::call`].
+    pub fn call_blocking(
+        &self,
+        operation: impl Fn(&Attempt) -> Result<T, E>,
+    ) -> Result<T, Error<E>> {
+        self.pipeline.call_blocking(&operation)
+    }
+}
+
+impl<T, E> Clone for BoxBlockingPipeline<T, E> {
+    fn clone(&self) -> Self {
+        Self { pipeline: self.pipeline.clone() }
+    }
+}
+
+impl<T, E> fmt::Debug for BoxBlockingPipeline<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoxBlockingPipeline")
+            .field("name", self.pipeline.name())
+            .finish_non_exhaustive()
     }
 }

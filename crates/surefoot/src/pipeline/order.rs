@@ -26,6 +26,8 @@ pub enum PartKind {
     Retry,
     /// A [`CircuitBreaker`](crate::CircuitBreaker).
     CircuitBreaker,
+    /// A [`Hedge`](crate::Hedge).
+    Hedge,
     /// Anything else.
     Other,
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Part {
             PartKind::Timeout => "timeout",
             PartKind::Retry => "retry",
             PartKind::CircuitBreaker => "circuit breaker",
+            PartKind::Hedge => "hedge",
             PartKind::Other => "policy",
         };
         write!(f, "{kind} `{}`", self.name)
@@ -60,6 +63,9 @@ impl fmt::Display for Part {
 pub enum OrderRule {
     /// A retry inside a retry: their attempts multiply.
     RetryInsideRetry,
+    /// A retry, or another hedge, inside a hedge: each racing attempt would make attempts of its own.
+    /// Hedge inside the retry.
+    RetryInsideHedge,
     /// A circuit breaker outside a retry: it sees one failure where there were several, and opens
     /// late.
     BreakerOutsideRetry,
@@ -71,8 +77,9 @@ pub enum OrderRule {
 }
 
 impl OrderRule {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::RetryInsideRetry,
+        Self::RetryInsideHedge,
         Self::BreakerOutsideRetry,
         Self::NoTimeoutInsideBreaker,
         Self::TimeoutNeverFires,
@@ -80,7 +87,7 @@ impl OrderRule {
 
     /// The pair of parts that breaks this rule, and why that is bad.
     fn broken_by(self, parts: &[Part]) -> Option<String> {
-        use PartKind::{CircuitBreaker, Retry, Timeout};
+        use PartKind::{CircuitBreaker, Hedge, Retry, Timeout};
         let pair = |outer: PartKind, inner: PartKind| {
             let at = parts.iter().position(|part| part.kind == outer)?;
             let inside = parts[at + 1..].iter().find(|part| part.kind == inner)?;
@@ -90,6 +97,11 @@ impl OrderRule {
             Self::RetryInsideRetry => pair(Retry, Retry).map(|(outer, inner)| {
                 format!("{inner} is inside {outer}: their attempts multiply")
             }),
+            Self::RetryInsideHedge => {
+                pair(Hedge, Retry).or_else(|| pair(Hedge, Hedge)).map(|(outer, inner)| {
+                    format!("{inner} is inside {outer}: each attempt that races makes its own")
+                })
+            }
             Self::BreakerOutsideRetry => pair(CircuitBreaker, Retry).map(|(breaker, retry)| {
                 format!(
                     "{breaker} is outside {retry}: it sees one failure for several attempts and \
@@ -122,10 +134,10 @@ pub(super) fn check(
     idempotent: bool,
     allowed: &[OrderRule],
 ) -> Result<(), ConfigError> {
-    let retry = parts.iter().find(|part| part.kind == PartKind::Retry);
-    if let Some(retry) = retry.filter(|_| !idempotent) {
+    let repeats = |part: &&Part| matches!(part.kind, PartKind::Retry | PartKind::Hedge);
+    if let Some(policy) = parts.iter().find(repeats).filter(|_| !idempotent) {
         let rule = format!(
-            "must be declared: {retry} repeats an operation that may have taken effect although \
+            "must be declared: {policy} repeats an operation that may have taken effect although \
              it failed; call `.idempotent()` if repeating it does no harm"
         );
         return Err(ConfigError::new("pipeline", "idempotent", "", rule));
@@ -173,9 +185,11 @@ mod tests {
 
     #[test]
     fn each_order_that_defeats_a_policy_is_refused_for_its_own_reason() {
-        use PartKind::{CircuitBreaker, Retry};
+        use PartKind::{CircuitBreaker, Hedge, Retry};
         let cases = [
             (vec![part(Retry), part(Retry)], OrderRule::RetryInsideRetry),
+            (vec![part(Hedge), part(Retry)], OrderRule::RetryInsideHedge),
+            (vec![part(Hedge), part(Hedge)], OrderRule::RetryInsideHedge),
             (vec![part(CircuitBreaker), part(Retry), timeout(1)], OrderRule::BreakerOutsideRetry),
             (vec![timeout(9), part(CircuitBreaker)], OrderRule::NoTimeoutInsideBreaker),
             (vec![timeout(1), part(Retry), timeout(1)], OrderRule::TimeoutNeverFires),
@@ -189,9 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_asks_for_idempotency() {
-        let parts = [part(PartKind::Retry)];
-        assert_eq!(check(&parts, false, &[]).unwrap_err().field(), "idempotent");
-        assert!(check(&parts, true, &[]).is_ok());
+    fn what_repeats_asks_for_idempotency() {
+        for kind in [PartKind::Retry, PartKind::Hedge] {
+            let parts = [part(kind)];
+            assert_eq!(check(&parts, false, &[]).unwrap_err().field(), "idempotent");
+            assert!(check(&parts, true, &[]).is_ok());
+        }
     }
 }

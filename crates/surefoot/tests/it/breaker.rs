@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use surefoot::circuit_breaker::CircuitMode;
 use surefoot::{
-    CircuitBreaker, CircuitState, Clock, Event, ManualClock, Policy, Rejection, Timer, Timestamp,
+    CircuitBreaker, CircuitState, Clock, Event, ManualClock, Rejection, Timer, Timestamp,
 };
 
 use crate::support::*;

@@ -4,9 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use surefoot::Rejection;
 use surefoot::circuit_breaker::CircuitTotals;
 use surefoot::{BoxPipeline, CircuitBreaker, CircuitState, ManualClock, Pipeline, RetryBudget};
-use surefoot::{Policy, Rejection};
 
 use crate::support::*;
 

@@ -2,8 +2,7 @@
 
 use surefoot::circuit_breaker::CircuitTotals;
 use surefoot::{
-    CircuitState, Classification, ManualClock, OrderRule, Pipeline, Policy, Rejection, StopReason,
-    retry_on,
+    CircuitState, Classification, ManualClock, OrderRule, Pipeline, Rejection, StopReason, retry_on,
 };
 
 use crate::support::*;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use surefoot::{
     Attempt, BlockingOperation, CircuitState, Deadline, Event, ManualClock, Operation, OrderRule,
-    Part, PartKind, Pipeline, Policy, RetryBudget, StopReason, Timestamp,
+    Part, PartKind, Pipeline, RetryBudget, StopReason, Timestamp,
 };
 
 use crate::support::*;
@@ -595,16 +595,18 @@ impl Policy for Queue {
         operation.attempt().await
     }
 
+    fn parts(&self, parts: &mut Vec<Part>) {
+        parts.push(Part::new(PartKind::Other, "queue".into()));
+    }
+}
+
+impl BlockingPolicy for Queue {
     fn run_blocking<O: BlockingOperation>(
         &self,
         operation: &O,
     ) -> Result<O::Value, surefoot::Error<O::Error>> {
         self.clock.advance(self.wait);
         operation.attempt_blocking()
-    }
-
-    fn parts(&self, parts: &mut Vec<Part>) {
-        parts.push(Part::new(PartKind::Other, "queue".into()));
     }
 }
 

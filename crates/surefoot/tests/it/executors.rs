@@ -32,7 +32,7 @@ impl Flaky {
     }
 }
 
-fn pipeline(attempt: Duration, total: Duration) -> Pipeline<impl Policy + use<>> {
+fn pipeline(attempt: Duration, total: Duration) -> Pipeline<impl surefoot::BlockingPolicy + use<>> {
     let retry = Retry::builder()
         .max_attempts(5)
         .initial_delay(2 * MS)

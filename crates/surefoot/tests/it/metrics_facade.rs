@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use surefoot::metrics::{publish, record_delays};
-use surefoot::{ManualClock, Pipeline, Policy, Registry};
+use surefoot::{ManualClock, Pipeline, Registry};
 
 use crate::support::*;
 

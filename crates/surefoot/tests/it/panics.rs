@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use surefoot::{CircuitState, Classification, ManualClock, Pipeline, Policy};
+use surefoot::{CircuitState, Classification, ManualClock, Pipeline};
 
 use crate::support::*;
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use surefoot::{
-    BlockingOperation, BoxPipeline, Classification, ConfigError, ManualClock, Operation, OrderRule,
-    Part, PartKind, Pipeline, PipelineBuilder, Policy, Retry, RetryBudget,
+    BlockingOperation, BoxBlockingPipeline, BoxPipeline, Classification, Composition, ConfigError,
+    ManualClock, Operation, OrderRule, Part, PartKind, Pipeline, PipelineBuilder, Retry,
+    RetryBudget,
 };
 
 use crate::support::*;
@@ -17,7 +18,7 @@ fn assert_static<T: Send + Sync + 'static>(value: T) -> T {
     value
 }
 
-fn recommended(clock: &ManualClock) -> Pipeline<impl Policy + use<>> {
+fn recommended(clock: &ManualClock) -> Pipeline<impl BlockingPolicy + use<>> {
     Pipeline::builder("api")
         .idempotent()
         .add(timeout(clock, "total", 30 * SEC))
@@ -133,15 +134,22 @@ fn a_pipeline_of_nothing_passes_calls_as_they_are() {
 
 #[test]
 fn a_boxed_pipeline_behaves_like_the_one_it_was() {
-    for host in Host::BOTH {
-        let clock = ManualClock::new();
-        let service = Service::new(&clock, [fails("down"), gives(200)]);
-        let boxed: BoxPipeline<u16, &'static str> = recommended(&clock).boxed();
-        assert_eq!(boxed.name(), &"api");
-        let handle = boxed.clone();
-        assert_eq!(call!(host, clock, handle, service), Ok(200));
-        assert_eq!(service.started(), [ZERO, SEC], "{host:?}");
-    }
+    let clock = ManualClock::new();
+    let service = Service::new(&clock, [fails("down"), gives(200)]);
+    let boxed: BoxPipeline<u16, &'static str> = recommended(&clock).boxed();
+    assert_eq!(boxed.name(), &"api");
+    let handle = boxed.clone();
+    assert_eq!(run(&clock, handle.call(|| service.answer())), Ok(200));
+    assert_eq!(service.started(), [ZERO, SEC]);
+
+    let clock = ManualClock::new();
+    let service = Service::new(&clock, [fails("down"), gives(200)]);
+    let boxed: BoxBlockingPipeline<u16, &'static str> = recommended(&clock).boxed_blocking();
+    assert_eq!(boxed.name(), &"api");
+    let handle = boxed.clone();
+    let call = || handle.call_blocking(|attempt| service.answer_blocking(attempt));
+    assert_eq!(block(&clock, call), Ok(200));
+    assert_eq!(service.started(), [ZERO, SEC]);
 }
 
 // ---- orders that defeat a policy ---------------------------------------------------------------
@@ -340,19 +348,22 @@ fn a_users_policy_is_composed_and_its_parts_are_listed() {
         ) -> Result<O::Value, surefoot::Error<O::Error>> {
             operation.attempt().await
         }
+        fn parts(&self, parts: &mut Vec<Part>) {
+            let name = if self.composed { "composed" } else { "bare" };
+            parts.push(Part::new(PartKind::Other, name.into()));
+        }
+        fn composed(self, _: &mut Composition) -> Self {
+            assert!(!self.composed, "twice");
+            Self { composed: true }
+        }
+    }
+
+    impl BlockingPolicy for Mine {
         fn run_blocking<O: BlockingOperation>(
             &self,
             operation: &O,
         ) -> Result<O::Value, surefoot::Error<O::Error>> {
             operation.attempt_blocking()
-        }
-        fn parts(&self, parts: &mut Vec<Part>) {
-            let name = if self.composed { "composed" } else { "bare" };
-            parts.push(Part::new(PartKind::Other, name.into()));
-        }
-        fn composed(self) -> Self {
-            assert!(!self.composed, "twice");
-            Self { composed: true }
         }
     }
     let inner = Pipeline::builder("inner").add(Mine::default()).build().unwrap();

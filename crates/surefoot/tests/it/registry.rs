@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use surefoot::circuit_breaker::{CircuitBreakerConfig, Trip};
-use surefoot::{CircuitBreaker, CircuitState, Event, ManualClock, Policy, Registry};
+use surefoot::{CircuitBreaker, CircuitState, Event, ManualClock, Registry};
 
 use crate::support::*;
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use surefoot::{
-    CircuitState, Classification, Event, ManualClock, OpenReason, OrderRule, Pipeline, Policy,
-    Rejection, Retry, RetryBudget, StopReason,
+    CircuitState, Classification, Event, ManualClock, OpenReason, OrderRule, Pipeline, Rejection,
+    Retry, RetryBudget, StopReason,
 };
 
 use crate::support::*;

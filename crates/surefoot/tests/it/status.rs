@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use surefoot::circuit_breaker::CircuitStatus;
-use surefoot::{CircuitBreaker, ManualClock, Policy};
+use surefoot::{CircuitBreaker, ManualClock};
 
 use crate::support::*;
 

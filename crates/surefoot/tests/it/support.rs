@@ -13,9 +13,10 @@ use std::time::Duration;
 use surefoot::circuit_breaker::{CircuitBreakerBuilder, CircuitTotals};
 use surefoot::retry::RetryBuilder;
 use surefoot::{
-    Attempt, CircuitBreaker, Clock, Event, Events, Identity, ManualClock, ManualSleep, Policy,
-    Retry, Timeout, Timestamp,
+    Attempt, CircuitBreaker, Clock, Event, Events, Identity, ManualClock, ManualSleep, Retry,
+    Timeout, Timestamp,
 };
+pub(crate) use surefoot::{BlockingPolicy, Policy};
 
 pub(crate) const ZERO: Duration = Duration::ZERO;
 pub(crate) const MS: Duration = Duration::from_millis(1);

@@ -20,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use surefoot::{CircuitState, ManualClock, Policy};
+use surefoot::{CircuitState, ManualClock};
 
 use crate::support::*;
 

@@ -1,10 +1,10 @@
-//! A value for when a policy refuses.
+//! A value for when a policy refuses: the specification's `CircuitBreaker(fallback=…)`.
 
 use std::future::Future;
 
 use surefoot_core::{Classify, Error, Rejection};
 
-use crate::{Attempt, Policy};
+use crate::{Attempt, BlockingPolicy, Policy};
 
 /// A policy with a value for when it refuses; made by [`Policy::with_fallback`].
 ///
@@ -40,12 +40,13 @@ impl<P: Policy, C, F> WithFallback<P, C, F> {
         self.or_fallback(result)
     }
 
-    /// As [`Policy::call_blocking`], with the fallback's value where a policy refused.
+    /// As [`BlockingPolicy::call_blocking`], with the fallback's value where a policy refused.
     ///
     /// # Errors
     /// As [`call`](Self::call).
     pub fn call_blocking<O, T, E>(&self, operation: O) -> Result<T, Error<E>>
     where
+        P: BlockingPolicy,
         O: Fn(&Attempt) -> Result<T, E>,
         C: Classify<T, E>,
         F: Fn(&Rejection) -> T,

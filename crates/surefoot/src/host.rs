@@ -1,0 +1,12 @@
+//! What other hosts are built of: the same futures and the same bookkeeping that carry out the
+//! policies in this crate.
+//!
+//! Callers need none of it. The tower layers of `surefoot-tower` show what it is for: a host brings
+//! its own way of making attempts, and leaves to these parts what must be alike everywhere (which
+//! result counts as what, who is to blame for a drop, what a deadline does to the calls inside).
+
+pub use crate::hosts::hedge::{Begin, Racing};
+pub use crate::hosts::retry::Run;
+pub use crate::hosts::timeout::Limited;
+pub use crate::scope::{has_expired, in_attempt, is_retrying, note_dispatch};
+pub use crate::time::Sleep;

@@ -1,0 +1,236 @@
+//! Attempts that race each other.
+
+use std::borrow::Borrow;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use surefoot_core::hedge::{AfterAnswer, Race};
+use surefoot_core::{DropReason, Error, Hedge, Timestamp, with_drop_reason};
+
+use crate::operation::{Judged, Operation};
+use crate::pipeline::{Composition, Part, PartKind};
+use crate::policy::Policy;
+use crate::scope;
+use crate::time::Sleep;
+
+/// Cancellation: dropping the call drops every attempt, which counts as nothing, and so do the
+/// attempts that lost; they are gone before the answer is returned. A token taken for a hedge stays
+/// spent: the hedge was made.
+///
+/// The first attempt runs in place; each further one is allocated when it begins.
+impl Policy for Hedge {
+    fn run<O: Operation>(
+        &self,
+        operation: &O,
+    ) -> impl Future<Output = Result<O::Value, Error<O::Error>>> + Send {
+        Racing::with(self.race(), operation, operation.attempt(), || operation.attempt())
+    }
+
+    fn parts(&self, parts: &mut Vec<Part>) {
+        parts.push(Part::new(PartKind::Hedge, self.name().clone()));
+    }
+
+    /// A hedge in a pipeline has a budget, the one its retries draw on.
+    fn composed(self, composition: &mut Composition) -> Self {
+        let (budget, counts_calls) = composition.budget(self.budget(), self.time());
+        self.drawing_on(budget, counts_calls)
+    }
+}
+
+/// Begins attempts of one call beyond the first.
+pub trait Begin {
+    /// The attempt's future.
+    type Attempt;
+
+    /// Begins another attempt.
+    fn begin(&mut self) -> Self::Attempt;
+}
+
+impl<F, A: FnMut() -> F> Begin for A {
+    type Attempt = F;
+
+    fn begin(&mut self) -> F {
+        self()
+    }
+}
+
+pin_project! {
+    /// One call's attempts.
+    pub struct Racing<H: Borrow<Hedge>, J: Judged, F, B> {
+        race: Race<H>,
+        judge: J,
+        begin: B,
+        #[pin]
+        first: Option<F>,
+        // A call that is answered at once needs no clock; one that has to wait begins its time there.
+        first_waits_since: Option<Timestamp>,
+        others: Vec<(Timestamp, Pin<Box<F>>)>,
+        // The latest answer that was not accepted.
+        last: Option<Result<J::Value, Error<J::Error>>>,
+        // When the next attempt begins if no answer comes.
+        due: Option<Timestamp>,
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+impl<J: Judged, F, B> Racing<Hedge, J, F, B> {
+    /// A call with a handle of its own, whose first attempt is `first`.
+    pub fn new(hedge: Hedge, judge: J, first: F, begin: B) -> Self {
+        Self::with(hedge.into_race(), judge, first, begin)
+    }
+}
+
+impl<H: Borrow<Hedge>, J: Judged, F, B> Racing<H, J, F, B> {
+    #[inline]
+    fn with(race: Race<H>, judge: J, first: F, begin: B) -> Self {
+        Self {
+            race,
+            judge,
+            begin,
+            first: Some(first),
+            first_waits_since: None,
+            others: Vec::new(),
+            last: None,
+            due: None,
+            timer: None,
+        }
+    }
+}
+
+impl<H, J, F, B> Future for Racing<H, J, F, B>
+where
+    H: Borrow<Hedge>,
+    J: Judged,
+    F: Future<Output = Result<J::Value, Error<J::Error>>>,
+    B: Begin<Attempt = F>,
+{
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        loop {
+            if let Poll::Ready((begun, result)) = self.as_mut().poll_attempts(cx) {
+                let this = self.as_mut().project();
+                match this.race.answered(this.judge.attempt_result(&result)) {
+                    AfterAnswer::Return => {
+                        self.record(begun);
+                        self.drop_losers(DropReason::Cancelled);
+                        return Poll::Ready(result);
+                    }
+                    AfterAnswer::Begin => {
+                        *this.last = Some(result);
+                        let now = this.race.hedge().time().now();
+                        let _ = self.as_mut().begin_another(now); // or wait for the others
+                    }
+                    AfterAnswer::Wait => *this.last = Some(result),
+                }
+                continue;
+            }
+            let mut this = self.as_mut().project();
+            if this.first.is_none() && this.others.is_empty() {
+                return this.last.take().map_or(Poll::Pending, Poll::Ready);
+            }
+            if self.as_mut().poll_timer(cx).is_pending() {
+                this = self.as_mut().project();
+                let Some(last) = this.last.take_if(|_| scope::has_expired()) else {
+                    return Poll::Pending;
+                };
+                self.drop_losers(DropReason::Deadline);
+                return Poll::Ready(last);
+            }
+        }
+    }
+}
+
+impl<H, J, F, B> Racing<H, J, F, B>
+where
+    H: Borrow<Hedge>,
+    J: Judged,
+    F: Future<Output = Result<J::Value, Error<J::Error>>>,
+    B: Begin<Attempt = F>,
+{
+    /// The next answer, and since when it was waited for.
+    #[inline]
+    fn poll_attempts(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Option<Timestamp>, F::Output)> {
+        let mut this = self.project();
+        if let Some(first) = this.first.as_mut().as_pin_mut()
+            && let Poll::Ready(result) = first.poll(cx)
+        {
+            this.first.set(None);
+            return Poll::Ready((*this.first_waits_since, result));
+        }
+        for place in 0..this.others.len() {
+            let (begun, attempt) = &mut this.others[place];
+            if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
+                let begun = *begun;
+                drop(this.others.swap_remove(place));
+                return Poll::Ready((Some(begun), result));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Ready when another attempt has begun.
+    fn poll_timer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.as_mut().project();
+        let time = this.race.hedge().time();
+        if this.first_waits_since.is_none() && this.first.is_some() {
+            let now = time.now();
+            *this.first_waits_since = Some(now);
+            *this.due = this.race.next_at(now);
+            if this.due.is_some_and(|due| due <= now) {
+                return self.begin_another(now);
+            }
+        }
+        let Some(due) = *this.due else { return Poll::Pending };
+        if this.timer.is_none() {
+            this.timer.set(Some(Sleep::until(time, due)));
+        }
+        match this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
+            Some(Poll::Ready(())) => {
+                let now = time.now();
+                self.begin_another(now)
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Begins another attempt, if the race allows it, and notes when the one after it is due.
+    fn begin_another(self: Pin<&mut Self>, now: Timestamp) -> Poll<()> {
+        let mut this = self.project();
+        this.timer.set(None);
+        let allowed = this.race.begin(now);
+        if allowed {
+            this.others.push((now, Box::pin(this.begin.begin())));
+        }
+        *this.due = this.race.next_at(now);
+        if allowed { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    #[inline]
+    fn record(&self, begun: Option<Timestamp>) {
+        let hedge = self.race.hedge();
+        if hedge.is_timed() {
+            let now = hedge.time().now();
+            hedge.record(begun.map_or(Duration::ZERO, |begun| now - begun), now);
+        }
+    }
+
+    #[inline]
+    fn drop_losers(self: Pin<&mut Self>, reason: DropReason) {
+        let mut this = self.project();
+        if this.first.is_some() || !this.others.is_empty() {
+            with_drop_reason(reason, || {
+                this.first.set(None);
+                this.others.clear();
+            });
+        }
+    }
+}

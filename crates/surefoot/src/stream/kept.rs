@@ -1,0 +1,113 @@
+//! What a streamed answer keeps until it has ended.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use surefoot_core::{Deadline, Error, Name, Permit, TimeSource, Timeout, Verdict};
+
+use crate::time::Sleep;
+
+/// What a policy holds for a call, to be kept by a streamed answer until it has ended.
+#[derive(Debug)]
+pub struct Kept(pub(super) What);
+
+#[derive(Debug)]
+pub(super) enum What {
+    Holding(Box<dyn Holding>),
+    Limit(Limit),
+}
+
+/// Something that is held during a call and closed with its verdict. Dropped unclosed, it asks
+/// [`DropReason`](crate::DropReason) why.
+pub trait Holding: Send + fmt::Debug {
+    /// The call has ended. Only the first verdict counts.
+    fn close(&mut self, verdict: Verdict);
+}
+
+impl Holding for Permit {
+    fn close(&mut self, verdict: Verdict) {
+        Permit::close(self, verdict);
+    }
+}
+
+impl Kept {
+    /// A permit, or whatever else is closed with a verdict.
+    pub fn permit(permit: impl Holding + 'static) -> Self {
+        Self(What::Holding(Box::new(permit)))
+    }
+
+    /// A time limit: the innermost one has done its work with the first item, the others go on.
+    pub(crate) fn limit(timeout: &Timeout, deadline: Deadline) -> Self {
+        Self(What::Limit(Limit::new(timeout, deadline)))
+    }
+}
+
+/// A deadline that a stream may run into.
+#[derive(Debug)]
+pub(super) struct Limit {
+    policy: Name,
+    limit: std::time::Duration,
+    pub(super) deadline: Deadline,
+    pub(super) time: TimeSource,
+    timer: Timer,
+}
+
+impl Limit {
+    fn new(timeout: &Timeout, deadline: Deadline) -> Self {
+        Self {
+            policy: timeout.name().clone(),
+            limit: timeout.limit(),
+            deadline,
+            time: timeout.time().clone(),
+            timer: Timer::default(),
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.deadline.is_over(self.time.now())
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.timer.poll_until(&self.time, self.deadline, cx)
+    }
+
+    pub(super) fn error<E>(&self) -> Error<E> {
+        let (policy, limit) = (self.policy.clone(), self.limit);
+        Error::Timeout { policy, limit, dispatched: true, last: None }
+    }
+}
+
+/// A timer that is set when it is first needed, and again only once it has gone off.
+#[derive(Default)]
+pub(super) struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timer {
+    /// Ready once `deadline` is over, which may have moved to later since the last poll.
+    pub(super) fn poll_until(
+        &mut self,
+        time: &TimeSource,
+        deadline: Deadline,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        loop {
+            let sleep = self
+                .sleep
+                .get_or_insert_with(|| Box::pin(Sleep::until(time, deadline.timestamp())));
+            std::task::ready!(sleep.as_mut().poll(cx));
+            self.sleep = None;
+            if deadline.is_over(time.now()) {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timer").field("is_set", &self.sleep.is_some()).finish()
+    }
+}

@@ -1,0 +1,257 @@
+//! An answer that is coming in.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use surefoot_core::{
+    Classify, Deadline, DefaultClassifier, DropReason, Error, Timeout, Timestamp, Verdict,
+    with_drop_reason,
+};
+
+use super::kept::{Holding, Limit, Timer};
+use super::opening::Opened;
+use crate::scope::{Due, TimeoutScope};
+
+/// A streamed answer under the policies it was opened through; made by
+/// [`Policy::call_stream`](crate::Policy::call_stream).
+///
+/// After an error, and after its end, it gives nothing more.
+pub struct Streamed<S, T, C = DefaultClassifier, U = fn(&T) -> bool> {
+    /// Dropped before what is held for it.
+    stream: Option<Pin<Box<S>>>,
+    held: Held,
+    first: Option<T>,
+    items: u64,
+    classifier: C,
+    until: Option<U>,
+    limits: Vec<Limit>,
+    /// The earliest of the limits, as the stream's own calls see it.
+    scope: Option<TimeoutScope>,
+    idle: Option<Idle>,
+    /// The limit that was over when the last item came.
+    overrun: Option<usize>,
+}
+
+/// Permits, until the verdict is in.
+#[derive(Debug)]
+struct Held {
+    holdings: Vec<Box<dyn Holding>>,
+    settled: bool,
+}
+
+#[derive(Debug)]
+struct Idle {
+    limit: Timeout,
+    /// When the present wait began.
+    since: Option<Timestamp>,
+    timer: Timer,
+}
+
+impl<S, T, C, U> Streamed<S, T, C, U> {
+    pub(super) fn new(
+        opened: Opened<S, T>,
+        classifier: C,
+        idle: Option<Timeout>,
+        until: Option<U>,
+    ) -> Self {
+        let Opened { stream, first, holdings, limits, .. } = opened;
+        let earliest = limits.iter().min_by_key(|limit| limit.deadline.timestamp());
+        let scope = earliest.map(|limit| {
+            TimeoutScope::new(Due { deadline: limit.deadline, time: limit.time.clone() })
+        });
+        Self {
+            stream: Some(stream),
+            held: Held { holdings, settled: false },
+            first: Some(first),
+            items: 0,
+            classifier,
+            until,
+            limits,
+            scope,
+            idle: idle.map(|limit| Idle { limit, since: None, timer: Timer::default() }),
+            overrun: None,
+        }
+    }
+
+    /// Items handed on so far.
+    pub fn items(&self) -> u64 {
+        self.items
+    }
+}
+
+impl<S, T, E, C, U> Streamed<S, T, C, U>
+where
+    S: Stream<Item = Result<T, E>>,
+    C: Classify<T, E>,
+    U: Fn(&T) -> bool,
+{
+    /// The next item, or `None` after the last one.
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Result<T, Error<E>>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    #[inline]
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, E>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
+        let panicking = FailureOnPanic(Some(&mut self.held));
+        let polled = match &mut self.scope {
+            None => stream.as_mut().poll_next(cx),
+            Some(scope) => scope.enter(false, || stream.as_mut().poll_next(cx)),
+        };
+        panicking.disarm();
+        polled
+    }
+
+    /// Judges an item on its way to the consumer.
+    #[inline]
+    fn hand_on(&mut self, item: T) -> Poll<Option<Result<T, Error<E>>>> {
+        self.items += 1;
+        if let Some(idle) = &mut self.idle {
+            idle.since = None;
+        }
+        if !self.held.settled {
+            let verdict = self.classifier.classify(Ok(&item)).verdict;
+            if verdict != Verdict::Success {
+                self.held.settle(verdict);
+            } else if self.until.as_ref().is_some_and(|is_terminal| is_terminal(&item)) {
+                self.held.settle(Verdict::Success);
+            } else {
+                // A stream that never lets us wait meets its time limit here.
+                self.overrun = self.limits.iter().position(Limit::is_over);
+            }
+        }
+        Poll::Ready(Some(Ok(item)))
+    }
+
+    /// The producer has nothing more to say.
+    fn end(&mut self) -> Poll<Option<Result<T, Error<E>>>> {
+        if self.stream.take().is_none() || self.held.settled {
+            return Poll::Ready(None);
+        }
+        if self.until.is_none() {
+            self.held.settle(Verdict::Success);
+            return Poll::Ready(None);
+        }
+        self.held.settle(Verdict::Failure);
+        Poll::Ready(Some(Err(Error::Interrupted { items: self.items, cause: None })))
+    }
+
+    fn fail(&mut self, error: E) -> Poll<Option<Result<T, Error<E>>>> {
+        self.stream = None;
+        if self.held.settled {
+            return Poll::Ready(None); // it was complete, whatever happened to the connection after
+        }
+        self.held.settle(self.classifier.classify(Err(&error)).verdict);
+        let cause = Some(Box::new(Error::Operation(error)));
+        Poll::Ready(Some(Err(Error::Interrupted { items: self.items, cause })))
+    }
+
+    /// Ends the stream in place for one of our own time limits.
+    #[cold]
+    fn expire(&mut self, timeout: Error<E>) -> Poll<Option<Result<T, Error<E>>>> {
+        with_drop_reason(DropReason::Deadline, || self.stream = None);
+        self.held.settle(Verdict::Failure);
+        let cause = Some(Box::new(timeout));
+        Poll::Ready(Some(Err(Error::Interrupted { items: self.items, cause })))
+    }
+
+    /// The time limit that the wait for the next item has run into.
+    fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Error<E>> {
+        for limit in &mut self.limits {
+            if limit.poll(cx).is_ready() {
+                return Poll::Ready(limit.error());
+            }
+        }
+        if let Some(Idle { limit, since, timer }) = &mut self.idle {
+            let time = limit.time();
+            let since = *since.get_or_insert_with(|| time.now());
+            let due = Deadline::after(since, limit.limit());
+            if timer.poll_until(time, due, cx).is_ready() {
+                return Poll::Ready(Error::Timeout {
+                    policy: limit.name().clone(),
+                    limit: limit.limit(),
+                    dispatched: true,
+                    last: None,
+                });
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<S, T, E, C, U> Stream for Streamed<S, T, C, U>
+where
+    S: Stream<Item = Result<T, E>>,
+    C: Classify<T, E>,
+    U: Fn(&T) -> bool,
+{
+    type Item = Result<T, Error<E>>;
+
+    #[inline]
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if let Some(limit) = this.overrun.take() {
+            let timeout = this.limits[limit].error();
+            return this.expire(timeout);
+        }
+        match this.poll_inner(cx) {
+            Poll::Ready(Some(Ok(item))) => this.hand_on(item),
+            Poll::Ready(Some(Err(error))) => this.fail(error),
+            Poll::Ready(None) => this.end(),
+            // Complete: whatever the connection is still to do is not the consumer's concern.
+            Poll::Pending if this.held.settled => this.end(),
+            Poll::Pending => match this.poll_limits(cx) {
+                Poll::Ready(timeout) => this.expire(timeout),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<S, T, C, U> Unpin for Streamed<S, T, C, U> {}
+
+impl<S, T, C, U> fmt::Debug for Streamed<S, T, C, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streamed")
+            .field("items", &self.items)
+            .field("held", &self.held)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Held {
+    #[cold]
+    fn settle(&mut self, verdict: Verdict) {
+        self.settled = true;
+        for mut holding in self.holdings.drain(..) {
+            holding.close(verdict);
+        }
+    }
+}
+
+/// Dropped armed only when the stream panics.
+struct FailureOnPanic<'a>(Option<&'a mut Held>);
+
+impl FailureOnPanic<'_> {
+    #[inline]
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for FailureOnPanic<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take() {
+            held.settle(Verdict::Failure);
+        }
+    }
+}
