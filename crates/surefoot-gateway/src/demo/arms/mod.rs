@@ -97,9 +97,9 @@ impl Arm {
     /// An arm whose answers are streamed.
     pub(crate) fn streaming(kind: Kind, endpoint: Endpoint, limits: Limits, seed: u64) -> Self {
         match kind {
-            Kind::Surefoot => {
-                Self::SurefootStream(surefoot_stream::SurefootStream::new(endpoint, limits, seed))
-            }
+            Kind::Surefoot => Self::SurefootStream(Box::new(surefoot_stream::SurefootStream::new(
+                endpoint, limits, seed,
+            ))),
             Kind::Bare | Kind::Retry => {
                 Self::BareStream(bare_stream::BareStream::new(endpoint, limits))
             }
