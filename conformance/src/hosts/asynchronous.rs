@@ -63,7 +63,7 @@ async fn call(
     }
     let pipeline = Pipeline::builder("case")
         .idempotent()
-        .add(retry.or_budget(RetryBudget::unlimited))
+        .add(retry.drawing_on(RetryBudget::unlimited(), true))
         .add(Refusals { script, clock })
         .classify(judge)
         .build()?;

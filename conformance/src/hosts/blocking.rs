@@ -70,7 +70,7 @@ fn call(
     }
     let pipeline = Pipeline::builder("case")
         .idempotent()
-        .add(retry.or_budget(RetryBudget::unlimited))
+        .add(retry.drawing_on(RetryBudget::unlimited(), true))
         .add(Refusals { script, clock })
         .classify(judge)
         .build()?;
@@ -172,7 +172,7 @@ impl Calls for Threads<'_, '_> {
 }
 
 /// One call, on its own thread. Its operation says that it was started and gives what it is told.
-fn serve<P: Policy>(policy: P, told: &Receiver<Result<(), Fault>>, say: &Sender<Said>) {
+fn serve<P: BlockingPolicy>(policy: P, told: &Receiver<Result<(), Fault>>, say: &Sender<Said>) {
     // A runner that is gone wants to hear no more.
     let say = |said| drop(say.send(said));
     let policy = policy.classify(calls::classify);

@@ -5,8 +5,10 @@
 //! its own way of making attempts, and leaves to these parts what must be alike everywhere (which
 //! result counts as what, who is to blame for a drop, what a deadline does to the calls inside).
 
+pub use crate::hosts::circuit_breaker::Watched;
 pub use crate::hosts::hedge::{Begin, Racing};
 pub use crate::hosts::retry::Run;
 pub use crate::hosts::timeout::Limited;
+pub use crate::operation::Judged;
 pub use crate::scope::{has_expired, in_attempt, is_retrying, note_dispatch};
 pub use crate::time::Sleep;

@@ -1,6 +1,6 @@
 //! Carrying out what the policies decide: on futures, and on the calling thread.
 
-mod circuit_breaker;
+pub(crate) mod circuit_breaker;
 pub(crate) mod hedge;
 pub(crate) mod retry;
 pub(crate) mod timeout;

@@ -76,21 +76,19 @@ impl<B: Borrow<CircuitBreaker>> Permit<B> {
         self.ticket.is_used()
     }
 
+    /// Moves what this permit stands for into one with a handle of its own to the breaker, which
+    /// can outlive a borrow. This one is closed then.
+    pub fn hand_over(&mut self) -> Permit {
+        let ticket = self.ticket;
+        self.ticket.mark_used();
+        Permit::new(self.breaker.borrow().clone(), ticket)
+    }
+
     #[inline(never)]
     fn close_carefully(&mut self, verdict: Verdict) {
         if let Some(ticket) = self.ticket.use_up() {
             self.breaker.borrow().machine().settle(ticket, verdict);
         }
-    }
-}
-
-impl Permit<&CircuitBreaker> {
-    /// Moves what this permit stands for into one with a handle of its own to the breaker, which
-    /// can outlive the borrow. This one is closed then.
-    pub fn hand_over(&mut self) -> Permit {
-        let ticket = self.ticket;
-        self.ticket.mark_used();
-        Permit::new(self.breaker.clone(), ticket)
     }
 }
 

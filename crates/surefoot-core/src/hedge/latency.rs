@@ -23,13 +23,13 @@ struct Bank {
     buckets: Box<[AtomicU32]>,
 }
 
-/// Buckets within each doubling of time.
-const STEPS: u64 = 16;
-/// Everything shorter falls into the first bucket: 2^10 ns.
+/// Everything shorter than 2^10 ns falls into the first bucket.
 const SHORTEST: u32 = 10;
-/// Everything longer falls into the last one: 2^42 ns, 73 minutes.
-const LONGEST: u32 = 42;
-const BUCKETS: usize = ((LONGEST - SHORTEST) as usize) * STEPS as usize;
+/// Doublings of time from there; everything longer, 2^42 ns or 73 minutes, falls into the last bucket.
+const OCTAVES: usize = 32;
+/// Buckets within each doubling, as a power of two.
+const STEP_BITS: u32 = 4;
+const BUCKETS: usize = OCTAVES << STEP_BITS;
 
 impl Latencies {
     pub(super) fn new(window: Duration) -> Self {
@@ -116,19 +116,17 @@ fn bucket_of(nanos: u64) -> usize {
     if octave < SHORTEST {
         return 0;
     }
-    if octave >= LONGEST {
-        return BUCKETS - 1;
-    }
-    let step = (nanos >> (octave - STEPS.ilog2())) - STEPS;
-    (octave - SHORTEST) as usize * STEPS as usize + usize::try_from(step).unwrap_or(0)
+    // The leading bits of the time: the first is always set, the others are the step.
+    let leading = nanos >> (octave - STEP_BITS);
+    let bucket = (u64::from(octave - SHORTEST) << STEP_BITS) + leading - (1 << STEP_BITS);
+    usize::try_from(bucket).map_or(BUCKETS - 1, |bucket| bucket.min(BUCKETS - 1))
 }
 
 /// The first time that is too long for `bucket`.
 fn end_of(bucket: usize) -> Duration {
-    let (octave, step) = (bucket as u64 / STEPS, bucket as u64 % STEPS);
-    Duration::from_nanos(
-        (STEPS + step + 1) << (octave + u64::from(SHORTEST) - u64::from(STEPS.ilog2())),
-    )
+    let octave = bucket >> STEP_BITS;
+    let step = bucket as u64 & ((1 << STEP_BITS) - 1);
+    Duration::from_nanos(((1 << STEP_BITS) + step + 1) << octave << (SHORTEST - STEP_BITS))
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@ use std::future::Future;
 use std::hash::Hash;
 use std::ops::ControlFlow;
 
-use surefoot_core::{Error, Event, LastGood, Name, StopReason};
+use surefoot_core::{Error, LastGood, Name, StopReason};
 
 use super::{Answer, Fallback, FallbackError};
+
+type Outcome<T, E> = Result<Answer<T, E>, FallbackError<E>>;
 
 /// One call and what it falls back on; made by [`Fallback::first`].
 #[derive(Debug)]
@@ -131,20 +133,14 @@ pub trait Links<T, E> {
     /// Tries them in order.
     #[doc(hidden)]
     #[expect(async_fn_in_trait, reason = "links are known by type, and so is whether it is Send")]
-    async fn run<W: MovesOn<E>>(
-        self,
-        course: &Course<'_, W>,
-    ) -> Result<Answer<T, E>, FallbackError<E>>;
+    async fn run<W: MovesOn<E>>(self, course: &Course<'_, W>) -> Outcome<T, E>;
 }
 
 /// Links whose calls block the thread.
 pub trait BlockingLinks<T, E> {
     /// Tries them in order.
     #[doc(hidden)]
-    fn run_blocking<W: MovesOn<E>>(
-        self,
-        course: &Course<'_, W>,
-    ) -> Result<Answer<T, E>, FallbackError<E>>;
+    fn run_blocking<W: MovesOn<E>>(self, course: &Course<'_, W>) -> Outcome<T, E>;
 }
 
 /// The rules of one call.
@@ -157,17 +153,13 @@ pub struct Course<'f, W> {
 
 impl<W> Course<'_, W> {
     /// Goes on from what failed so far, if the rules say so.
-    fn go_on<T, E>(
-        &self,
-        before: Result<Answer<T, E>, FallbackError<E>>,
-    ) -> ControlFlow<Result<Answer<T, E>, FallbackError<E>>, FallbackError<E>>
+    fn go_on<T, E>(&self, before: Outcome<T, E>) -> ControlFlow<Outcome<T, E>, FallbackError<E>>
     where
         W: MovesOn<E>,
     {
         match before {
             Err(failed) if self.when.moves_on(&failed.last) => {
-                let (policy, link) = (self.fallback.name().clone(), failed.link.clone());
-                self.fallback.events().send(&Event::FellBack { policy, link });
+                self.fallback.note_failure(failed.link.clone());
                 ControlFlow::Continue(failed)
             }
             over => ControlFlow::Break(over),
@@ -180,7 +172,7 @@ where
     F: FnOnce() -> Fut,
     Fut: Future<Output = Result<T, Error<E>>>,
 {
-    async fn run<W: MovesOn<E>>(self, _: &Course<'_, W>) -> Result<Answer<T, E>, FallbackError<E>> {
+    async fn run<W: MovesOn<E>>(self, _: &Course<'_, W>) -> Outcome<T, E> {
         answered(self.link, (self.call)().await, Vec::new())
     }
 }
@@ -189,10 +181,7 @@ impl<F, T, E> BlockingLinks<T, E> for First<F>
 where
     F: FnOnce() -> Result<T, Error<E>>,
 {
-    fn run_blocking<W: MovesOn<E>>(
-        self,
-        _: &Course<'_, W>,
-    ) -> Result<Answer<T, E>, FallbackError<E>> {
+    fn run_blocking<W: MovesOn<E>>(self, _: &Course<'_, W>) -> Outcome<T, E> {
         answered(self.link, (self.call)(), Vec::new())
     }
 }
@@ -203,10 +192,7 @@ where
     F: FnOnce() -> Fut,
     Fut: Future<Output = Result<T, Error<E>>>,
 {
-    async fn run<W: MovesOn<E>>(
-        self,
-        course: &Course<'_, W>,
-    ) -> Result<Answer<T, E>, FallbackError<E>> {
+    async fn run<W: MovesOn<E>>(self, course: &Course<'_, W>) -> Outcome<T, E> {
         match course.go_on(self.before.run(course).await) {
             ControlFlow::Break(over) => over,
             ControlFlow::Continue(failed) => {
@@ -221,10 +207,7 @@ where
     L: BlockingLinks<T, E>,
     F: FnOnce() -> Result<T, Error<E>>,
 {
-    fn run_blocking<W: MovesOn<E>>(
-        self,
-        course: &Course<'_, W>,
-    ) -> Result<Answer<T, E>, FallbackError<E>> {
+    fn run_blocking<W: MovesOn<E>>(self, course: &Course<'_, W>) -> Outcome<T, E> {
         match course.go_on(self.before.run_blocking(course)) {
             ControlFlow::Break(over) => over,
             ControlFlow::Continue(failed) => {
@@ -240,10 +223,7 @@ where
     K: Hash + Eq + Clone,
     T: Clone,
 {
-    async fn run<W: MovesOn<E>>(
-        self,
-        course: &Course<'_, W>,
-    ) -> Result<Answer<T, E>, FallbackError<E>> {
+    async fn run<W: MovesOn<E>>(self, course: &Course<'_, W>) -> Outcome<T, E> {
         let before = self.before.run(course).await;
         kept_or_keep(self.kept, self.key, course, before)
     }
@@ -255,10 +235,7 @@ where
     K: Hash + Eq + Clone,
     T: Clone,
 {
-    fn run_blocking<W: MovesOn<E>>(
-        self,
-        course: &Course<'_, W>,
-    ) -> Result<Answer<T, E>, FallbackError<E>> {
+    fn run_blocking<W: MovesOn<E>>(self, course: &Course<'_, W>) -> Outcome<T, E> {
         let before = self.before.run_blocking(course);
         kept_or_keep(self.kept, self.key, course, before)
     }
@@ -268,7 +245,7 @@ fn answered<T, E>(
     link: Name,
     result: Result<T, Error<E>>,
     failures: Vec<(Name, Error<E>)>,
-) -> Result<Answer<T, E>, FallbackError<E>> {
+) -> Outcome<T, E> {
     match result {
         Ok(value) => Ok(Answer { value, link, age: None, failures }),
         Err(last) => Err(FallbackError { link, last, earlier: failures }),
@@ -279,8 +256,8 @@ fn kept_or_keep<K: Hash + Eq + Clone, T: Clone, E, W: MovesOn<E>>(
     kept: &LastGood<K, T>,
     key: K,
     course: &Course<'_, W>,
-    before: Result<Answer<T, E>, FallbackError<E>>,
-) -> Result<Answer<T, E>, FallbackError<E>> {
+    before: Outcome<T, E>,
+) -> Outcome<T, E> {
     match course.go_on(before) {
         ControlFlow::Break(over) => {
             if let Ok(answer) = &over {

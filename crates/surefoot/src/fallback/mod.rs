@@ -49,7 +49,7 @@ mod answer;
 mod chain;
 mod refusal;
 
-use surefoot_core::{ConfigError, Events, Name};
+use surefoot_core::{ConfigError, Event, Events, Name};
 
 pub use answer::{Answer, FallbackError};
 pub use chain::{BlockingLinks, Chain, First, LastGoodLink, Links, MovesOn, Then};
@@ -85,6 +85,11 @@ impl Fallback {
         F: FnOnce() -> R,
     {
         Chain::new(self, First::new(link.into(), call))
+    }
+
+    /// Tells listeners that `link` has failed and the next one is tried: for other hosts.
+    pub fn note_failure(&self, link: impl Into<Name>) {
+        self.events.send(&Event::FellBack { policy: self.name.clone(), link: link.into() });
     }
 
     /// Its name.

@@ -1,5 +1,6 @@
 //! Calls through a circuit breaker.
 
+use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,7 +8,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use surefoot_core::{CircuitBreaker, DropReason, Error, Permit, Verdict};
 
-use crate::operation::{BlockingOperation, Operation};
+use crate::operation::{BlockingOperation, Judged, Operation};
 use crate::pipeline::{Part, PartKind};
 use crate::policy::{BlockingPolicy, Policy};
 use crate::stream::Kept;
@@ -18,24 +19,9 @@ use crate::stream::Kept;
 impl Policy for CircuitBreaker {
     #[inline]
     async fn run<O: Operation>(&self, operation: &O) -> Result<O::Value, Error<O::Error>> {
-        let mut held = match self.admit_borrowed() {
-            Ok(permit) => Held { permit },
-            Err(rejection) => return Err(Error::Rejected(rejection)),
-        };
-        match (Guarded { attempt: operation.attempt(), held: &mut held }).await {
-            Ok(mut value) => {
-                let verdict = operation.classify(Ok(&value)).verdict;
-                if O::STREAMS && verdict == Verdict::Success {
-                    operation.keep(&mut value, Kept::permit(held.permit.hand_over()));
-                } else {
-                    held.permit.close(verdict);
-                }
-                Ok(value)
-            }
-            Err(error) => {
-                held.permit.close(operation.verdict_on_error(&error));
-                Err(error)
-            }
+        match self.admit_borrowed() {
+            Ok(permit) => Watched::new(permit, operation, operation.attempt()).await,
+            Err(rejection) => Err(Error::Rejected(rejection)),
         }
     }
 
@@ -67,13 +53,65 @@ impl BlockingPolicy for CircuitBreaker {
     }
 }
 
-/// The permit of a future. Dropped from outside, so a panic that is unwinding meanwhile is not the
-/// operation's.
-struct Held<'a> {
-    permit: Permit<&'a CircuitBreaker>,
+pin_project! {
+    /// An admitted call, whose result, end or panic closes its permit.
+    #[derive(Debug)]
+    pub struct Watched<B: Borrow<CircuitBreaker>, J, F> {
+        #[pin]
+        call: F,
+        held: Held<B>,
+        judge: J,
+    }
 }
 
-impl Drop for Held<'_> {
+impl<B: Borrow<CircuitBreaker>, J, F> Watched<B, J, F> {
+    /// The call that `permit` was given for.
+    #[inline]
+    pub fn new(permit: Permit<B>, judge: J, call: F) -> Self {
+        Self { call, held: Held { permit }, judge }
+    }
+}
+
+impl<B, J, F> Future for Watched<B, J, F>
+where
+    B: Borrow<CircuitBreaker>,
+    J: Judged,
+    F: Future<Output = Result<J::Value, Error<J::Error>>>,
+{
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let on_panic = FailureOnPanic(Some(this.held));
+        let polled = this.call.poll(cx);
+        let Some(held) = on_panic.disarm() else { return polled };
+        polled.map(|result| match result {
+            Ok(mut value) => {
+                let verdict = this.judge.classify(Ok(&value)).verdict;
+                if J::STREAMS && verdict == Verdict::Success {
+                    this.judge.keep(&mut value, Kept::permit(held.permit.hand_over()));
+                } else {
+                    held.permit.close(verdict);
+                }
+                Ok(value)
+            }
+            Err(error) => {
+                held.permit.close(this.judge.verdict_on_error(&error));
+                Err(error)
+            }
+        })
+    }
+}
+
+/// The permit of a future. Dropped from outside, so a panic that is unwinding meanwhile is not the
+/// operation's.
+#[derive(Debug)]
+struct Held<B: Borrow<CircuitBreaker>> {
+    permit: Permit<B>,
+}
+
+impl<B: Borrow<CircuitBreaker>> Drop for Held<B> {
     #[inline]
     fn drop(&mut self) {
         if !self.permit.is_closed() {
@@ -82,39 +120,17 @@ impl Drop for Held<'_> {
     }
 }
 
-pin_project! {
-    /// An attempt whose own panic closes the permit as a failure.
-    struct Guarded<'h, 'b, F> {
-        #[pin]
-        attempt: F,
-        held: &'h mut Held<'b>,
-    }
-}
-
-impl<F: Future> Future for Guarded<'_, '_, F> {
-    type Output = F::Output;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let on_panic = FailureOnPanic(Some(this.held));
-        let polled = this.attempt.poll(cx);
-        on_panic.disarm();
-        polled
-    }
-}
-
 /// Dropped armed only when a poll of the operation panics.
-struct FailureOnPanic<'a, 'b>(Option<&'a mut Held<'b>>);
+struct FailureOnPanic<'a, B: Borrow<CircuitBreaker>>(Option<&'a mut Held<B>>);
 
-impl FailureOnPanic<'_, '_> {
+impl<'a, B: Borrow<CircuitBreaker>> FailureOnPanic<'a, B> {
     #[inline]
-    fn disarm(mut self) {
-        self.0 = None;
+    fn disarm(mut self) -> Option<&'a mut Held<B>> {
+        self.0.take()
     }
 }
 
-impl Drop for FailureOnPanic<'_, '_> {
+impl<B: Borrow<CircuitBreaker>> Drop for FailureOnPanic<'_, B> {
     #[inline]
     fn drop(&mut self) {
         if let Some(held) = self.0.take() {

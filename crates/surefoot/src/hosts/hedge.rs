@@ -45,15 +45,15 @@ pub trait Begin {
     /// The attempt's future.
     type Attempt;
 
-    /// Begins another attempt.
-    fn begin(&mut self) -> Self::Attempt;
+    /// Begins another attempt, if another can be made.
+    fn begin(&mut self) -> Option<Self::Attempt>;
 }
 
 impl<F, A: FnMut() -> F> Begin for A {
     type Attempt = F;
 
-    fn begin(&mut self) -> F {
-        self()
+    fn begin(&mut self) -> Option<F> {
+        Some(self())
     }
 }
 
@@ -206,12 +206,15 @@ where
     fn begin_another(self: Pin<&mut Self>, now: Timestamp) -> Poll<()> {
         let mut this = self.project();
         this.timer.set(None);
-        let allowed = this.race.begin(now);
-        if allowed {
-            this.others.push((now, Box::pin(this.begin.begin())));
-        }
+        let another = if this.race.begin(now) { this.begin.begin() } else { None };
         *this.due = this.race.next_at(now);
-        if allowed { Poll::Ready(()) } else { Poll::Pending }
+        match another {
+            Some(another) => {
+                this.others.push((now, Box::pin(another)));
+                Poll::Ready(())
+            }
+            None => Poll::Pending,
+        }
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use surefoot_core::{Deadline, Error, Name, Permit, TimeSource, Timeout, Verdict};
+use surefoot_core::{Deadline, Error, Permit, TimeSource, Timeout, Verdict};
 
 use crate::time::Sleep;
 
@@ -47,36 +47,37 @@ impl Kept {
 /// A deadline that a stream may run into.
 #[derive(Debug)]
 pub(super) struct Limit {
-    policy: Name,
-    limit: std::time::Duration,
+    timeout: Timeout,
     pub(super) deadline: Deadline,
-    pub(super) time: TimeSource,
     timer: Timer,
 }
 
 impl Limit {
     fn new(timeout: &Timeout, deadline: Deadline) -> Self {
-        Self {
-            policy: timeout.name().clone(),
-            limit: timeout.limit(),
-            deadline,
-            time: timeout.time().clone(),
-            timer: Timer::default(),
-        }
+        Self { timeout: timeout.clone(), deadline, timer: Timer::default() }
+    }
+
+    pub(super) fn time(&self) -> &TimeSource {
+        self.timeout.time()
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.deadline.is_over(self.time.now())
+        self.deadline.is_over(self.time().now())
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.timer.poll_until(&self.time, self.deadline, cx)
+        self.timer.poll_until(self.timeout.time(), self.deadline, cx)
     }
 
     pub(super) fn error<E>(&self) -> Error<E> {
-        let (policy, limit) = (self.policy.clone(), self.limit);
-        Error::Timeout { policy, limit, dispatched: true, last: None }
+        ran_out(&self.timeout)
     }
+}
+
+/// The error of a stream that has run into `timeout`.
+pub(super) fn ran_out<E>(timeout: &Timeout) -> Error<E> {
+    let (policy, limit) = (timeout.name().clone(), timeout.limit());
+    Error::Timeout { policy, limit, dispatched: true, last: None }
 }
 
 /// A timer that is set when it is first needed, and again only once it has gone off.

@@ -1,6 +1,7 @@
 //! Opening a stream, as an operation that is done with the first item.
 
 use std::future::{Future, poll_fn};
+use std::marker::PhantomData;
 use std::pin::Pin;
 
 use futures_core::Stream;
@@ -14,8 +15,10 @@ use crate::scope;
 pub(super) struct Opening<'c, F, C, S, T, E> {
     open: F,
     classifier: &'c C,
-    gives: std::marker::PhantomData<fn() -> (S, T, E)>,
+    gives: PhantomData<Gives<S, T, E>>,
 }
+
+type Gives<S, T, E> = fn() -> (S, Result<T, E>);
 
 /// A stream whose first item has come, with what the policies around it hold.
 pub(super) struct Opened<S, T> {
@@ -29,7 +32,7 @@ pub(super) struct Opened<S, T> {
 
 impl<'c, F, C, S, T, E> Opening<'c, F, C, S, T, E> {
     pub(super) fn new(open: F, classifier: &'c C) -> Self {
-        Self { open, classifier, gives: std::marker::PhantomData }
+        Self { open, classifier, gives: PhantomData }
     }
 }
 

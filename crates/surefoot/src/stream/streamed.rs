@@ -11,7 +11,7 @@ use surefoot_core::{
     with_drop_reason,
 };
 
-use super::kept::{Holding, Limit, Timer};
+use super::kept::{Holding, Limit, Timer, ran_out};
 use super::opening::Opened;
 use crate::scope::{Due, TimeoutScope};
 
@@ -60,7 +60,7 @@ impl<S, T, C, U> Streamed<S, T, C, U> {
         let Opened { stream, first, holdings, limits, .. } = opened;
         let earliest = limits.iter().min_by_key(|limit| limit.deadline.timestamp());
         let scope = earliest.map(|limit| {
-            TimeoutScope::new(Due { deadline: limit.deadline, time: limit.time.clone() })
+            TimeoutScope::new(Due { deadline: limit.deadline, time: limit.time().clone() })
         });
         Self {
             stream: Some(stream),
@@ -175,12 +175,7 @@ where
             let since = *since.get_or_insert_with(|| time.now());
             let due = Deadline::after(since, limit.limit());
             if timer.poll_until(time, due, cx).is_ready() {
-                return Poll::Ready(Error::Timeout {
-                    policy: limit.name().clone(),
-                    limit: limit.limit(),
-                    dispatched: true,
-                    last: None,
-                });
+                return Poll::Ready(ran_out(limit));
             }
         }
         Poll::Pending

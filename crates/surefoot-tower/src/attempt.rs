@@ -1,0 +1,140 @@
+//! One call of a service.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use surefoot::Timeout;
+use surefoot::host::{Limited, note_dispatch};
+use tower_service::Service;
+
+use crate::error::{BoxError, Error, is_ours, ours};
+
+/// Calls a service that is ready.
+#[inline]
+pub(crate) fn call<S, Q>(service: &mut S, request: Q) -> Called<S::Future>
+where
+    S: Service<Q>,
+    S::Error: 'static,
+{
+    if !is_ours::<S::Error>() {
+        note_dispatch();
+    }
+    Called { response: service.call(request) }
+}
+
+/// Asks whether a service is ready.
+#[inline]
+pub(crate) fn poll_ready<S, Q>(service: &mut S, cx: &mut Context<'_>) -> Poll<Result<(), Error>>
+where
+    S: Service<Q>,
+    S::Error: Into<BoxError> + 'static,
+{
+    service.poll_ready(cx).map_err(ours)
+}
+
+pin_project! {
+    /// A service's response, with its error as one of ours.
+    #[derive(Debug)]
+    pub struct Called<F> {
+        #[pin]
+        response: F,
+    }
+}
+
+impl<F, R, E> Future for Called<F>
+where
+    F: Future<Output = Result<R, E>>,
+    E: Into<BoxError> + 'static,
+{
+    type Output = Result<R, Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().response.poll(cx).map_err(ours)
+    }
+}
+
+pin_project! {
+    /// A call, with a time limit or without one.
+    #[project = MaybeLimitedProjection]
+    pub enum MaybeLimited<F> {
+        Plain { #[pin] call: F },
+        Limited { #[pin] call: Limited<Timeout, F> },
+    }
+}
+
+impl<F> MaybeLimited<F> {
+    #[inline]
+    pub(crate) fn start(limit: Option<&Timeout>, call: impl FnOnce() -> F) -> Self {
+        match limit {
+            None => Self::Plain { call: call() },
+            Some(limit) => Self::Limited { call: Limited::start(limit.clone(), call) },
+        }
+    }
+}
+
+impl<F, R> Future for MaybeLimited<F>
+where
+    F: Future<Output = Result<R, Error>>,
+{
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project() {
+            MaybeLimitedProjection::Plain { call } => call.poll(cx),
+            MaybeLimitedProjection::Limited { call } => call.poll(cx),
+        }
+    }
+}
+
+pin_project! {
+    /// A call of a service that may have to get ready first.
+    #[project = ReadyCallProjection]
+    pub enum ReadyCall<S, Q, F> {
+        Waiting { service: S, request: Option<Q> },
+        Called { #[pin] call: Called<F> },
+    }
+}
+
+impl<S, Q> ReadyCall<S, Q, S::Future>
+where
+    S: Service<Q>,
+    S::Error: 'static,
+{
+    /// Of a service that is not known to be ready.
+    pub(crate) fn waiting(service: S, request: Q) -> Self {
+        Self::Waiting { service, request: Some(request) }
+    }
+
+    /// Of one that is ready.
+    #[inline]
+    pub(crate) fn ready(service: &mut S, request: Q) -> Self {
+        Self::Called { call: call(service, request) }
+    }
+}
+
+impl<S, Q> Future for ReadyCall<S, Q, S::Future>
+where
+    S: Service<Q>,
+    S::Error: Into<BoxError> + 'static,
+{
+    type Output = Result<S::Response, Error>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.as_mut().project() {
+                ReadyCallProjection::Called { call } => return call.poll(cx),
+                ReadyCallProjection::Waiting { service, request } => {
+                    ready!(poll_ready(service, cx))?;
+                    let Some(request) = request.take() else { return Poll::Pending };
+                    let call = call(service, request);
+                    self.set(Self::Called { call });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Another service for when the first has no answer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use surefoot::fallback::{FallbackError, MovesOn};
+use surefoot::host::Judged as _;
+use surefoot::{Classify, DefaultClassifier, Fallback, Verdict};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::attempt::{self, Called, ReadyCall};
+use crate::{BoxError, Cloned, Duplicate, Error, Judge, ServiceError};
+
+/// Sends a request to a second service when the first one fails: see [`surefoot::fallback`].
+///
+/// A response that the classifier takes for a failure counts as one; if the second service fails too,
+/// and the first had given a response, that response is the answer, bad as it is. The second service has to be `Clone`, and is
+/// asked whether it is ready only when it is needed. Requests that cannot be duplicated get no
+/// second chance.
+///
+/// **Errors.** If both fail, [`Operation`](surefoot::Error::Operation) holds a [`FallbackError`] with both
+/// errors. **Cancellation.** A response future that is dropped runs no fallback.
+#[derive(Clone, Debug)]
+pub struct FallbackLayer<G, C = DefaultClassifier, D = Cloned> {
+    fallback: Fallback,
+    second: G,
+    classifier: C,
+    duplicate: D,
+}
+
+impl<G> FallbackLayer<G> {
+    /// Falls back on `second`, for requests that are `Clone`.
+    pub fn new(fallback: Fallback, second: G) -> Self {
+        Self { fallback, second, classifier: DefaultClassifier, duplicate: Cloned }
+    }
+}
+
+impl<G, C, D> FallbackLayer<G, C, D> {
+    /// Judges responses and errors by `classifier`.
+    pub fn classify<N>(self, classifier: N) -> FallbackLayer<G, N, D> {
+        let Self { fallback, second, duplicate, .. } = self;
+        FallbackLayer { fallback, second, classifier, duplicate }
+    }
+
+    /// Copies requests by other means than `Clone`.
+    pub fn duplicate<N>(self, duplicate: N) -> FallbackLayer<G, C, N> {
+        let Self { fallback, second, classifier, .. } = self;
+        FallbackLayer { fallback, second, classifier, duplicate }
+    }
+}
+
+impl<S, G: Clone, C: Clone, D: Clone> Layer<S> for FallbackLayer<G, C, D> {
+    type Service = FallbackService<S, G, C, D>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        FallbackService { inner, layer: self.clone() }
+    }
+}
+
+/// A service with another to fall back on; made by [`FallbackLayer`].
+#[derive(Clone, Debug)]
+pub struct FallbackService<S, G, C = DefaultClassifier, D = Cloned> {
+    inner: S,
+    layer: FallbackLayer<G, C, D>,
+}
+
+impl<S, G, C, D> FallbackService<S, G, C, D> {
+    /// The first service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S, G, Q, C, D> Service<Q> for FallbackService<S, G, C, D>
+where
+    S: Service<Q>,
+    S::Error: Into<BoxError> + 'static,
+    G: Service<Q, Response = S::Response> + Clone,
+    G::Error: Into<BoxError> + 'static,
+    C: Classify<S::Response, ServiceError> + Clone,
+    D: Duplicate<Q>,
+{
+    type Response = S::Response;
+    type Error = Error;
+    type Future = FallbackFuture<S::Future, G, Q, C, S::Response>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        attempt::poll_ready(&mut self.inner, cx)
+    }
+
+    fn call(&mut self, request: Q) -> Self::Future {
+        let FallbackLayer { fallback, second, classifier, duplicate } = &self.layer;
+        let copy = duplicate.duplicate(&request);
+        FallbackFuture {
+            fallback: fallback.clone(),
+            second: copy.map(|copy| (second.clone(), copy)),
+            judge: Judge::new(classifier.clone()),
+            failed: None,
+            step: Step::First { call: attempt::call(&mut self.inner, request) },
+        }
+    }
+}
+
+pin_project! {
+    /// A call through a [`FallbackService`].
+    pub struct FallbackFuture<F, G: Service<Q>, Q, C, R> {
+        fallback: Fallback,
+        second: Option<(G, Q)>,
+        judge: Judge<C, R>,
+        // What the first service gave.
+        failed: Option<Result<R, Error>>,
+        #[pin]
+        step: Step<F, G, Q, G::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StepProjection]
+    enum Step<F, G, Q, H> {
+        First { #[pin] call: Called<F> },
+        Second { #[pin] call: ReadyCall<G, Q, H> },
+    }
+}
+
+impl<F, G, Q, C, R, E> Future for FallbackFuture<F, G, Q, C, R>
+where
+    F: Future<Output = Result<R, E>>,
+    E: Into<BoxError> + 'static,
+    G: Service<Q, Response = R>,
+    G::Error: Into<BoxError> + 'static,
+    C: Classify<R, ServiceError>,
+{
+    type Output = Result<R, Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.step.as_mut().project() {
+                StepProjection::First { call } => {
+                    let result = ready!(call.poll(cx));
+                    let moves_on = match &result {
+                        Ok(response) => {
+                            let judged = this.judge.classify(Ok(response));
+                            judged.verdict != Verdict::Success && judged.retryable
+                        }
+                        Err(error) => ().moves_on(error) && may_pass(this.judge, error),
+                    };
+                    let second = this.second.take().filter(|_| moves_on);
+                    let Some((service, request)) = second else { return Poll::Ready(result) };
+                    this.fallback.note_failure(FIRST);
+                    *this.failed = Some(result);
+                    this.step.set(Step::Second { call: ReadyCall::waiting(service, request) });
+                }
+                StepProjection::Second { call } => {
+                    let second = ready!(call.poll(cx));
+                    return Poll::Ready(match (second, this.failed.take()) {
+                        (Ok(response), _) | (Err(_), Some(Ok(response))) => Ok(response),
+                        (Err(last), Some(Err(first))) => Err(both(first, last)),
+                        (Err(last), None) => Err(last),
+                    });
+                }
+            }
+        }
+    }
+}
+
+const FIRST: &str = "first";
+
+/// Whether another service might do better: not if the request itself is at fault.
+fn may_pass<C: Classify<R, ServiceError>, R>(judge: &Judge<C, R>, error: &Error) -> bool {
+    use surefoot::retry::AttemptResult;
+    match judge.attempt_error(error) {
+        AttemptResult::Ran(classification) => classification.retryable,
+        AttemptResult::Rejected { .. } => true,
+    }
+}
+
+#[cold]
+fn both(first: Error, last: Error) -> Error {
+    let earlier = vec![(FIRST.into(), first)];
+    Error::Operation(ServiceError::new(FallbackError { link: "second".into(), last, earlier }))
+}

@@ -1,0 +1,31 @@
+//! How results of a service are judged.
+
+use std::marker::PhantomData;
+
+use surefoot::host::Judged;
+use surefoot::{Classification, Classify};
+
+use crate::ServiceError;
+
+/// A classifier, as the policies ask it.
+#[derive(Debug)]
+pub struct Judge<C, R> {
+    classifier: C,
+    response: PhantomData<fn() -> R>,
+}
+
+impl<C, R> Judge<C, R> {
+    pub(crate) fn new(classifier: C) -> Self {
+        Self { classifier, response: PhantomData }
+    }
+}
+
+impl<C: Classify<R, ServiceError>, R> Judged for Judge<C, R> {
+    type Value = R;
+    type Error = ServiceError;
+
+    #[inline]
+    fn classify(&self, result: Result<&R, &ServiceError>) -> Classification {
+        self.classifier.classify(result)
+    }
+}

@@ -1,0 +1,59 @@
+//! Tower layers for the policies of [`surefoot`].
+//!
+//! ```
+//! use std::time::Duration;
+//! use surefoot::prelude::*;
+//! use surefoot_tower::{CircuitBreakerLayer, RetryLayer, TimeoutLayer};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let client = service_fn(|n: u32| async move { Ok::<_, std::io::Error>(n + 1) });
+//! let mut api = ServiceBuilder::new()
+//!     .layer(TimeoutLayer::new(Timeout::new(Duration::from_secs(30))?))
+//!     .layer(RetryLayer::idempotent(Retry::builder().jitter(Jitter::Full).build()?))
+//!     .layer(CircuitBreakerLayer::new(CircuitBreaker::builder("api").build()?))
+//!     .layer(TimeoutLayer::new(Timeout::new(Duration::from_secs(10))?.named("attempt")))
+//!     .service(client);
+//!
+//! assert_eq!(api.ready().await?.call(1).await?, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The layers decide as the policies of [`surefoot`] do; they are run over the same cases.
+//!
+//! **Readiness.** `poll_ready` knows no request, and an error from it means "discard this service".
+//! So breaker, retry, timeout, hedge and fallback decide in `call`; their `poll_ready` asks the
+//! service below and reserves nothing of its own. A half-open breaker's trial call is never reserved.
+//! A service that is dropped between `poll_ready` and `call` has taken nothing from any of them.
+//!
+//! **Errors.** Every layer's error is [`Error`]: the service's own error, boxed, inside
+//! [`surefoot::Error`]. Layers above one another do not nest: however many there are, and also with
+//! foreign layers between them that box errors, such as tower's `Buffer`, there is one [`Error`], and
+//! the service's own one is what [`operation`](surefoot::Error::operation) finds.
+//!
+//! **Cancellation.** Dropping a response future drops the call below it; each policy says what that
+//! means to it.
+//!
+//! **Cost.** Futures are named types; nothing is boxed on the way of a call that succeeds.
+#![forbid(unsafe_code)]
+
+mod attempt;
+mod circuit_breaker;
+mod duplicate;
+mod error;
+mod fallback;
+mod hedge;
+mod judge;
+mod retry;
+mod timeout;
+
+pub use circuit_breaker::{CircuitBreakerFuture, CircuitBreakerLayer, CircuitBreakerService};
+pub use duplicate::{Cloned, Duplicate};
+pub use error::{BoxError, Error, ServiceError};
+pub use fallback::{FallbackFuture, FallbackLayer, FallbackService};
+pub use hedge::{HedgeFuture, HedgeLayer, HedgeService};
+pub use judge::Judge;
+pub use retry::{RetryFuture, RetryLayer, RetryService};
+pub use timeout::{TimeoutFuture, TimeoutLayer, TimeoutService};

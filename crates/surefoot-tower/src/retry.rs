@@ -1,0 +1,245 @@
+//! A retry around a service.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use surefoot::host::{Run, Sleep, has_expired, in_attempt, is_retrying};
+use surefoot::retry::NextStep;
+use surefoot::{Classify, DefaultClassifier, DropReason, Retry, StopReason, with_drop_reason};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::attempt::{self, Called, MaybeLimited};
+use crate::{BoxError, Cloned, Duplicate, Error, Judge, ServiceError};
+
+/// Sends a request again when it failed in passing: see [`surefoot::retry`].
+///
+/// Only requests that may be sent twice are: a failed attempt may have taken effect all the same.
+/// [`idempotent`](Self::idempotent) declares that they all may; with another [`Duplicate`] each request
+/// tells. What was refused before anything was dispatched is always sent again.
+///
+/// The service has to be `Clone`. The first attempt is made with the very service that was asked
+/// whether it is ready; a clone of it stays behind, as tower's contract has it.
+///
+/// **Cancellation.** A response future that is dropped makes no further attempt, and gives back a budget
+/// token it has not used.
+#[derive(Clone, Debug)]
+pub struct RetryLayer<C = DefaultClassifier, D = Cloned> {
+    retry: Retry,
+    classifier: C,
+    duplicate: D,
+}
+
+impl RetryLayer {
+    /// For requests that are `Clone`, and of which sending two does no more than sending one.
+    pub fn idempotent(retry: Retry) -> Self {
+        Self { retry, classifier: DefaultClassifier, duplicate: Cloned }
+    }
+}
+
+impl<D> RetryLayer<DefaultClassifier, D> {
+    /// For requests that say themselves whether they may be sent twice.
+    pub fn new(retry: Retry, duplicate: D) -> Self {
+        Self { retry, classifier: DefaultClassifier, duplicate }
+    }
+}
+
+impl<C, D> RetryLayer<C, D> {
+    /// Judges responses and errors by `classifier`.
+    pub fn classify<N>(self, classifier: N) -> RetryLayer<N, D> {
+        RetryLayer { retry: self.retry, classifier, duplicate: self.duplicate }
+    }
+}
+
+impl<S, C: Clone, D: Clone> Layer<S> for RetryLayer<C, D> {
+    type Service = RetryService<S, C, D>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let Self { retry, classifier, duplicate } = self.clone();
+        RetryService { inner, retry, classifier, duplicate }
+    }
+}
+
+/// A service whose calls are tried again; made by [`RetryLayer`].
+#[derive(Clone, Debug)]
+pub struct RetryService<S, C = DefaultClassifier, D = Cloned> {
+    inner: S,
+    retry: Retry,
+    classifier: C,
+    duplicate: D,
+}
+
+impl<S, C, D> RetryService<S, C, D> {
+    /// The service below.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S, Q, C, D> Service<Q> for RetryService<S, C, D>
+where
+    S: Service<Q> + Clone,
+    S::Error: Into<BoxError> + 'static,
+    C: Classify<S::Response, ServiceError> + Clone,
+    D: Duplicate<Q> + Clone,
+{
+    type Response = S::Response;
+    type Error = Error;
+    type Future = RetryFuture<S, Q, C, D>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        attempt::poll_ready(&mut self.inner, cx)
+    }
+
+    fn call(&mut self, request: Q) -> Self::Future {
+        if is_retrying() {
+            self.retry.note_nesting();
+        }
+        let clone = self.inner.clone();
+        let mut service = std::mem::replace(&mut self.inner, clone);
+        let copy = self.duplicate.duplicate(&request);
+        let idempotent = self.duplicate.is_idempotent(&request);
+        let mut run = Run::new(self.retry.clone().into_attempts());
+        let number = run.attempts.begin();
+        if self.retry.config().max_elapsed.is_some() {
+            run.attempts.note_start(self.retry.time().now());
+        }
+        let first = in_attempt(number, || {
+            let limit = self.retry.attempt_timeout();
+            MaybeLimited::start(limit, || attempt::call(&mut service, request))
+        });
+        RetryFuture {
+            service,
+            request: copy,
+            idempotent,
+            duplicate: self.duplicate.clone(),
+            judge: Judge::new(self.classifier.clone()),
+            run: Some(run),
+            last: None,
+            step: Step::Attempt { call: first, number },
+        }
+    }
+}
+
+pin_project! {
+    /// A call through a [`RetryService`].
+    pub struct RetryFuture<S: Service<Q>, Q, C, D> {
+        service: S,
+        // What the next attempt will send; `None` if the request cannot be sent again.
+        request: Option<Q>,
+        idempotent: bool,
+        duplicate: D,
+        judge: Judge<C, S::Response>,
+        // `None` once the answer is out.
+        run: Option<Run>,
+        // The latest failure.
+        last: Option<Error>,
+        #[pin]
+        step: Step<S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StepProjection]
+    enum Step<F> {
+        Attempt { #[pin] call: MaybeLimited<Called<F>>, number: u32 },
+        Wait { #[pin] sleep: Sleep },
+        GetReady,
+    }
+}
+
+impl<S, Q, C, D> Future for RetryFuture<S, Q, C, D>
+where
+    S: Service<Q>,
+    S::Error: Into<BoxError> + 'static,
+    C: Classify<S::Response, ServiceError>,
+    D: Duplicate<Q>,
+{
+    type Output = Result<S::Response, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Some(mut run) = this.run.take() else { return Poll::Pending };
+        loop {
+            match this.step.as_mut().project() {
+                StepProjection::Attempt { call, number } => {
+                    let number = *number;
+                    let Poll::Ready(result) = in_attempt(number, || call.poll(cx)) else {
+                        if number == 1 {
+                            // A call that is answered at once needs no clock.
+                            run.attempts.note_start(run.attempts.retry().time().now());
+                        }
+                        if let Some(last) = this.last.take_if(|_| has_expired()) {
+                            run.dispatched = true; // the attempt that the deadline cuts short
+                            with_drop_reason(DropReason::Deadline, || {
+                                this.step.set(Step::GetReady);
+                            });
+                            return Poll::Ready(run.give_up(
+                                this.judge,
+                                Err(last),
+                                StopReason::Time,
+                            ));
+                        }
+                        *this.run = Some(run);
+                        return Poll::Pending;
+                    };
+                    let undispatched = matches!(&result, Err(error) if error.is_undispatched());
+                    let repeatable = this.request.is_some() && (*this.idempotent || undispatched);
+                    run.attempts.set_repeatable(repeatable);
+                    match run.next(this.judge, &result) {
+                        NextStep::Return => return Poll::Ready(result),
+                        NextStep::Stop(stop) => {
+                            return Poll::Ready(run.give_up(this.judge, result, stop));
+                        }
+                        NextStep::Wait(delay) => {
+                            *this.last = result.err(); // a discarded response is closed now
+                            let time = run.attempts.retry().time();
+                            let sleep = Sleep::until(time, time.now() + delay);
+                            this.step.set(Step::Wait { sleep });
+                        }
+                    }
+                }
+                StepProjection::Wait { sleep } => {
+                    let waiting = sleep.poll(cx).is_pending();
+                    let cut_short = if waiting { has_expired() } else { run.is_too_late() };
+                    if let Some(last) = this.last.take_if(|_| cut_short) {
+                        return Poll::Ready(run.give_up(this.judge, Err(last), StopReason::Time));
+                    }
+                    if waiting {
+                        *this.run = Some(run);
+                        return Poll::Pending;
+                    }
+                    this.step.set(Step::GetReady);
+                }
+                StepProjection::GetReady => match attempt::poll_ready(this.service, cx) {
+                    Poll::Pending => {
+                        if let Some(last) = this.last.take_if(|_| has_expired()) {
+                            return Poll::Ready(run.give_up(
+                                this.judge,
+                                Err(last),
+                                StopReason::Time,
+                            ));
+                        }
+                        *this.run = Some(run);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(())) => {
+                        let Some(request) = this.request.take() else { return Poll::Pending };
+                        *this.request = this.duplicate.duplicate(&request);
+                        let number = run.attempts.begin();
+                        let service = &mut *this.service;
+                        let call = in_attempt(number, || {
+                            let limit = run.attempts.retry().attempt_timeout();
+                            MaybeLimited::start(limit, || attempt::call(service, request))
+                        });
+                        this.step.set(Step::Attempt { call, number });
+                    }
+                },
+            }
+        }
+    }
+}
