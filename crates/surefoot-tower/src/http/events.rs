@@ -19,18 +19,24 @@ use crate::BoxError;
 ///
 /// ```
 /// use http_body_util::Full;
+/// use surefoot::http::sse::SseEvent;
 /// use surefoot::prelude::*;
-/// use surefoot_tower::http::Events;
+/// use surefoot_tower::http::{EventError, Events};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let model = CircuitBreaker::builder("model").build()?;
 /// let open = || async {
 ///     let body: Full<&[u8]> = Full::new(b"data: Hello\n\ndata: [DONE]\n\n");
-///     Ok(Events::new(body))
+///     Ok::<_, EventError>(Events::new(body))
 /// };
-/// let mut answer = model.streaming().until(|event| event.data() == "[DONE]").call(open).await?;
-/// assert_eq!(answer.next().await.transpose()?.map(|event| event.data().to_owned()), Some("Hello".into()));
+/// let is_done = |event: &SseEvent| event.data() == "[DONE]";
+/// let mut answer = model.streaming().until(is_done).call(open).await?;
+/// let mut text = String::new();
+/// while let Some(event) = answer.next().await {
+///     text += event?.data();
+/// }
+/// assert_eq!(text, "Hello[DONE]");
 /// # Ok(())
 /// # }
 /// ```

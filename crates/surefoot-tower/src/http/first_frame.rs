@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -134,9 +135,7 @@ impl<B: Body> Body for Begun<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        use bytes::Buf as _;
-        let first =
-            self.first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.remaining());
+        let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, Buf::remaining);
         let first = u64::try_from(first).unwrap_or(u64::MAX);
         let rest = self.body.size_hint();
         let mut hint = SizeHint::new();
