@@ -38,7 +38,7 @@ async fn a_gigabyte_flows_through_flat_memory() {
         let (mut received, mut least, mut most) = (0, usize::MAX, 0);
         while let Some(frame) = body.frame().await {
             received += frame.unwrap().data_ref().map_or(0, Bytes::len);
-            if received / PIECE % 256 == 0 {
+            if (received / PIECE).is_multiple_of(256) {
                 let resident = resident();
                 least = least.min(resident);
                 most = most.max(resident);

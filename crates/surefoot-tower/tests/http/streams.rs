@@ -239,8 +239,9 @@ async fn a_request_that_is_not_idempotent_is_sent_once() {
 
     // Refused connections give an error that says why there was no second try.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let request =
-        http::Request::post(format!("http://{nobody}/")).body(Default::default()).unwrap();
+    let request = http::Request::post(format!("http://{nobody}/"))
+        .body(http_body_util::Full::<bytes::Bytes>::default())
+        .unwrap();
     let error = retry().layer(client(Protocol::Http1)).oneshot(request).await.unwrap_err();
     assert!(matches!(error, Error::Exhausted { stop: StopReason::Unrepeatable, .. }), "{error}");
 }
