@@ -24,6 +24,7 @@ const PROGRAMS: &[(&str, &str)] = programs![
     "spec_3_2_retry_config",
     "spec_3_3_retry_strategies",
     "spec_7_2_timeout",
+    "spec_7_3_fallback",
     "spec_8_1_metrics",
     "spec_8_2_health",
     "registry_per_host",
