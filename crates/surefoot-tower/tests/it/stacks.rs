@@ -125,9 +125,10 @@ fn all_five_layers_in_every_order_fail_with_one_error_and_leave_nothing() {
             let innermost: Stacked<Failure> = BoxCloneService::new(api.clone());
             let mut stack = add(&layers, order[0], innermost);
             for which in &order[1..] {
-                stack = match boxed {
-                    true => add(&layers, *which, boxing(stack)),
-                    false => add(&layers, *which, stack),
+                stack = if boxed {
+                    add(&layers, *which, boxing(stack))
+                } else {
+                    add(&layers, *which, stack)
                 };
             }
             let error = call(&clock, &mut stack).unwrap_err();

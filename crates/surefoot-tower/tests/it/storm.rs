@@ -24,12 +24,12 @@ const TRIALS: usize = 3;
 async fn at_most<F: Future>(polls: u64, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;
-    poll_fn(|cx| match left {
-        0 => Poll::Ready(None),
-        _ => {
-            left -= 1;
-            future.as_mut().poll(cx).map(Some)
+    poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
         }
+        left -= 1;
+        future.as_mut().poll(cx).map(Some)
     })
     .await
 }
