@@ -16,7 +16,8 @@ use loom::model::Builder;
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, CircuitStatus};
 use surefoot_core::circuit_breaker::{TimeoutGrowth, Trip};
 use surefoot_core::{
-    CircuitBreaker, CircuitState, Event, ManualClock, Name, Permit, RetryBudget, Verdict,
+    CircuitBreaker, CircuitState, Event, Hedge, ManualClock, Name, Permit, RetryBudget, Timestamp,
+    Verdict,
 };
 
 use Do::{Admit, Advance, Automatic, Call, Cancel, Disable, Fail, ForceOpen, Pause, Reconfigure};
@@ -827,4 +828,27 @@ fn a_token_given_back_beside_a_withdrawal_is_never_lost() {
 
 fn budget(initial: u32, ratio: f64) -> RetryBudget {
     RetryBudget::builder().initial(initial).ratio(ratio).clock(ManualClock::new()).build().unwrap()
+}
+
+// ---- the latencies of a hedge ----------------------------------------------------------------
+
+/// Whatever meets whatever while the banks change, a percentile is a time that was recorded, or there
+/// is none.
+#[test]
+fn answers_recorded_while_the_window_moves_on_are_forgotten_or_told_as_they_were() {
+    loom::model(|| {
+        let hedge = Hedge::builder().percentile(1.0).warm_up(1).build().unwrap();
+        let other = hedge.clone();
+        let [short, long] = [1_100, 1_900].map(Duration::from_nanos);
+        let later = Timestamp::ZERO + Duration::from_secs(30);
+        let thread = loom::thread::spawn(move || other.record(short, Timestamp::ZERO));
+        hedge.record(long, later);
+        let told = hedge.delay(later);
+        thread.join().unwrap();
+        for told in [told, hedge.delay(later)] {
+            // At most a sixteenth too long.
+            assert!(told.is_none_or(|told| told > short && told <= long * 17 / 16), "{told:?}");
+        }
+        assert!(hedge.delay(later).is_some_and(|told| told > long), "the later answer is there");
+    });
 }
