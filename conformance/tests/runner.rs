@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const HOSTS: [&str; 3] = ["core", "async", "blocking"];
+const HOSTS: [&str; 4] = ["core", "async", "blocking", "tower"];
 
 struct Ran {
     status: Option<i32>,
@@ -162,10 +162,10 @@ fn skips_are_listed_with_their_reason_and_counted_for_each_host() {
     assert_eq!(ran.status, Some(0), "{}", ran.output);
     for line in [
         r#""on one host" on blocking: blocking code is never interrupted"#,
-        r#""on no host" on core, async, blocking: "#,
-        r#""later: a limiter" on core, async, blocking: no rate_limiter in this build"#,
-        r#""later: a machine" on core, async, blocking: no state_machine in this build"#,
-        r#""later: a format" on core, async, blocking: no throttler in this build"#,
+        r#""on no host" on core, async, blocking, tower: "#,
+        r#""later: a limiter" on core, async, blocking, tower: no rate_limiter in this build"#,
+        r#""later: a machine" on core, async, blocking, tower: no state_machine in this build"#,
+        r#""later: a format" on core, async, blocking, tower: no throttler in this build"#,
     ] {
         assert!(
             ran.lines("skipped").iter().any(|skip| skip.contains(line)),
@@ -173,7 +173,7 @@ fn skips_are_listed_with_their_reason_and_counted_for_each_host() {
             ran.output
         );
     }
-    assert_eq!(HOSTS.map(|host| ran.counts(host)[3]), [4, 4, 5]);
+    assert_eq!(HOSTS.map(|host| ran.counts(host)[3]), [4, 4, 5, 4]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod core;
 mod refusals;
 mod script;
 mod steps;
+mod tower;
 
 use std::time::Duration;
 
@@ -34,8 +35,8 @@ pub(crate) trait Host {
 }
 
 /// Every host there is.
-pub(crate) fn all() -> [&'static dyn Host; 3] {
-    [&core::Core, &asynchronous::Async, &blocking::Blocking]
+pub(crate) fn all() -> [&'static dyn Host; 4] {
+    [&core::Core, &asynchronous::Async, &blocking::Blocking, &tower::Tower]
 }
 
 /// Why there is nothing to judge.

@@ -121,6 +121,10 @@ where
 {
     type Attempt = ReadyCall<S, Q, S::Future>;
 
+    fn can_begin(&self) -> bool {
+        self.request.is_some()
+    }
+
     fn begin(&mut self) -> Option<Self::Attempt> {
         let request = self.request.take()?;
         self.request = self.duplicate.duplicate(&request);

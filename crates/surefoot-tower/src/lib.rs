@@ -45,10 +45,13 @@ mod duplicate;
 mod error;
 mod fallback;
 mod hedge;
+#[cfg(feature = "http")]
+pub mod http;
 mod judge;
 mod retry;
 mod timeout;
 
+pub use attempt::Called;
 pub use circuit_breaker::{CircuitBreakerFuture, CircuitBreakerLayer, CircuitBreakerService};
 pub use duplicate::{Cloned, Duplicate};
 pub use error::{BoxError, Error, ServiceError};

@@ -45,6 +45,11 @@ pub trait Begin {
     /// The attempt's future.
     type Attempt;
 
+    /// Whether another attempt can be made: asked before a token is taken for it.
+    fn can_begin(&self) -> bool {
+        true
+    }
+
     /// Begins another attempt, if another can be made.
     fn begin(&mut self) -> Option<Self::Attempt>;
 }
@@ -68,7 +73,7 @@ pin_project! {
         // A call that is answered at once needs no clock; one that has to wait begins its time there.
         first_waits_since: Option<Timestamp>,
         others: Vec<(Timestamp, Pin<Box<F>>)>,
-        // The latest answer that was not accepted.
+        // The latest answer that was not accepted; see `keep`.
         last: Option<Result<J::Value, Error<J::Error>>>,
         // When the next attempt begins if no answer comes.
         due: Option<Timestamp>,
@@ -125,9 +130,9 @@ where
                     }
                     AfterAnswer::Begin => {
                         failed += 1;
-                        *this.last = Some(result);
+                        keep(this.last, result);
                     }
-                    AfterAnswer::Wait => *this.last = Some(result),
+                    AfterAnswer::Wait => keep(this.last, result),
                 }
                 continue;
             }
@@ -219,17 +224,16 @@ where
     fn begin_another(self: Pin<&mut Self>, now: Timestamp) -> Poll<()> {
         let mut this = self.project();
         this.timer.set(None);
+        *this.due = None;
         let deadline = scope::deadline_on(this.race.hedge().time());
         let in_time = deadline.is_none_or(|deadline| !deadline.is_over(now));
-        let another = if in_time && this.race.begin(now) { this.begin.begin() } else { None };
-        *this.due = this.race.next_at(now);
-        match another {
-            Some(another) => {
-                this.others.push((now, Box::pin(another)));
-                Poll::Ready(())
-            }
-            None => Poll::Pending,
+        if !in_time || !this.begin.can_begin() || !this.race.begin(now) {
+            return Poll::Pending;
         }
+        let Some(another) = this.begin.begin() else { return Poll::Pending };
+        *this.due = this.race.next_at(now);
+        this.others.push((now, Box::pin(another)));
+        Poll::Ready(())
     }
 
     /// Notes how long an answer took, if it is one to wait for.
@@ -251,5 +255,14 @@ where
                 this.others.clear();
             });
         }
+    }
+}
+
+/// Keeps the latest answer. Not a refusal in place of an attempt's own answer: it would say that nothing
+/// was dispatched.
+fn keep<T, E>(last: &mut Option<Result<T, Error<E>>>, result: Result<T, Error<E>>) {
+    let refused = |result: &Result<T, Error<E>>| matches!(result, Err(e) if e.is_undispatched());
+    if !refused(&result) || last.as_ref().is_none_or(refused) {
+        *last = Some(result);
     }
 }

@@ -106,7 +106,7 @@ const MOST: u128 = 99_999_999;
 /// suffice, rounded down; what is longer than 99999999 hours becomes that.
 ///
 /// From the [gRPC protocol over HTTP/2](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
-/// Up to 99 ms nothing is lost; from then on less than one part in a million, up to three years.
+/// Up to 99 ms nothing is lost, and from then on less than one part in a hundred thousand.
 ///
 /// ```
 /// use std::time::Duration;

@@ -167,7 +167,7 @@ impl HttpClassifier {
         }
         match should_retry(headers) {
             Some(false) => judged.without_retry(),
-            Some(true) if kind.is_none() => {
+            Some(true) if kind.is_none() && !judged.retryable => {
                 Classification { retryable: true, retry_after: wait, ..judged }
             }
             _ => judged,
@@ -289,6 +289,7 @@ mod tests {
         let yes = ("x-should-retry", &b"true"[..]);
         let no = ("x-should-retry", &b"false"[..]);
         let wait = ("retry-after", &b"3"[..]);
+        let limit = ("ratelimit", &b"\"a\";r=0;t=3"[..]);
         let three = Some(Duration::from_secs(3));
         let again = C { retryable: true, ..C::PERMANENT };
         for (status, pairs, body, expected) in [
@@ -298,6 +299,7 @@ mod tests {
             (418, &[yes, wait], "", again.with_retry_after(three)),
             (503, &[yes], "", C::TRANSIENT),
             (429, &[yes, wait], LIMIT, C::throttled(three)),
+            (429, &[yes, limit], "", C::throttled(three)),
             (200, &[yes], "", C::SUCCESS),
             (200, &[no], "", C::SUCCESS),
             // What stays, stays.

@@ -38,6 +38,15 @@ impl Kept {
         Self(What::Holding(Box::new(permit)))
     }
 
+    /// What is to be closed with the verdict, if it is that: for other hosts, whose answers keep no
+    /// time limits.
+    pub fn into_holding(self) -> Option<Box<dyn Holding>> {
+        match self.0 {
+            What::Holding(holding) => Some(holding),
+            What::Limit(_) => None,
+        }
+    }
+
     /// A time limit: the innermost one has done its work with the first item, the others go on.
     pub(crate) fn limit(timeout: &Timeout, deadline: Deadline) -> Self {
         Self(What::Limit(Limit::new(timeout, deadline)))
