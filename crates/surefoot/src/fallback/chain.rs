@@ -86,6 +86,7 @@ impl<'f, L, W> Chain<'f, L, W> {
     ///
     /// # Errors
     /// The last link's error, with those of the others inside.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` cannot say that it is Send")]
     pub fn call<T, E>(self) -> impl Future<Output = Result<Answer<T, E>, FallbackError<E>>> + Send
     where
         L: Links<T, E> + Send,

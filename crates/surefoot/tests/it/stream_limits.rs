@@ -12,7 +12,7 @@ use crate::support::*;
 fn the_innermost_timeout_bounds_only_the_first_item() {
     let clock = ManualClock::new();
     let breaker = breaker(&clock).build().unwrap();
-    let steps = [gives(1).after(SEC - MS), gives(2).after(3600 * SEC)];
+    let steps = [gives(1).after(999 * MS), gives(2).after(3600 * SEC)];
     let service = StreamService::new(&clock, [streams(steps), streams([hangs()])]);
     let pipeline = Pipeline::builder("model")
         .add(breaker.clone())
@@ -252,7 +252,7 @@ fn a_stream_that_a_limit_ends_is_told_that_it_was_the_limit() {
 fn an_idle_timeout_bounds_each_gap() {
     let clock = ManualClock::new();
     let breaker = breaker(&clock).build().unwrap();
-    let gap = 2 * SEC - MS;
+    let gap = 1_999 * MS;
     let steps = [gives(1).after(60 * SEC), gives(2).after(gap), gives(3).after(gap), hangs()];
     let service = StreamService::new(&clock, [streams(steps)]);
     let idle = timeout(&clock, "idle", 2 * SEC);
