@@ -101,7 +101,8 @@ impl Limit {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.timer.poll_until(self.timeout.time(), self.deadline, cx)
+        let Self { timeout, deadline, timer } = self;
+        timer.poll(cx, || Sleep::until(timeout.time(), deadline.timestamp()))
     }
 }
 
@@ -111,30 +112,15 @@ pub(super) fn ran_out<E>(timeout: &Timeout, last: Option<Error<E>>) -> Error<E> 
     Error::Timeout { policy, limit, dispatched: true, last: last.map(Box::new) }
 }
 
-/// A timer that is set when it is first needed, and again only once it has gone off.
+/// A timer that is set when it is first polled.
 #[derive(Default)]
 pub(super) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
-    /// Ready once `deadline` is over, which may have moved to later since the last poll.
-    pub(super) fn poll_until(
-        &mut self,
-        time: &TimeSource,
-        deadline: Deadline,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        loop {
-            let sleep = self
-                .sleep
-                .get_or_insert_with(|| Box::pin(Sleep::until(time, deadline.timestamp())));
-            std::task::ready!(sleep.as_mut().poll(cx));
-            self.sleep = None;
-            if deadline.is_over(time.now()) {
-                return Poll::Ready(());
-            }
-        }
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, set: impl FnOnce() -> Sleep) -> Poll<()> {
+        self.sleep.get_or_insert_with(|| Box::pin(set())).as_mut().poll(cx)
     }
 }
 

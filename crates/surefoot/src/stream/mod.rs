@@ -52,8 +52,8 @@
 //! the permits, which counts as nothing; dropped by one of our own deadlines, it is a failure.
 //!
 //! **Cost.** Opening allocates the stream once, and each permit kept. An item costs a comparison or
-//! two; with a limit for the whole stream, a clock reading; with an idle timeout, another for each
-//! time we have to wait.
+//! two; with a limit for the whole stream, a clock reading; with an idle timeout, another and a
+//! timer for each time we have to wait.
 
 mod kept;
 mod opening;

@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use surefoot_core::{
-    Classify, Deadline, DefaultClassifier, DropReason, Error, Timeout, Timestamp, Verdict,
-    with_drop_reason,
+    Classify, DefaultClassifier, DropReason, Error, Timeout, Verdict, with_drop_reason,
 };
 
 use super::kept::{Held, Limit, Timer, ran_out};
 use super::opening::Opened;
 use crate::scope::{Due, TimeoutScope};
+use crate::time::Sleep;
 
 /// A streamed answer under the policies it was opened through; made by
 /// [`Policy::call_stream`](crate::Policy::call_stream).
@@ -40,8 +40,7 @@ pub struct Streamed<S, T, C = DefaultClassifier, U = fn(&T) -> bool> {
 #[derive(Debug)]
 struct Idle {
     limit: Timeout,
-    /// When the present wait began.
-    since: Option<Timestamp>,
+    /// Set for the present wait.
     timer: Timer,
 }
 
@@ -66,7 +65,7 @@ impl<S, T, C, U> Streamed<S, T, C, U> {
             until,
             limits,
             scope,
-            idle: idle.map(|limit| Idle { limit, since: None, timer: Timer::default() }),
+            idle: idle.map(|limit| Idle { limit, timer: Timer::default() }),
             complete: false,
             overrun: None,
         }
@@ -111,7 +110,7 @@ where
     fn hand_on(&mut self, item: T) -> Poll<Option<Result<T, Error<E>>>> {
         self.items += 1;
         if let Some(idle) = &mut self.idle {
-            idle.since = None;
+            idle.timer = Timer::default();
         }
         if !self.held.settled {
             let verdict = self.classifier.classify(Ok(&item)).verdict;
@@ -200,11 +199,10 @@ where
                 return Poll::Ready(ran_out(&limit.timeout, None));
             }
         }
-        if let Some(Idle { limit, since, timer }) = &mut self.idle {
+        if let Some(Idle { limit, timer }) = &mut self.idle {
             let time = limit.time();
-            let since = *since.get_or_insert_with(|| time.now());
-            let due = Deadline::after(since, limit.limit());
-            if timer.poll_until(time, due, cx).is_ready() {
+            let due = || limit.deadline(time.now()).timestamp();
+            if timer.poll(cx, || Sleep::until(time, due())).is_ready() {
                 return Poll::Ready(ran_out(limit, None));
             }
         }

@@ -5,11 +5,10 @@ mod races;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
-use surefoot::circuit_breaker::CircuitTotals;
 use surefoot::hedge::HedgeBuilder;
 use surefoot::{
-    Attempt, CircuitBreaker, CircuitState, Classification, Clock, Event, Hedge, ManualClock,
-    Pipeline, RetryBudget, Timer, Timestamp,
+    Attempt, CircuitState, Classification, Clock, Event, Hedge, ManualClock, Pipeline, RetryBudget,
+    Timer, Timestamp,
 };
 
 use crate::support::*;
@@ -17,12 +16,6 @@ use crate::support::*;
 /// Another attempt after 10 ms.
 fn hedge(clock: &ManualClock) -> HedgeBuilder {
     Hedge::builder().delay(10 * MS).clock(clock)
-}
-
-/// Successes, failures and cancelled calls so far.
-fn verdicts(breaker: &CircuitBreaker) -> (u64, u64, u64) {
-    let CircuitTotals { successes, failures, cancelled, .. } = breaker.status().totals;
-    (successes, failures, cancelled)
 }
 
 // ---- when attempts begin -----------------------------------------------------------------------

@@ -27,6 +27,7 @@ mod registry;
 mod retrying;
 #[cfg(feature = "serde")]
 mod status;
+mod stream_limits;
 mod streams;
 mod texts;
 #[cfg(feature = "tracing")]

@@ -337,6 +337,12 @@ pub(crate) fn settled(totals: CircuitTotals) -> u64 {
     successes + failures + ignored + throttled + cancelled
 }
 
+/// Successes, failures and cancelled calls so far.
+pub(crate) fn verdicts(breaker: &CircuitBreaker) -> (u64, u64, u64) {
+    let CircuitTotals { successes, failures, cancelled, .. } = breaker.status().totals;
+    (successes, failures, cancelled)
+}
+
 /// Everything sent to `events` from now on.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<Event>>>);
