@@ -81,12 +81,12 @@ impl Report {
             }
         }
         for (reason, hosts) in skips {
-            match self.skips.iter_mut().find(|skip| skip.reason == reason && skip.hosts == hosts) {
-                Some(skip) => skip.cases.push(case.name.clone()),
-                None => {
-                    let (reason, cases) = (reason.to_owned(), vec![case.name.clone()]);
-                    self.skips.push(Skip { reason, hosts, cases });
-                }
+            let known = |skip: &&mut Skip| skip.reason == reason && skip.hosts == hosts;
+            if let Some(skip) = self.skips.iter_mut().find(known) {
+                skip.cases.push(case.name.clone());
+            } else {
+                let (reason, cases) = (reason.to_owned(), vec![case.name.clone()]);
+                self.skips.push(Skip { reason, hosts, cases });
             }
         }
     }

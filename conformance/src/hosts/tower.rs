@@ -60,7 +60,7 @@ impl Host for Tower {
     }
 
     fn hedge(&self, case: &HedgeCase) -> Result<Raced, Trouble> {
-        racing::race(case, hedged)
+        racing::race(case, |call| Ok(hedged(call)))
     }
 
     fn fallback(&self, case: &FallbackCase) -> Result<Vec<Answered>, Trouble> {
@@ -127,7 +127,7 @@ fn call<'a>(retry: Retry, script: &'a Script<'a>, clock: &'a ManualClock) -> Res
 type Response<'a> = Pin<Box<dyn Future<Output = Result<Reply, Error<ServiceError>>> + Send + 'a>>;
 
 /// One hedged call: the layers that it takes around a service.
-fn hedged(call: racing::Call<'_>) -> Result<racing::Answer<'_>, Trouble> {
+fn hedged(call: racing::Call<'_>) -> racing::Answer<'_> {
     let racing::Call { hedge, script, clock, timeout, .. } = call.clone();
     let judge = judge(move |result: Result<&Reply, &script::Fault>| script.classify(result));
     let layer = HedgeLayer::idempotent(hedge).classify(judge);
@@ -136,12 +136,12 @@ fn hedged(call: racing::Call<'_>) -> Result<racing::Answer<'_>, Trouble> {
         async move { call.attempt().await.map_err(Thrown) }
     });
     let hedged = layer.layer(Refusing { script, clock, service });
-    Ok(match timeout {
+    match timeout {
         None => Box::pin(hedged.map_err(caught).oneshot(())),
         Some(timeout) => {
             Box::pin(TimeoutLayer::new(timeout).layer(hedged).map_err(caught).oneshot(()))
         }
-    })
+    }
 }
 
 /// One call of a service that falls back on another. That the first one failed is an event; which one
