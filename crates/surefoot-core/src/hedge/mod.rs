@@ -23,7 +23,11 @@
 //!
 //! **Answers.** The first success wins, and so does the first error that trying again cannot
 //! mend. Another failure starts the next attempt at once, unless the callee asked for a pause or one
-//! of our own policies refused. With none accepted, the error that came last is returned.
+//! of our own policies refused. With none accepted, the answer that came last is returned. Only
+//! successes count for `percentile`: what fails fast says nothing about when an answer is late.
+//!
+//! **Deadlines.** No attempt begins once a deadline around the call is over; what it ends then is a
+//! failure of every attempt under way.
 //!
 //! **Cancellation.** Attempts that lost, or whose caller walked away, are dropped in place, which
 //! counts as nothing.

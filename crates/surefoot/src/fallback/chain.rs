@@ -260,7 +260,10 @@ fn kept_or_keep<K: Hash + Eq + Clone, T: Clone, E, W: MovesOn<E>>(
 ) -> Outcome<T, E> {
     match course.go_on(before) {
         ControlFlow::Break(over) => {
-            if let Ok(answer) = &over {
+            // One that was kept by another link before is as old as it is.
+            if let Ok(answer) = &over
+                && answer.age.is_none()
+            {
                 kept.put(key, answer.value.clone());
             }
             over

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use surefoot_core::hedge::{AfterAnswer, Race};
-use surefoot_core::{DropReason, Error, Hedge, Timestamp, with_drop_reason};
+use surefoot_core::{AttemptResult, DropReason, Error, Hedge, Timestamp, with_drop_reason};
 
 use crate::operation::{Judged, Operation};
 use crate::pipeline::{Composition, Part, PartKind};
@@ -117,22 +117,30 @@ where
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut failed = 0;
         loop {
             if let Poll::Ready((begun, result)) = self.as_mut().poll_attempts(cx) {
                 let this = self.as_mut().project();
-                match this.race.answered(this.judge.attempt_result(&result)) {
+                let judged = this.judge.attempt_result(&result);
+                match this.race.answered(judged) {
                     AfterAnswer::Return => {
-                        self.record(begun);
+                        self.record(judged, begun);
                         self.drop_losers(DropReason::Cancelled);
                         return Poll::Ready(result);
                     }
                     AfterAnswer::Begin => {
+                        failed += 1;
                         keep(this.last, result);
-                        let now = this.race.hedge().time().now();
-                        let _ = self.as_mut().begin_another(now); // or wait for the others
                     }
                     AfterAnswer::Wait => keep(this.last, result),
                 }
+                continue;
+            }
+            // Only now: another attempt may have had the answer.
+            if failed > 0 {
+                failed -= 1;
+                let now = self.race.hedge().time().now();
+                let _ = self.as_mut().begin_another(now); // or wait for the others
                 continue;
             }
             let mut this = self.as_mut().project();
@@ -175,7 +183,7 @@ where
             let (begun, attempt) = &mut this.others[place];
             if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
                 let begun = *begun;
-                drop(this.others.swap_remove(place));
+                drop(this.others.remove(place)); // in order: of two answers the earlier attempt's wins
                 return Poll::Ready((Some(begun), result));
             }
         }
@@ -186,16 +194,20 @@ where
     fn poll_timer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.as_mut().project();
         let time = this.race.hedge().time();
-        if this.first_waits_since.is_none() && this.first.is_some() {
+        if this.timer.is_none() {
+            let begins_to_wait = this.first.is_some() && this.first_waits_since.is_none();
+            if !begins_to_wait && this.due.is_none() {
+                return Poll::Pending;
+            }
             let now = time.now();
-            *this.first_waits_since = Some(now);
-            *this.due = this.race.next_at(now);
-            if this.due.is_some_and(|due| due <= now) {
+            if begins_to_wait {
+                *this.first_waits_since = Some(now);
+                *this.due = this.race.next_at(now);
+            }
+            let Some(due) = *this.due else { return Poll::Pending };
+            if due <= now {
                 return self.begin_another(now);
             }
-        }
-        let Some(due) = *this.due else { return Poll::Pending };
-        if this.timer.is_none() {
             this.timer.set(Some(Sleep::until(time, due)));
         }
         match this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
@@ -207,12 +219,15 @@ where
         }
     }
 
-    /// Begins another attempt, if the race allows it, and notes when the one after it is due.
+    /// Begins another attempt, if the race allows it and there is time left, and notes when the one
+    /// after it is due.
     fn begin_another(self: Pin<&mut Self>, now: Timestamp) -> Poll<()> {
         let mut this = self.project();
         this.timer.set(None);
         *this.due = None;
-        if !this.begin.can_begin() || !this.race.begin(now) {
+        let deadline = scope::deadline_on(this.race.hedge().time());
+        let in_time = deadline.is_none_or(|deadline| !deadline.is_over(now));
+        if !in_time || !this.begin.can_begin() || !this.race.begin(now) {
             return Poll::Pending;
         }
         let Some(another) = this.begin.begin() else { return Poll::Pending };
@@ -221,10 +236,11 @@ where
         Poll::Ready(())
     }
 
+    /// Notes how long an answer took, if it is one to wait for.
     #[inline]
-    fn record(&self, begun: Option<Timestamp>) {
+    fn record(&self, judged: AttemptResult, begun: Option<Timestamp>) {
         let hedge = self.race.hedge();
-        if hedge.is_timed() {
+        if hedge.is_timed() && judged.is_success() {
             let now = hedge.time().now();
             hedge.record(begun.map_or(Duration::ZERO, |begun| now - begun), now);
         }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use surefoot_core::{Deadline, Error, Permit, TimeSource, Timeout, Verdict};
+use surefoot_core::{Deadline, DropReason, Error, Permit, TimeSource, Timeout, Verdict};
 
 use crate::time::Sleep;
 
@@ -19,8 +19,8 @@ pub(super) enum What {
     Limit(Limit),
 }
 
-/// Something that is held during a call and closed with its verdict. Dropped unclosed, it asks
-/// [`DropReason`](crate::DropReason) why.
+/// Something that is held during a call and closed with its verdict, which is that of the
+/// [`DropReason`] if the answer is dropped before its end.
 pub trait Holding: Send + fmt::Debug {
     /// The call has ended. Only the first verdict counts.
     fn close(&mut self, verdict: Verdict);
@@ -53,10 +53,36 @@ impl Kept {
     }
 }
 
+/// What is held for a streamed answer, until the verdict is in.
+///
+/// Dropped from outside, so a panic that is unwinding meanwhile is not the operation's.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) holdings: Vec<Box<dyn Holding>>,
+    pub(super) settled: bool,
+}
+
+impl Held {
+    /// Only the first verdict counts.
+    #[cold]
+    pub(super) fn settle(&mut self, verdict: Verdict) {
+        self.settled = true;
+        for mut holding in self.holdings.drain(..) {
+            holding.close(verdict);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.settle(DropReason::scoped().verdict());
+    }
+}
+
 /// A deadline that a stream may run into.
 #[derive(Debug)]
 pub(super) struct Limit {
-    timeout: Timeout,
+    pub(super) timeout: Timeout,
     pub(super) deadline: Deadline,
     timer: Timer,
 }
@@ -77,16 +103,12 @@ impl Limit {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.timer.poll_until(self.timeout.time(), self.deadline, cx)
     }
-
-    pub(super) fn error<E>(&self) -> Error<E> {
-        ran_out(&self.timeout)
-    }
 }
 
-/// The error of a stream that has run into `timeout`.
-pub(super) fn ran_out<E>(timeout: &Timeout) -> Error<E> {
+/// The error of a stream that has run into `timeout`, after the failure `last` if it was a late one.
+pub(super) fn ran_out<E>(timeout: &Timeout, last: Option<Error<E>>) -> Error<E> {
     let (policy, limit) = (timeout.name().clone(), timeout.limit());
-    Error::Timeout { policy, limit, dispatched: true, last: None }
+    Error::Timeout { policy, limit, dispatched: true, last: last.map(Box::new) }
 }
 
 /// A timer that is set when it is first needed, and again only once it has gone off.

@@ -1,6 +1,8 @@
 //! A world in which time only moves when a test moves it, and the same call goes through either
 //! host.
 
+mod streaming;
+
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -10,6 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
+pub(crate) use streaming::*;
 use surefoot::circuit_breaker::{CircuitBreakerBuilder, CircuitTotals};
 use surefoot::retry::RetryBuilder;
 use surefoot::{
