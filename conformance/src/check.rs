@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::format::{
-    CircuitBreakerCase, Delays, Promise, Refusal, RetryCase, RetryExpectation, StepExpectation,
+    CircuitBreakerCase, Delays, FallbackCase, FallbackExpectation, HedgeCase, HedgeExpectation,
+    OutcomeKind, Promise, Refusal, RetryCase, RetryExpectation, StepExpectation,
 };
-use crate::hosts::{Seen, Tried, Trouble};
+use crate::hosts::{Answered, Raced, Seen, Tried, Trouble};
 
 /// Times compare equal within this.
 const NANOS_TOLERANCE: u128 = 1;
@@ -38,6 +39,26 @@ pub(crate) fn circuit_breaker(
 pub(crate) fn retry(case: &RetryCase, tried: Result<Tried, Trouble>) -> Result<(), String> {
     let Some(tried) = built(&case.refusal, tried)? else { return Ok(()) };
     any(&case.accepted, |expectation| call_went(expectation, &tried))
+}
+
+pub(crate) fn hedge(case: &HedgeCase, raced: Result<Raced, Trouble>) -> Result<(), String> {
+    let Some(raced) = built(&case.refusal, raced)? else { return Ok(()) };
+    any(&case.accepted, |expectation| race_went(expectation, &raced))
+}
+
+pub(crate) fn fallback(
+    case: &FallbackCase,
+    answered: Result<Vec<Answered>, Trouble>,
+) -> Result<(), String> {
+    let Some(answered) = built(&case.refusal, answered)? else { return Ok(()) };
+    for (index, (step, answered)) in case.steps.iter().zip(&answered).enumerate() {
+        if step.accepted.is_empty() {
+            continue;
+        }
+        any(&step.accepted, |expectation| chain_went(expectation, answered))
+            .map_err(|what| format!("step {index}: {what}"))?;
+    }
+    Ok(())
 }
 
 /// What there is to judge; `None` if the policy was right to refuse its options.
@@ -157,9 +178,7 @@ fn call_went(expected: &RetryExpectation, tried: &Tried) -> Differences {
     if let Some(delays) = &expected.delays {
         compare_delays(&mut differences, delays, &tried.delays);
     }
-    if let Some(nanos) = expected.elapsed.filter(|nanos| !same_time(*nanos, tried.elapsed)) {
-        differences.note("elapsed", Seconds(nanos), Seconds(tried.elapsed.as_nanos()));
-    }
+    compare_time(&mut differences, "elapsed", expected.elapsed, tried.elapsed);
     // Announced and made waits are one: what a call took is its attempts and its waits.
     let waits: u128 = tried.delays.iter().map(Duration::as_nanos).sum();
     let sum = waits + tried.spent.as_nanos();
@@ -177,6 +196,90 @@ fn call_went(expected: &RetryExpectation, tried: &Tried) -> Differences {
     differences
 }
 
+fn race_went(expected: &HedgeExpectation, raced: &Raced) -> Differences {
+    let mut differences = Differences::default();
+    differences.equal("outcome", expected.outcome.as_ref(), &raced.outcome);
+    differences.equal("calls", expected.calls.as_ref(), &raced.calls);
+    if let Some(started) = &expected.started {
+        compare_list(&mut differences, "start", started, &raced.started);
+    }
+    compare_time(&mut differences, "elapsed", expected.elapsed, raced.elapsed);
+    differences.equal("cancelled", expected.cancelled.as_ref(), &raced.cancelled);
+    differences.equal("overdue", expected.overdue.as_ref(), &raced.overdue);
+    if let Some(expected) = expected.tokens.filter(|expected| raced.tokens != Some(*expected)) {
+        let got = raced.tokens.map_or("no budget".to_owned(), |tokens| tokens.to_string());
+        differences.note("tokens", expected, got);
+    }
+    differences
+}
+
+fn chain_went(expected: &FallbackExpectation, answered: &Answered) -> Differences {
+    let mut differences = Differences::default();
+    differences.equal("outcome", expected.outcome.as_ref(), &answered.outcome);
+    if let Some(link) = expected.link.as_ref().filter(|link| answered.link.as_ref() != Some(link)) {
+        differences.note("link", link, answered.link.as_deref().unwrap_or("none"));
+    }
+    if let Some(failures) = expected.failures.as_ref().filter(|list| **list != answered.failures) {
+        differences.note("failures", Failures(failures), Failures(&answered.failures));
+    }
+    match (expected.age, answered.age) {
+        (Some(age), Some(got)) => compare_time(&mut differences, "age", Some(age), got),
+        (Some(age), None) => differences.note("age", Seconds(age), "an answer that was not kept"),
+        (None, _) => {}
+    }
+    compare_time(&mut differences, "elapsed", expected.elapsed, answered.elapsed);
+    differences
+}
+
+fn compare_time(differences: &mut Differences, what: &str, expected: Option<u128>, got: Duration) {
+    if let Some(nanos) = expected.filter(|nanos| !same_time(*nanos, got)) {
+        differences.note(what, Seconds(nanos), Seconds(got.as_nanos()));
+    }
+}
+
+fn compare_list(
+    differences: &mut Differences,
+    what: &str,
+    expected: &[(u128, u128)],
+    got: &[Duration],
+) {
+    if expected.len() != got.len() {
+        return differences.note(&format!("number of {what}s"), expected.len(), got.len());
+    }
+    for (index, (bounds, time)) in expected.iter().zip(got).enumerate() {
+        compare_bounds(differences, &format!("{what} {index}"), *bounds, *time);
+    }
+}
+
+/// Whether a time is between two bounds.
+fn compare_bounds(
+    differences: &mut Differences,
+    what: &str,
+    (low, high): (u128, u128),
+    got: Duration,
+) {
+    let nanos = got.as_nanos();
+    if nanos + NANOS_TOLERANCE < low || nanos > high.saturating_add(NANOS_TOLERANCE) {
+        let wanted = if low == high {
+            Seconds(low).to_string()
+        } else {
+            format!("from {} to {}", Seconds(low), Seconds(high))
+        };
+        differences.note(what, wanted, Seconds(nanos));
+    }
+}
+
+/// Links that failed, each with what it gave.
+struct Failures<'a>(&'a [(String, OutcomeKind)]);
+
+impl fmt::Display for Failures<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: Vec<_> =
+            self.0.iter().map(|(link, outcome)| format!("{link} {outcome}")).collect();
+        write!(f, "[{}]", shown.join(", "))
+    }
+}
+
 fn compare_delays(differences: &mut Differences, expected: &Delays, got: &[Duration]) {
     if got.len() as u64 != expected.count {
         let shown: Vec<_> =
@@ -189,14 +292,9 @@ fn compare_delays(differences: &mut Differences, expected: &Delays, got: &[Durat
     let bounds = expected.first.iter().map(Some).chain(std::iter::repeat(expected.then.as_ref()));
     for (index, (delay, bounds)) in got.iter().zip(bounds).enumerate() {
         let Some(&(low, high)) = bounds else { return };
-        let nanos = delay.as_nanos();
-        if nanos + NANOS_TOLERANCE < low || nanos > high.saturating_add(NANOS_TOLERANCE) {
-            let wanted = if low == high {
-                Seconds(low).to_string()
-            } else {
-                format!("from {} to {}", Seconds(low), Seconds(high))
-            };
-            differences.note(&format!("delay {index}"), wanted, Seconds(nanos));
+        let before = differences.0.len();
+        compare_bounds(differences, &format!("delay {index}"), (low, high), *delay);
+        if differences.0.len() > before {
             return;
         }
     }

@@ -25,6 +25,8 @@ pub(crate) fn run(case: &Case, host: &dyn Host) -> Verdict {
     let judged = catch_unwind(AssertUnwindSafe(|| match &case.body {
         Body::CircuitBreaker(case) => check::circuit_breaker(case, host.circuit_breaker(case)),
         Body::Retry(case) => check::retry(case, host.retry(case)),
+        Body::Hedge(case) => check::hedge(case, host.hedge(case)),
+        Body::Fallback(case) => check::fallback(case, host.fallback(case)),
         Body::Absent { .. } => Ok(()),
     }));
     match judged {
