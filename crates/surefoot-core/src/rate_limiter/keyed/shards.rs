@@ -1,0 +1,279 @@
+//! Keys spread over locks, in bounded memory.
+
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash};
+
+use hashbrown::HashTable;
+
+use super::super::config::WhenFull;
+use super::super::engine::View;
+use super::super::lane::Lane;
+use super::super::machine::Machine;
+use crate::TimeSource;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, lock};
+
+/// A hash table in parts, each with its lock.
+pub(super) struct Shards<K, M: Machine, S> {
+    machine: M,
+    hasher: S,
+    shards: Box<[Shard<K, M>]>,
+    max_keys: usize,
+    when_full: WhenFull,
+    /// Keys in all shards: claimed before one is inserted, given up after it is removed.
+    keys: AtomicUsize,
+    /// Idle keys are looked for in one shard after the other, a whole turn each window.
+    next_sweep: AtomicU64,
+    sweep_every: u64,
+    /// Sweeps so far: which shard is the next one's.
+    sweeps: AtomicUsize,
+}
+
+/// Alone on its cache line, so that the locks do not disturb each other.
+#[repr(align(64))]
+struct Shard<K, M: Machine>(Mutex<HashTable<(K, Lane<M>)>>);
+
+/// No room for a new key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Full;
+
+const SHARDS_LEAST: usize = 16;
+const SHARDS_MOST: usize = 1024;
+/// Sweeping a shard should take microseconds, so it should not hold many more than this.
+const KEYS_IN_A_SHARD: usize = 256;
+/// Shards that one call sweeps at most where sweeps are overdue.
+const OVERDUE_MOST: u64 = 4;
+/// Entries that a call with a new key looks at, in whole shards, before it takes the table to be
+/// full.
+const SEARCH_MOST: usize = 4096;
+/// Tables this small are not worth shrinking.
+const CAPACITY_KEPT: usize = 8;
+
+impl<K: Hash + Eq, M: Machine, S: BuildHasher> Shards<K, M, S> {
+    pub(super) fn new(
+        machine: M,
+        hasher: S,
+        max_keys: u32,
+        when_full: WhenFull,
+        window: u64,
+    ) -> Self {
+        let max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
+        let count = (max_keys / KEYS_IN_A_SHARD).next_power_of_two();
+        let count = count.clamp(SHARDS_LEAST, SHARDS_MOST);
+        Self {
+            machine,
+            hasher,
+            shards: (0..count).map(|_| Shard(Mutex::new(HashTable::new()))).collect(),
+            max_keys,
+            when_full,
+            keys: AtomicUsize::new(0),
+            next_sweep: AtomicU64::new(0),
+            sweep_every: (window / count as u64).max(1),
+            sweeps: AtomicUsize::new(0),
+        }
+    }
+
+    /// Does something with the lane of `key`, which may be a new one.
+    #[inline]
+    pub(super) fn with_lane<Q, R>(
+        &self,
+        key: &Q,
+        time: &TimeSource,
+        work: impl FnOnce(&M, &mut Lane<M>, u64) -> R,
+    ) -> Result<R, Full>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let hash = self.hasher.hash_one(key);
+        let mut table = lock(&self.shard(hash).0);
+        // Under the lock, so that the order of admission is that of time.
+        let now = time.now().as_nanos();
+        let answer = match table.find_mut(hash, |(known, _)| known.borrow() == key) {
+            Some((_, lane)) => work(&self.machine, lane, now),
+            None => {
+                drop(table);
+                self.with_new_lane(key, hash, now, work)?
+            }
+        };
+        if now >= self.next_sweep.load(Ordering::Relaxed) {
+            self.sweep_some(now);
+        }
+        Ok(answer)
+    }
+
+    /// The same for a key that should be known; `None` if it was forgotten.
+    pub(super) fn with_known_lane<R>(
+        &self,
+        key: &K,
+        work: impl FnOnce(&M, &mut Lane<M>) -> R,
+    ) -> Option<R> {
+        let hash = self.hasher.hash_one(key);
+        let mut table = lock(&self.shard(hash).0);
+        let (_, lane) = table.find_mut(hash, |(known, _)| known == key)?;
+        Some(work(&self.machine, lane))
+    }
+
+    pub(super) fn view<Q: Hash + Eq + ?Sized>(&self, key: &Q, n: u64, time: &TimeSource) -> View
+    where
+        K: Borrow<Q>,
+    {
+        let hash = self.hasher.hash_one(key);
+        let mut table = lock(&self.shard(hash).0);
+        let now = time.now().as_nanos();
+        match table.find_mut(hash, |(known, _)| known.borrow() == key) {
+            Some((_, lane)) => lane.view(&self.machine, n, now),
+            None => Lane::default().view(&self.machine, n, now),
+        }
+    }
+
+    pub(super) fn keys(&self) -> usize {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn evict_all_idle(&self, now: u64) {
+        for shard in &self.shards {
+            self.sweep(shard, now);
+        }
+    }
+
+    #[cold]
+    fn with_new_lane<Q, R>(
+        &self,
+        key: &Q,
+        hash: u64,
+        now: u64,
+        work: impl FnOnce(&M, &mut Lane<M>, u64) -> R,
+    ) -> Result<R, Full>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.claim_place(hash, now)?;
+        let shard = self.shard(hash);
+        let mut table = lock(&shard.0);
+        // Another thread may have been faster.
+        if let Some((_, lane)) = table.find_mut(hash, |(known, _)| known.borrow() == key) {
+            self.give_up_places(1);
+            return Ok(work(&self.machine, lane, now));
+        }
+        if table.len() == table.capacity() {
+            self.forget_idle(&mut table, now);
+        }
+        let rehash = |(key, _): &(K, Lane<M>)| self.hasher.hash_one(key);
+        let mut entry = table.insert_unique(hash, (key.to_owned(), Lane::default()), rehash);
+        Ok(work(&self.machine, &mut entry.get_mut().1, now))
+    }
+
+    /// Makes sure that one more key may be inserted.
+    fn claim_place(&self, hash: u64, now: u64) -> Result<(), Full> {
+        loop {
+            if self.keys.fetch_add(1, Ordering::Relaxed) < self.max_keys {
+                return Ok(());
+            }
+            self.give_up_places(1);
+            if !self.find_idle(now) {
+                match self.when_full {
+                    WhenFull::RefuseNewKeys => return Err(Full),
+                    WhenFull::EvictIdlest => self.evict_idlest(hash, now)?,
+                }
+            }
+        }
+    }
+
+    fn give_up_places(&self, places: usize) {
+        self.keys.fetch_sub(places, Ordering::Relaxed);
+    }
+
+    /// Sweeps on from where sweeping is, until something was found or enough was looked at.
+    fn find_idle(&self, now: u64) -> bool {
+        let mut searched = 0;
+        for _ in 0..self.shards.len() {
+            let (looked_at, found) = self.sweep(self.next_shard(), now);
+            searched += looked_at;
+            if found > 0 || searched > SEARCH_MOST {
+                return found > 0;
+            }
+        }
+        false
+    }
+
+    /// Forgets the key of this shard, or of the next that has any, that would be idle soonest.
+    fn evict_idlest(&self, hash: u64, now: u64) -> Result<(), Full> {
+        let first = self.place_of(hash);
+        let (before, from) = self.shards.split_at(first);
+        for shard in from.iter().chain(before) {
+            let mut table = lock(&shard.0);
+            let evictable = table.iter().filter(|(_, lane)| !lane.is_reserved(now));
+            let idlest = evictable.map(|(_, lane)| lane.idle_at(&self.machine)).min();
+            let Some(idlest) = idlest else { continue };
+            let mut evicted = None;
+            table.retain(|(_, lane)| {
+                let chosen = evicted.is_none()
+                    && lane.idle_at(&self.machine) == idlest
+                    && !lane.is_reserved(now);
+                if chosen {
+                    evicted = Some(());
+                }
+                !chosen
+            });
+            self.give_up_places(1);
+            return Ok(());
+        }
+        Err(Full)
+    }
+
+    /// One shard for each sweep that is due, or a few of those that are overdue.
+    #[cold]
+    fn sweep_some(&self, now: u64) {
+        let due = self.next_sweep.load(Ordering::Relaxed);
+        let next = now.saturating_add(self.sweep_every);
+        let swapped =
+            self.next_sweep.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
+        if now < due || swapped.is_err() {
+            return;
+        }
+        let overdue = 1 + (now - due) / self.sweep_every;
+        for _ in 0..overdue.min(OVERDUE_MOST) {
+            self.sweep(self.next_shard(), now);
+        }
+        // What is still overdue is for the next calls.
+        if overdue > OVERDUE_MOST && self.keys() > 0 {
+            let rest = overdue.min(self.shards.len() as u64) - OVERDUE_MOST;
+            let back = now.saturating_sub(rest.saturating_mul(self.sweep_every));
+            self.next_sweep.store(back, Ordering::Relaxed);
+        }
+    }
+
+    /// How many keys were there, and how many were forgotten.
+    fn sweep(&self, shard: &Shard<K, M>, now: u64) -> (usize, usize) {
+        let mut table = lock(&shard.0);
+        let before = table.len();
+        self.forget_idle(&mut table, now);
+        let left = table.len();
+        if table.capacity() > CAPACITY_KEPT && table.capacity() / 4 > left {
+            table.shrink_to(left, |(key, _)| self.hasher.hash_one(key));
+        }
+        (before, before - left)
+    }
+
+    fn forget_idle(&self, table: &mut HashTable<(K, Lane<M>)>, now: u64) {
+        let before = table.len();
+        table.retain(|(_, lane)| !lane.is_as_new(&self.machine, now));
+        self.give_up_places(before - table.len());
+    }
+
+    fn next_shard(&self) -> &Shard<K, M> {
+        let sweep = self.sweeps.fetch_add(1, Ordering::Relaxed);
+        &self.shards[sweep & (self.shards.len() - 1)]
+    }
+
+    fn shard(&self, hash: u64) -> &Shard<K, M> {
+        &self.shards[self.place_of(hash)]
+    }
+
+    /// Bits that the tables use neither for places nor for tags.
+    fn place_of(&self, hash: u64) -> usize {
+        (hash >> 40) as usize & (self.shards.len() - 1)
+    }
+}
