@@ -31,6 +31,7 @@ fn one_json_document_whose_numbers_add_up() {
         serde_json::from_slice(&output.stdout).expect("standard output is one JSON document");
     let scene = &document["scenes"][0];
     assert_eq!(scene["name"], "outage");
+    assert_eq!(document["scenes"][1]["name"], "streaming");
     let arms = scene["arms"].as_array().expect("a list of arms");
     let names: Vec<_> = arms.iter().map(|arm| &arm["name"]).collect();
     assert_eq!(names, ["bare", "retry", "surefoot"]);
@@ -76,6 +77,30 @@ fn one_json_document_whose_numbers_add_up() {
         number(surefoot, "service_calls") < number(retry, "service_calls"),
         "a breaker spares the service: {surefoot} {retry}"
     );
+}
+
+#[test]
+fn a_streaming_model_that_stops_midway_is_shown_bare_and_protected() {
+    let output = demo(&["--scene", "streaming", "--seconds", "10", "--seed", "1", "--json"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("hangs midway"), "progress names the phases: {stderr}");
+
+    let document: Value =
+        serde_json::from_slice(&output.stdout).expect("standard output is one JSON document");
+    assert_eq!(document["scenes"].as_array().map(Vec::len), Some(1));
+    let scene = &document["scenes"][0];
+    assert_eq!(scene["name"], "streaming");
+    let arms = scene["arms"].as_array().expect("a list of arms");
+    let names: Vec<_> = arms.iter().map(|arm| &arm["name"]).collect();
+    assert_eq!(names, ["bare", "surefoot"]);
+    let [bare, surefoot] = [&arms[0], &arms[1]];
+    for arm in arms {
+        assert_eq!(number(arm, "calls"), number(bare, "calls"), "both arms get the same calls");
+        assert_eq!(number(arm, "calls"), number(arm, "answers") + number(arm, "failures"), "{arm}");
+    }
+    // With this seed about 154 against 190 of 225: what hangs is asked for again in time.
+    assert!(number(surefoot, "answers") > number(bare, "answers"), "{surefoot} {bare}");
 }
 
 #[test]

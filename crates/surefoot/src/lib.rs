@@ -39,6 +39,8 @@ mod event_stream;
 pub mod fallback;
 pub mod host;
 mod hosts;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 mod operation;

@@ -93,13 +93,15 @@ fn headline(outcome: &Outcome, phase: Behaviour, elapsed: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::script::Script;
+    use super::super::service::Form;
     use super::*;
 
     #[test]
     fn no_headline_wraps_on_the_narrowest_terminal_that_gets_a_picture() {
         let script = Script::outage(Duration::from_secs(600));
         let ends: Vec<_> = script.phases().map(|phase| (phase.behaviour, phase.to)).collect();
-        let outcome = Outcome { name: "outage", seed: 1, script, arms: Vec::new() };
+        let outcome =
+            Outcome { name: "outage", seed: 1, script, form: Form::Whole, arms: Vec::new() };
         for (behaviour, at) in ends {
             let line = headline(&outcome, behaviour, at);
             let plain = anstream::adapter::strip_str(&line).to_string();

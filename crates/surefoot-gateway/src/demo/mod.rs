@@ -41,13 +41,27 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// How long calls keep arriving; the script of the service stretches with it
+    /// How long calls keep arriving in the outage; the script of the service stretches with it. The streaming scene
+    /// takes two fifths of that, at least 3
     #[arg(long, default_value_t = 15, value_parser = seconds)]
     seconds: u64,
+
+    /// Run only this scene
+    #[arg(long, value_enum)]
+    scene: Option<Which>,
 
     /// Print the results as one JSON document
     #[arg(long)]
     json: bool,
+}
+
+/// The scenes by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Which {
+    /// A service that goes through everything a hosted model does on a bad day
+    Outage,
+    /// A model that streams its answers, and does not always finish them
+    Streaming,
 }
 
 /// The shortest run in which every phase still sees a few dozen calls, and the longest anyone will watch.
@@ -75,30 +89,48 @@ pub(crate) fn main(options: &Options) -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Error> {
-    let scene = Scene::outage(options.seed, options.seconds);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
-    let outcome = runtime.block_on(async {
-        tokio::select! {
-            outcome = scene.run() => outcome,
-            interrupted = tokio::signal::ctrl_c() => Err(interrupted.map_or_else(Error::Start, |()| Error::Interrupted)),
+    let mut outcomes = Vec::new();
+    for scene in scenes(options) {
+        let outcome = runtime.block_on(async {
+            tokio::select! {
+                outcome = scene.run() => outcome,
+                interrupted = tokio::signal::ctrl_c() => Err(interrupted.map_or_else(Error::Start, |()| Error::Interrupted)),
+            }
+        })?;
+        if !options.json {
+            print(&outcome).map_err(Error::Output)?;
         }
-    });
+        outcomes.push(outcome);
+    }
     // Hung requests would hold an orderly shutdown for ever.
     runtime.shutdown_background();
-    print(options, &outcome?).map_err(Error::Output)
-}
-
-fn print(options: &Options, outcome: &Outcome) -> io::Result<()> {
     if options.json {
         let mut out = io::stdout().lock();
-        json::write(&mut out, std::slice::from_ref(outcome))?;
-        return out.flush();
+        json::write(&mut out, &outcomes).and_then(|()| out.flush()).map_err(Error::Output)?;
     }
+    Ok(())
+}
+
+fn scenes(options: &Options) -> impl Iterator<Item = Scene> {
+    let &Options { seed, seconds, scene, .. } = options;
+    let streaming = (seconds * 2 / 5).max(*SECONDS.start());
+    [
+        (Which::Outage, Scene::outage(seed, seconds)),
+        (Which::Streaming, Scene::streaming(seed, streaming)),
+    ]
+    .into_iter()
+    .filter(move |(which, _)| scene.is_none_or(|only| only == *which))
+    .map(|(_, scene)| scene)
+}
+
+fn print(outcome: &Outcome) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     for line in report::lines(outcome, terminal::width(terminal::size(&io::stdout()))) {
         writeln!(out, "{line}")?;
     }
+    writeln!(out)?;
     out.flush()
 }
 

@@ -11,7 +11,7 @@ use super::error::Error;
 use super::live::Live;
 use super::measure::Measures;
 use super::script::Script;
-use super::service::Service;
+use super::service::{Form, Service};
 use super::workload::{self, Record, Records};
 
 /// The times that all arms share. The attempt timeout is well above the slowest answer of a service that is merely
@@ -28,6 +28,7 @@ pub(crate) struct Scene {
     name: &'static str,
     seed: u64,
     script: Script,
+    form: Form,
 }
 
 /// What came of it, or has so far.
@@ -36,6 +37,7 @@ pub(crate) struct Outcome {
     pub(crate) name: &'static str,
     pub(crate) seed: u64,
     pub(crate) script: Script,
+    pub(crate) form: Form,
     pub(crate) arms: Vec<ArmOutcome>,
 }
 
@@ -68,7 +70,25 @@ struct Running {
 impl Scene {
     /// A service that goes through everything a hosted model does on a bad day.
     pub(crate) fn outage(seed: u64, seconds: u64) -> Self {
-        Self { name: "outage", seed, script: Script::outage(Duration::from_secs(seconds)) }
+        Self {
+            name: "outage",
+            seed,
+            script: Script::outage(Duration::from_secs(seconds)),
+            form: Form::Whole,
+        }
+    }
+
+    /// A model that streams its answers, and does not always finish them.
+    pub(crate) fn streaming(seed: u64, seconds: u64) -> Self {
+        let script = Script::streaming(Duration::from_secs(seconds));
+        Self { name: "streaming", seed, script, form: Form::Streamed }
+    }
+
+    fn kinds(&self) -> &'static [Kind] {
+        match self.form {
+            Form::Whole => &Kind::ALL,
+            Form::Streamed => &Kind::STREAMING,
+        }
     }
 
     /// Runs all arms to the end of their last call. Dropping the future ends them all at once.
@@ -79,12 +99,16 @@ impl Scene {
 
         let mut running = Vec::new();
         let mut workloads = JoinSet::new();
-        for kind in Kind::ALL {
-            let service = Service::start(self.script.clone(), self.seed, start)
+        for &kind in self.kinds() {
+            let service = Service::start(self.script.clone(), self.form, self.seed, start)
                 .await
                 .map_err(Error::Start)?;
             let endpoint = Endpoint { client: client.clone(), url: service.url() };
-            let arm = Arc::new(Arm::new(kind, endpoint, LIMITS, self.seed));
+            let make = match self.form {
+                Form::Whole => Arm::new,
+                Form::Streamed => Arm::streaming,
+            };
+            let arm = Arc::new(make(kind, endpoint, LIMITS, self.seed));
             let records = Records::default();
             workloads.spawn(workload::run(
                 arm,
@@ -122,6 +146,7 @@ impl Scene {
             name: self.name,
             seed: self.seed,
             script: self.script.clone(),
+            form: self.form,
             arms: running.iter().map(arm).collect(),
         }
     }

@@ -24,6 +24,10 @@ pub(crate) enum Behaviour {
     Down,
     /// Answering again, but slower the colder its caches are.
     Recovering,
+    /// Every other streamed answer hangs after its first token.
+    HangingMidway,
+    /// Every other streamed answer is cut off half-way by a reset.
+    CuttingOff,
 }
 
 impl Behaviour {
@@ -38,6 +42,8 @@ impl Behaviour {
             Self::Hung => "hung",
             Self::Down => "down",
             Self::Recovering => "cold",
+            Self::HangingMidway => "hangs midway",
+            Self::CuttingOff => "cut off",
         }
     }
 
@@ -52,6 +58,8 @@ impl Behaviour {
             Self::Hung => "hung: never answers every other request",
             Self::Down => "down: resets every connection",
             Self::Recovering => "cold: answers again, slowly at first",
+            Self::HangingMidway => "hangs midway: every other answer, after one token",
+            Self::CuttingOff => "cut off: every other answer is reset half-way",
         }
     }
 }
@@ -88,10 +96,24 @@ const OUTAGE: [(Behaviour, u32); 9] = [
 ];
 const OUTAGE_FIRST: (Behaviour, u32) = (Behaviour::Healthy, 6);
 
+/// What streams add to that: answers that stop after they have begun.
+const STREAMING: [(Behaviour, u32); 4] = [
+    (Behaviour::HangingMidway, 30),
+    (Behaviour::CuttingOff, 20),
+    (Behaviour::Throttling, 25),
+    (Behaviour::Healthy, 15),
+];
+const STREAMING_FIRST: (Behaviour, u32) = (Behaviour::Healthy, 10);
+
 impl Script {
     /// The bad day, spread over `total`.
     pub(crate) fn outage(total: Duration) -> Self {
         Self::new(total, OUTAGE_FIRST, &OUTAGE)
+    }
+
+    /// A model that streams, and does not always finish.
+    pub(crate) fn streaming(total: Duration) -> Self {
+        Self::new(total, STREAMING_FIRST, &STREAMING)
     }
 
     /// A run of one behaviour, for the tests of what follows scripts.
@@ -126,12 +148,15 @@ impl Script {
             .map(|phase| phase.from)
     }
 
-    /// When the last outage ends and requests are answered again: recovery is counted from here.
+    /// When the last outage ends and requests are answered again, or else, when the last trouble ends: recovery is
+    /// counted from here.
     pub(crate) fn answering_again(&self) -> Duration {
-        self.phases()
-            .filter(|phase| phase.behaviour == Behaviour::Down)
-            .last()
-            .map_or(Duration::ZERO, |down| down.to)
+        let ends = |of: fn(Behaviour) -> bool| {
+            self.phases().filter(|phase| of(phase.behaviour)).last().map(|phase| phase.to)
+        };
+        ends(|behaviour| behaviour == Behaviour::Down)
+            .or_else(|| ends(|behaviour| behaviour != Behaviour::Healthy))
+            .unwrap_or(Duration::ZERO)
     }
 
     pub(crate) fn total(&self) -> Duration {
@@ -148,15 +173,16 @@ mod tests {
     #[test]
     fn phases_fill_the_run_without_gaps() {
         for seconds in [3, 15, 17, 600] {
-            let script = Script::outage(SECOND * seconds);
-            let mut end = Duration::ZERO;
-            for phase in script.phases() {
-                assert_eq!(phase.from, end);
-                assert!(phase.to > phase.from);
-                end = phase.to;
+            for script in [Script::outage(SECOND * seconds), Script::streaming(SECOND * seconds)] {
+                let mut end = Duration::ZERO;
+                for phase in script.phases() {
+                    assert_eq!(phase.from, end);
+                    assert!(phase.to > phase.from);
+                    end = phase.to;
+                }
+                assert_eq!(end, SECOND * seconds);
+                assert_eq!(script.total(), end);
             }
-            assert_eq!(end, SECOND * seconds);
-            assert_eq!(script.total(), end);
         }
     }
 
@@ -186,5 +212,6 @@ mod tests {
         let script = Script::outage(SECOND * 100);
         assert_eq!(script.answering_again(), SECOND * 76);
         assert_eq!(script.phase_at(script.answering_again()).behaviour, Behaviour::Recovering);
+        assert_eq!(Script::streaming(SECOND * 100).answering_again(), SECOND * 85);
     }
 }

@@ -239,7 +239,7 @@ fn start<'a>(
     retry: &'a Retry,
     bucket: &mut Option<Bucket>,
     clock: &ManualClock,
-) -> (Attempts<'a>, Call) {
+) -> (Attempts<&'a Retry>, Call) {
     bucket.iter_mut().for_each(Bucket::record_call);
     let mut attempts = retry.attempts();
     attempts.note_start(clock.now());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode, header};
+use reqwest::{Client, Response, StatusCode, header};
 
 use super::{Failure, Verdict};
 
@@ -31,10 +31,16 @@ impl Endpoint {
     /// Sends one request and reads the whole reply, however long it takes.
     pub(crate) async fn send(&self) -> reqwest::Result<Reply> {
         let response = self.client.get(&self.url).send().await?;
-        let status = response.status();
-        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(seconds);
+        let reply = Reply::of(&response);
         response.bytes().await?;
-        Ok(Reply { status, retry_after })
+        Ok(reply)
+    }
+}
+
+impl Reply {
+    pub(crate) fn of(response: &Response) -> Self {
+        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(seconds);
+        Self { status: response.status(), retry_after }
     }
 }
 

@@ -2,9 +2,12 @@
 //! between the two differs, and each has a file of its own so that the three can be read side by side.
 
 mod bare;
+mod bare_stream;
 mod endpoint;
 mod retry;
 pub(crate) mod surefoot;
+pub(crate) mod surefoot_stream;
+mod tokens;
 
 use std::time::Duration;
 
@@ -50,6 +53,8 @@ pub(crate) enum Kind {
 
 impl Kind {
     pub(crate) const ALL: [Self; 3] = [Self::Bare, Self::Retry, Self::Surefoot];
+    /// Those with a way to receive streams.
+    pub(crate) const STREAMING: [Self; 2] = [Self::Bare, Self::Surefoot];
 
     /// The name in the JSON document.
     pub(crate) fn key(self) -> &'static str {
@@ -76,6 +81,8 @@ pub(crate) enum Arm {
     Bare(bare::Bare),
     Retry(retry::Retry),
     Surefoot(surefoot::Surefoot),
+    BareStream(bare_stream::BareStream),
+    SurefootStream(Box<surefoot_stream::SurefootStream>),
 }
 
 impl Arm {
@@ -87,12 +94,26 @@ impl Arm {
         }
     }
 
+    /// An arm whose answers are streamed.
+    pub(crate) fn streaming(kind: Kind, endpoint: Endpoint, limits: Limits, seed: u64) -> Self {
+        match kind {
+            Kind::Surefoot => Self::SurefootStream(Box::new(surefoot_stream::SurefootStream::new(
+                endpoint, limits, seed,
+            ))),
+            Kind::Bare | Kind::Retry => {
+                Self::BareStream(bare_stream::BareStream::new(endpoint, limits))
+            }
+        }
+    }
+
     /// Makes one call and sees it to its end.
     pub(crate) async fn call(&self) -> Verdict {
         match self {
             Self::Bare(arm) => arm.call().await,
             Self::Retry(arm) => arm.call().await,
             Self::Surefoot(arm) => arm.call().await,
+            Self::BareStream(arm) => arm.call().await,
+            Self::SurefootStream(arm) => arm.call().await,
         }
     }
 }

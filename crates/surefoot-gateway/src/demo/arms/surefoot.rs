@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use surefoot::BoxPipeline;
 use surefoot::prelude::{
     CircuitBreaker, Classification, ConfigError, Error, Jitter, Pipeline, Retry, RetryBudget,
     Timeout, Trip,
 };
+use surefoot::{BoxPipeline, Identity, PipelineBuilder, Stack};
 
 use super::endpoint::Reply;
 use super::{Endpoint, Failure, Limits, Verdict};
@@ -57,6 +57,17 @@ impl Surefoot {
 }
 
 fn pipeline(limits: Limits, seed: u64) -> Result<BoxPipeline<Reply, reqwest::Error>, ConfigError> {
+    Ok(policies(limits, seed)?.classify(judge).build()?.boxed())
+}
+
+/// The policies around every kind of call.
+pub(super) type Policies =
+    Stack<Stack<Stack<Stack<Identity, Timeout>, Retry>, CircuitBreaker>, Timeout>;
+
+pub(super) fn policies(
+    limits: Limits,
+    seed: u64,
+) -> Result<PipelineBuilder<Policies>, ConfigError> {
     let retry = Retry::builder()
         .max_attempts(ATTEMPTS)
         .initial_delay(FIRST_DELAY)
@@ -71,20 +82,20 @@ fn pipeline(limits: Limits, seed: u64) -> Result<BoxPipeline<Reply, reqwest::Err
         .success_threshold(EVIDENCE)
         // A trial call keeps its place for as long as it may take.
         .half_open_timeout(limits.attempt);
-    let pipeline = Pipeline::builder("service")
+    Ok(Pipeline::builder("service")
         .idempotent() // asking twice does no harm
-        .classify(judge)
         .add(Timeout::new(limits.deadline)?.named("total"))
         .add(retry.build()?)
         .add(breaker.build()?)
-        .add(Timeout::new(limits.attempt)?.named("attempt"))
-        .build()?;
-    Ok(pipeline.boxed())
+        .add(Timeout::new(limits.attempt)?.named("attempt")))
 }
 
 /// What a reply says about the service, and whether asking again can help.
 fn judge(result: Result<&Reply, &reqwest::Error>) -> Classification {
-    let Ok(reply) = result else { return Classification::TRANSIENT };
+    result.map_or(Classification::TRANSIENT, judge_reply)
+}
+
+pub(super) fn judge_reply(reply: &Reply) -> Classification {
     match reply.status {
         StatusCode::OK => Classification::SUCCESS,
         StatusCode::TOO_MANY_REQUESTS => Classification::throttled(reply.retry_after),

@@ -130,6 +130,7 @@ fn axis(total: Duration, columns: usize) -> String {
 mod tests {
     use super::super::super::arms::Kind;
     use super::super::super::script::Script;
+    use super::super::super::service::Form;
     use super::super::super::workload::Record;
     use super::*;
 
@@ -150,6 +151,7 @@ mod tests {
             name: "outage",
             seed: 1,
             script: Script::outage(SECOND * 100),
+            form: Form::Whole,
             arms: Kind::ALL.map(arm).into_iter().collect(),
         }
     }

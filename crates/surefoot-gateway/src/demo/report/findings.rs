@@ -10,14 +10,31 @@ use super::text;
 /// Not to be broken at the end of a line.
 const RETRY: &str = "retry\u{a0}×\u{a0}3";
 
-/// Two to four sentences about Surefoot against the other arms. None if an arm is missing.
+/// A few sentences about Surefoot against the other arms of the scene.
 pub(crate) fn sentences(measures: &[(Kind, Measures)]) -> Vec<String> {
     let of = |kind| measures.iter().find(|(other, _)| *other == kind).map(|(_, measures)| measures);
-    let (Some(bare), Some(retry), Some(surefoot)) =
-        (of(Kind::Bare), of(Kind::Retry), of(Kind::Surefoot))
-    else {
-        return Vec::new();
-    };
+    match (of(Kind::Bare), of(Kind::Retry), of(Kind::Surefoot)) {
+        (Some(bare), Some(retry), Some(surefoot)) => against_both(bare, retry, surefoot),
+        (Some(bare), None, Some(surefoot)) => against_bare(bare, surefoot),
+        _ => Vec::new(),
+    }
+}
+
+fn against_bare(bare: &Measures, surefoot: &Measures) -> Vec<String> {
+    vec![
+        format!(
+            "Surefoot had {} of {} answers complete: {} bare. A caller waited {} for the slowest hundredth, and {} bare.",
+            text::count(surefoot.answers),
+            text::count(surefoot.calls),
+            than(surefoot.answers, bare.answers),
+            text::time(surefoot.p99),
+            text::time(bare.p99),
+        ),
+        standing(surefoot, &[("bare calls", bare)]),
+    ]
+}
+
+fn against_both(bare: &Measures, retry: &Measures, surefoot: &Measures) -> Vec<String> {
     vec![
         format!(
             "Surefoot answered {} of {} calls: {} bare, {} {RETRY}.",

@@ -6,6 +6,7 @@
 
 mod capacity;
 mod quota;
+mod tokens;
 
 use std::fmt;
 use std::io;
@@ -13,7 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,6 +26,8 @@ use tokio::time::Instant;
 
 use self::capacity::{Capacity, until};
 use self::quota::Quota;
+use self::tokens::{Ending, Tokens};
+pub(crate) use self::tokens::{GAP, TOKENS};
 use super::script::{Behaviour, Phase, Script};
 
 /// With [`WORK`] this makes 100 calls a second, twice what the workload asks for.
@@ -39,12 +42,26 @@ pub(crate) const QUOTA: u32 = 30;
 const HUNG: f64 = 0.5;
 /// Share of the requests that [`Behaviour::Flaky`] fails.
 const FLAKY: f64 = 1.0 / 3.0;
+/// Share of the streamed answers that [`Behaviour::HangingMidway`] and [`Behaviour::CuttingOff`] do not finish.
+const UNFINISHED: f64 = 0.5;
 /// Work takes this many times longer in [`Behaviour::Slow`].
 const SLOW: f64 = 1.8;
 /// Work takes this many times longer when [`Behaviour::Recovering`] starts, and down to once at its end.
 const COLD: f64 = 4.5;
 /// What a full queue puts into `Retry-After`.
 const BUSY: Duration = Duration::from_secs(1);
+
+/// How the service answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// With a short text, once the work is done.
+    Whole,
+    /// Token by token, as server-sent events. Streams take no worker: only their own gaps.
+    Streamed,
+}
+
+/// The answer's body.
+type Body = Either<Full<Bytes>, Tokens>;
 
 /// A running instance. Dropping it closes the port and every connection.
 #[derive(Debug)]
@@ -56,11 +73,17 @@ pub(crate) struct Service {
 
 impl Service {
     /// Binds a free loopback port and serves `script`, whose time starts at `start`.
-    pub(crate) async fn start(script: Script, seed: u64, start: Instant) -> io::Result<Self> {
+    pub(crate) async fn start(
+        script: Script,
+        form: Form,
+        seed: u64,
+        start: Instant,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
             script,
+            form,
             start,
             capacity: Capacity::new(WORKERS, QUEUE),
             ledger: Mutex::new(Ledger {
@@ -116,6 +139,7 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
 #[derive(Debug)]
 struct State {
     script: Script,
+    form: Form,
     start: Instant,
     capacity: Capacity,
     ledger: Mutex<Ledger>,
@@ -134,7 +158,7 @@ impl State {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn respond(&self) -> Result<Response<Full<Bytes>>, Reset> {
+    async fn respond(&self) -> Result<Response<Body>, Reset> {
         let now = self.start.elapsed();
         let phase = *self.script.phase_at(now);
         let luck = {
@@ -142,6 +166,9 @@ impl State {
             ledger.arrivals.push(now);
             ledger.random.f64()
         };
+        if self.form == Form::Streamed {
+            return Ok(self.stream(phase, now, luck));
+        }
         let crash = self.script.next_crash(now).map(|at| self.start + at);
         tokio::select! {
             response = self.behave(phase, now, luck, crash) => response,
@@ -155,10 +182,10 @@ impl State {
         now: Duration,
         luck: f64,
         crash: Option<Instant>,
-    ) -> Result<Response<Full<Bytes>>, Reset> {
+    ) -> Result<Response<Body>, Reset> {
         let into_phase = now.saturating_sub(phase.from);
         let slowdown = match phase.behaviour {
-            Behaviour::Healthy => 1.0,
+            Behaviour::Healthy | Behaviour::HangingMidway | Behaviour::CuttingOff => 1.0,
             Behaviour::Flaky if luck < FLAKY => {
                 return Ok(bare_status(StatusCode::INTERNAL_SERVER_ERROR));
             }
@@ -185,15 +212,30 @@ impl State {
         self.work(slowdown * (0.5 + luck), crash).await
     }
 
+    /// Begins a streamed answer, or refuses to.
+    fn stream(&self, phase: Phase, now: Duration, luck: f64) -> Response<Body> {
+        let ending = match phase.behaviour {
+            Behaviour::HangingMidway if luck < UNFINISHED => Ending::Hangs,
+            Behaviour::CuttingOff if luck < UNFINISHED => Ending::CutOff,
+            Behaviour::Throttling => {
+                match self.ledger().quota.take(now.saturating_sub(phase.from)) {
+                    Ok(()) => Ending::Done,
+                    Err(wait) => return refusal(StatusCode::TOO_MANY_REQUESTS, wait),
+                }
+            }
+            _ => Ending::Done,
+        };
+        let mut response = Response::new(Either::Right(Tokens::new(ending)));
+        let events = header::HeaderValue::from_static("text/event-stream");
+        response.headers_mut().insert(header::CONTENT_TYPE, events);
+        response
+    }
+
     /// Has the request worked on for `share` of the mean time.
-    async fn work(
-        &self,
-        share: f64,
-        crash: Option<Instant>,
-    ) -> Result<Response<Full<Bytes>>, Reset> {
+    async fn work(&self, share: f64, crash: Option<Instant>) -> Result<Response<Body>, Reset> {
         match self.capacity.work(WORK.mul_f64(share), crash) {
             Ok(finished) => match finished.await {
-                Ok(()) => Ok(Response::new(Full::from("the answer\n"))),
+                Ok(()) => Ok(Response::new(Either::Left(Full::from("the answer\n")))),
                 Err(_crashed) => Err(Reset),
             },
             Err(capacity::Full) => Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, BUSY)),
@@ -202,22 +244,22 @@ impl State {
 }
 
 /// A refusal that says when to come back, in whole seconds rounded up, as HTTP has it (RFC 9110, 10.2.3).
-fn refusal(status: StatusCode, wait: Duration) -> Response<Full<Bytes>> {
+fn refusal(status: StatusCode, wait: Duration) -> Response<Body> {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     let mut response = bare_status(status);
     response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
     response
 }
 
-fn bare_status(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+fn bare_status(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::default()));
     *response.status_mut() = status;
     response
 }
 
 /// Tells hyper to drop the connection without a word.
 #[derive(Debug)]
-struct Reset;
+pub(crate) struct Reset;
 
 impl fmt::Display for Reset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -237,7 +279,8 @@ mod tests {
     /// A service that only ever does one thing, and the way to it.
     async fn service(behaviour: Behaviour) -> (Service, Endpoint) {
         let script = Script::only(behaviour, RUN);
-        let service = Service::start(script, 1, Instant::now()).await.expect("a free port");
+        let service =
+            Service::start(script, Form::Whole, 1, Instant::now()).await.expect("a free port");
         let endpoint = Endpoint { client: client().expect("a client"), url: service.url() };
         (service, endpoint)
     }
@@ -293,7 +336,7 @@ mod tests {
         // Phases of a run of 100 ms: hung from 54 ms on, down from 66 ms.
         let script = Script::outage(Duration::from_millis(100));
         let start = Instant::now() - Duration::from_millis(55);
-        let service = Service::start(script, 1, start).await.expect("a free port");
+        let service = Service::start(script, Form::Whole, 1, start).await.expect("a free port");
         let endpoint = Endpoint { client: client().expect("a client"), url: service.url() };
         assert!(endpoint.send().await.is_err());
     }
