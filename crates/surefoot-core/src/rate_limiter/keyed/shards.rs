@@ -90,7 +90,11 @@ impl<K: Hash + Eq, M: Machine, S: BuildHasher> Shards<K, M, S> {
         // Under the lock, so that the order of admission is that of time.
         let now = time.now().as_nanos();
         let answer = match table.find_mut(hash, |(known, _)| known.borrow() == key) {
-            Some((_, lane)) => work(&self.machine, lane, now),
+            Some((_, lane)) => {
+                let answer = work(&self.machine, lane, now);
+                drop(table);
+                answer
+            }
             None => {
                 drop(table);
                 self.with_new_lane(key, hash, now, work)?
@@ -207,15 +211,12 @@ impl<K: Hash + Eq, M: Machine, S: BuildHasher> Shards<K, M, S> {
             let evictable = table.iter().filter(|(_, lane)| !lane.is_reserved(now));
             let idlest = evictable.map(|(_, lane)| lane.idle_at(&self.machine)).min();
             let Some(idlest) = idlest else { continue };
-            let mut evicted = None;
+            let mut evicted = false;
             table.retain(|(_, lane)| {
-                let chosen = evicted.is_none()
-                    && lane.idle_at(&self.machine) == idlest
-                    && !lane.is_reserved(now);
-                if chosen {
-                    evicted = Some(());
-                }
-                !chosen
+                let is_idlest = lane.idle_at(&self.machine) == idlest && !lane.is_reserved(now);
+                let stays = evicted || !is_idlest;
+                evicted = !stays || evicted;
+                stays
             });
             self.give_up_places(1);
             return Ok(());

@@ -124,7 +124,7 @@ fn builder(limit: Limit, clock: &ManualClock) -> RateLimiterBuilder {
     let builder = RateLimiter::builder("model")
         .max_requests(limit.max_requests)
         .time_window(Duration::from_nanos(limit.time_window))
-        .max_wait(Duration::MAX / 4)
+        .max_wait(Duration::from_secs(1))
         .clock(clock);
     match limit.algorithm {
         Algorithm::Gcra => builder.gcra(limit.burst),
