@@ -14,6 +14,7 @@ pub(crate) use circuit_breaker::{
 };
 pub(crate) use decimal::Decimal;
 pub(crate) use fields::Problem;
+pub(crate) use rate_limiter::{LimiterExpectation, RateLimiterCase};
 pub(crate) use retry::{Delays, Outcome, OutcomeKind, RetryCase, RetryExpectation, RetryRules};
 pub(crate) use settings::{Setting, Settings};
 
@@ -35,10 +36,22 @@ pub(crate) struct Case {
 pub(crate) enum Body {
     CircuitBreaker(CircuitBreakerCase),
     Retry(RetryCase),
+    RateLimiter(RateLimiterCase),
     /// A case of a policy that this build does not have.
     Absent {
         policy: String,
     },
+}
+
+impl Body {
+    pub(crate) fn policy(&self) -> &str {
+        match self {
+            Self::CircuitBreaker(_) => "circuit_breaker",
+            Self::Retry(_) => "retry",
+            Self::RateLimiter(_) => "rate_limiter",
+            Self::Absent { policy } => policy,
+        }
+    }
 }
 
 /// Something that not every host can do.
@@ -115,10 +128,7 @@ fn read_body(policy: &Value<'_>, mut fields: Fields<'_>) -> Result<Body, Problem
     let body = match name {
         "circuit_breaker" => Body::CircuitBreaker(CircuitBreakerCase::take(&mut fields)?),
         "retry" => Body::Retry(RetryCase::take(&mut fields)?),
-        "rate_limiter" => {
-            rate_limiter::take(&mut fields)?;
-            Body::Absent { policy: name.to_owned() }
-        }
+        "rate_limiter" => Body::RateLimiter(RateLimiterCase::take(&mut fields)?),
         "state_machine" => {
             state_machine::take(&mut fields)?;
             Body::Absent { policy: name.to_owned() }

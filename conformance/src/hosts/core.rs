@@ -7,8 +7,9 @@ use surefoot_core::{
 
 use super::script::{Fault, Script};
 use super::steps::{Admission, Calls, Plan, play};
-use super::{Host, Seen, Tried, Trouble, build, refusals, since_start, without_state_machines};
-use crate::format::{CircuitBreakerCase, Ending, Need, OutcomeKind, RetryCase};
+use super::{Host, Limited, Seen, Tried, Trouble, limiter};
+use super::{build, refusals, since_start, without_state_machines};
+use crate::format::{CircuitBreakerCase, Ending, Need, OutcomeKind, RateLimiterCase, RetryCase};
 
 /// Permits and attempts in two steps.
 pub(super) struct Core;
@@ -65,6 +66,10 @@ impl Host for Core {
             }
         };
         script.report(result, since_start(clock.now()))
+    }
+
+    fn rate_limiter(&self, case: &RateLimiterCase) -> Option<Result<Vec<Limited>, Trouble>> {
+        Some(limiter::play(case))
     }
 }
 

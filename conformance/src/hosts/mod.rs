@@ -8,6 +8,7 @@ mod blocking;
 mod build;
 mod calls;
 mod core;
+mod limiter;
 mod refusals;
 mod script;
 mod steps;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use surefoot_core::{CircuitState, ConfigError, Timestamp};
 
-use crate::format::{CircuitBreakerCase, Need, OutcomeKind, RetryCase};
+use crate::format::{CircuitBreakerCase, Need, OutcomeKind, RateLimiterCase, RetryCase};
 
 /// Something that carries out the decisions of Surefoot.
 pub(crate) trait Host {
@@ -31,6 +32,11 @@ pub(crate) trait Host {
 
     /// Makes one call under a new retry.
     fn retry(&self, case: &RetryCase) -> Result<Tried, Trouble>;
+
+    /// Plays the steps on a new limiter: one entry for each. `None` if this host has no limiter.
+    fn rate_limiter(&self, _: &RateLimiterCase) -> Option<Result<Vec<Limited>, Trouble>> {
+        None
+    }
 }
 
 /// Every host there is.
@@ -87,6 +93,19 @@ pub(crate) struct Seen {
     pub(crate) failure_count: u64,
     pub(crate) success_count: u64,
     pub(crate) failure_rate: f64,
+}
+
+/// What a step of a limiter's case showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Limited {
+    /// Its place among the steps.
+    pub(crate) step: usize,
+    pub(crate) admitted: bool,
+    /// The time a rejection promised.
+    pub(crate) retry_after: Option<Duration>,
+    /// What is left after the step.
+    pub(crate) remaining: u64,
+    pub(crate) current_rate: u64,
 }
 
 /// How a call under a retry went.
