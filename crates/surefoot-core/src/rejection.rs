@@ -46,6 +46,15 @@ pub enum Rejection {
         /// `max_keys`.
         max_keys: u32,
     },
+    /// The call states an amount of a unit that none of the limits counts.
+    UnknownUnit {
+        /// The limiter's name.
+        policy: Name,
+        /// The unit.
+        unit: Box<str>,
+        /// The units it knows, with "`, `" between them.
+        known: Box<str>,
+    },
 }
 
 /// Why a circuit breaker admits nobody.
@@ -70,7 +79,8 @@ impl Rejection {
             Self::CircuitOpen { policy, .. }
             | Self::Throttled { policy, .. }
             | Self::RateLimited { policy, .. }
-            | Self::KeysFull { policy, .. } => policy,
+            | Self::KeysFull { policy, .. }
+            | Self::UnknownUnit { policy, .. } => policy,
         }
     }
 
@@ -81,7 +91,7 @@ impl Rejection {
                 *retry_after
             }
             Self::Throttled { retry_after, .. } => Some(*retry_after),
-            Self::KeysFull { .. } => None,
+            Self::KeysFull { .. } | Self::UnknownUnit { .. } => None,
         }
     }
 }
@@ -103,6 +113,9 @@ impl fmt::Display for Rejection {
                 f,
                 "rate limiter `{policy}` has its limit of {max_keys} keys in use and this one is new"
             )?,
+            Self::UnknownUnit { policy, unit, .. } => {
+                write!(f, "rate limiter `{policy}` has no limit that counts `{unit}`")?;
+            }
         }
         match (self.retry_after(), self) {
             (Some(wait), _) => write!(f, ": try again in {}", Rounded(wait)),
@@ -112,6 +125,7 @@ impl fmt::Display for Rejection {
             (None, Self::KeysFull { .. }) => {
                 f.write_str(": raise `max_keys`, or let it evict with `when_full`")
             }
+            (None, Self::UnknownUnit { known, .. }) => write!(f, ": it knows `{known}`"),
             (None, _) => f.write_str(": use a fallback until it is released with `automatic`"),
         }
     }

@@ -89,7 +89,7 @@ impl Engine {
                 match line.earliest(&engine.machine, ledger, n, now) {
                     Some(due) if due <= latest(now) => {
                         let taken = engine.machine.take(ledger, n, due);
-                        Ok(line.push(n, due, 0, taken))
+                        Ok(line.push(n, due, taken))
                     }
                     fits_at => Err(Refusal { now, fits_at }),
                 }
@@ -176,7 +176,7 @@ impl GcraEngine {
             let swapped =
                 self.word.compare_exchange(word, taken, Ordering::Relaxed, Ordering::Relaxed);
             match swapped {
-                Ok(_) => return Ok(line.push(n, due, 0, place)),
+                Ok(_) => return Ok(line.push(n, due, place)),
                 Err(changed) => word = changed,
             }
         }

@@ -1,6 +1,6 @@
 //! A limiter for each key: callers, addresses, API keys, models.
 
-mod shards;
+pub(super) mod shards;
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::config::Built;
 use super::engine::{Refusal, View};
 use super::gcra::Gcra;
+use super::lane::Lane;
 use super::ledger::Windowed;
 use super::reservation::sealed::Sealed;
 use super::reservation::{Charge, Reservation, Slots};
@@ -59,8 +60,8 @@ struct Shared<K, S> {
 }
 
 enum Table<K, S> {
-    Gcra(Shards<K, Gcra, S>),
-    Windowed(Shards<K, Windowed, S>),
+    Gcra(Shards<K, Lane<Gcra>, S>),
+    Windowed(Shards<K, Lane<Windowed>, S>),
 }
 
 /// The same expression for either table.
@@ -133,7 +134,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
             return Ok(());
         }
         let time = &self.shared.time;
-        let checked = in_table!(self, shards => shards.with_lane(key, time, |machine, lane, now| {
+        let checked = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
             lane.check(machine, n, now).map_err(|fits_at| Refusal { now, fits_at })
         }));
         match checked {
@@ -194,7 +195,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let time = &self.shared.time;
-        let placed = in_table!(self, shards => shards.with_lane(key, time, |machine, lane, now| {
+        let placed = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
             lane.reserve(machine, n, now, &latest)
         }));
         match placed {
@@ -279,7 +280,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     where
         K: Borrow<Q>,
     {
-        in_table!(self, shards => shards.view(key, n, &self.shared.time))
+        in_table!(self, shards => shards.look(key, &self.shared.time, |machine, lane, now| {
+            lane.view(machine, n, now)
+        }))
     }
 
     #[cold]
@@ -323,21 +326,21 @@ impl<K: Hash + Eq, S: BuildHasher> Sealed for KeySlots<K, S> {
 
     fn due(&self, id: u64) -> Timestamp {
         let due = in_table!(self.limiter, shards => {
-            shards.with_known_lane(&self.key, |_, lane| lane.due(id))
+            shards.with_known(&self.key, |_, lane| lane.due(id))
         });
         Timestamp::from_nanos(due.unwrap_or(0))
     }
 
     fn watch(&self, id: u64, waker: &Waker) {
         in_table!(self.limiter, shards => {
-            shards.with_known_lane(&self.key, |_, lane| lane.watch(id, waker))
+            shards.with_known(&self.key, |_, lane| lane.watch(id, waker))
         });
     }
 
     fn settle(&self, id: u64, used: u64) {
         let time = &self.limiter.shared.time;
         let moved = in_table!(self.limiter, shards => {
-            shards.with_known_lane(&self.key, |machine, lane| {
+            shards.with_known(&self.key, |machine, lane| {
                 lane.settle(machine, id, used, time.now().as_nanos())
             })
         });
@@ -347,7 +350,7 @@ impl<K: Hash + Eq, S: BuildHasher> Sealed for KeySlots<K, S> {
     fn forget(&self, id: u64) {
         let time = &self.limiter.shared.time;
         in_table!(self.limiter, shards => {
-            shards.with_known_lane(&self.key, |_, lane| lane.forget(id, time.now().as_nanos()))
+            shards.with_known(&self.key, |_, lane| lane.forget(id, time.now().as_nanos()))
         });
     }
 }

@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use super::engine::{self, Refusal, View};
+use super::keyed::shards::State;
 use super::line::{Line, Moved};
 use super::machine::Machine;
 
@@ -13,9 +14,19 @@ pub(super) struct Lane<M: Machine> {
     line: Option<Box<Line>>,
 }
 
-impl<M: Machine> Default for Lane<M> {
-    fn default() -> Self {
+impl<M: Machine> State for Lane<M> {
+    type Rule = M;
+
+    fn new(_: &M) -> Self {
         Self { cell: M::Cell::default(), line: None }
+    }
+
+    fn idle_at(&self, machine: &M) -> u64 {
+        machine.idle_at(&self.cell)
+    }
+
+    fn is_reserved(&self, now: u64) -> bool {
+        self.line.as_ref().is_some_and(|line| !line.is_idle(now))
     }
 }
 
@@ -47,7 +58,7 @@ impl<M: Machine> Lane<M> {
         match line.earliest(machine, &mut self.cell, n, now) {
             Some(due) if due <= latest(now) => {
                 let taken = machine.take(&mut self.cell, n, due);
-                Ok(line.push(n, due, 0, taken))
+                Ok(line.push(n, due, taken))
             }
             fits_at => {
                 self.drop_idle_line(now);
@@ -56,22 +67,12 @@ impl<M: Machine> Lane<M> {
         }
     }
 
-    /// When `n` units fit, at `not_before` at the earliest and behind whoever waits.
-    pub(super) fn earliest(
-        &mut self,
-        machine: &M,
-        n: u64,
-        now: u64,
-        not_before: u64,
-    ) -> Option<u64> {
-        let end = self.line.as_ref().map_or(0, |line| line.end());
-        machine.earliest(&mut self.cell, n, now, not_before.max(end))
-    }
-
-    /// Takes a place at a time that [`earliest`](Self::earliest) allows, and that does not move.
-    pub(super) fn take(&mut self, machine: &M, n: u64, due: u64) -> u64 {
-        let taken = machine.take(&mut self.cell, n, due);
-        self.line.get_or_insert_default().push(n, due, due, taken)
+    /// When `n` units would fit, behind whoever waits.
+    pub(super) fn earliest(&mut self, machine: &M, n: u64, now: u64) -> Option<u64> {
+        match &self.line {
+            Some(line) => line.earliest(machine, &mut self.cell, n, now),
+            None => machine.earliest(&mut self.cell, n, now, 0),
+        }
     }
 
     pub(super) fn due(&self, id: u64) -> u64 {
@@ -103,21 +104,6 @@ impl<M: Machine> Lane<M> {
             Some(line) => engine::view(machine, &mut self.cell, line, n, now),
             None => engine::view(machine, &mut self.cell, &Line::default(), n, now),
         }
-    }
-
-    /// When all that was taken will have returned.
-    pub(super) fn idle_at(&self, machine: &M) -> u64 {
-        machine.idle_at(&self.cell)
-    }
-
-    /// Whether somebody may still correct what was taken.
-    pub(super) fn is_reserved(&self, now: u64) -> bool {
-        self.line.as_ref().is_some_and(|line| !line.is_idle(now))
-    }
-
-    /// Whether a new lane would decide alike.
-    pub(super) fn is_as_new(&self, machine: &M, now: u64) -> bool {
-        self.idle_at(machine) <= now && !self.is_reserved(now)
     }
 
     fn drop_idle_line(&mut self, now: u64) {

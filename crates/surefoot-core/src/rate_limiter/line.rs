@@ -24,8 +24,6 @@ struct Open {
     id: u64,
     units: u64,
     due: u64,
-    /// It cannot move up to before this time, because something else is due only then.
-    not_before: u64,
     taken: Taken,
     waker: Option<Waker>,
     /// A debt has none: it waits in line for nobody.
@@ -85,11 +83,11 @@ impl Line {
     }
 
     /// Notes what was taken for somebody, in the last place.
-    pub(super) fn push(&mut self, units: u64, due: u64, not_before: u64, taken: Taken) -> u64 {
+    pub(super) fn push(&mut self, units: u64, due: u64, taken: Taken) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         let (waker, owned) = (None, true);
-        self.open.push_back(Open { id, units, due, not_before, taken, waker, owned });
+        self.open.push_back(Open { id, units, due, taken, waker, owned });
         id
     }
 
@@ -164,8 +162,7 @@ impl Line {
         let mut behind = 0;
         for open in self.open.range_mut(first..) {
             let due = if open.owned {
-                let from = behind.max(open.not_before);
-                machine.earliest(cell, open.units, now, from).unwrap_or(open.due)
+                machine.earliest(cell, open.units, now, behind).unwrap_or(open.due)
             } else {
                 now.max(behind)
             };
@@ -183,7 +180,7 @@ impl Line {
         let at = now.max(self.end());
         let taken = machine.take(cell, units, at);
         if at > now {
-            self.push(units, at, 0, taken);
+            self.push(units, at, taken);
             self.open.back_mut().into_iter().for_each(|debt| debt.owned = false);
         }
     }

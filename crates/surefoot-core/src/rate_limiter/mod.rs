@@ -44,7 +44,7 @@
 //! **Estimates.** [`try_reserve`](RateLimiter::try_reserve) takes what a call may use, and
 //! [`Charge::settle`] corrects it when the usage is known.
 //!
-//! **One for each key**: [`KeyedRateLimiter`].
+//! **Several limits at once**: [`multi`]. **One for each key**: [`KeyedRateLimiter`].
 //!
 //! **Cancellation.** A [`Reservation`] dropped gives its slot back, and those behind move up. A
 //! [`Charge`] dropped keeps what it took, since the call may have run.
@@ -69,6 +69,7 @@ mod lane;
 mod ledger;
 mod line;
 mod machine;
+pub mod multi;
 mod reservation;
 mod sliding_log;
 

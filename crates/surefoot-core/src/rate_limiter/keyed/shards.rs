@@ -6,18 +6,30 @@ use std::hash::{BuildHasher, Hash};
 use hashbrown::HashTable;
 
 use super::super::config::WhenFull;
-use super::super::engine::View;
-use super::super::lane::Lane;
-use super::super::machine::Machine;
 use crate::TimeSource;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, lock};
 
+/// What is remembered of one key under some rule.
+pub(in super::super) trait State {
+    /// What is the same for all keys.
+    type Rule;
+
+    /// That of a key which is not known.
+    fn new(rule: &Self::Rule) -> Self;
+
+    /// When it will be as good as new by itself, unless it is reserved.
+    fn idle_at(&self, rule: &Self::Rule) -> u64;
+
+    /// Whether somebody may still come back to it.
+    fn is_reserved(&self, now: u64) -> bool;
+}
+
 /// A hash table in parts, each with its lock.
-pub(super) struct Shards<K, M: Machine, S> {
-    machine: M,
+pub(in super::super) struct Shards<K, T: State, S> {
+    rule: T::Rule,
     hasher: S,
-    shards: Box<[Shard<K, M>]>,
+    shards: Box<[Shard<K, T>]>,
     max_keys: usize,
     when_full: WhenFull,
     /// Keys in all shards: claimed before one is inserted, given up after it is removed.
@@ -31,11 +43,11 @@ pub(super) struct Shards<K, M: Machine, S> {
 
 /// Alone on its cache line, so that the locks do not disturb each other.
 #[repr(align(64))]
-struct Shard<K, M: Machine>(Mutex<HashTable<(K, Lane<M>)>>);
+struct Shard<K, T>(Mutex<HashTable<(K, T)>>);
 
 /// No room for a new key.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Full;
+pub(in super::super) struct Full;
 
 const SHARDS_LEAST: usize = 16;
 const SHARDS_MOST: usize = 1024;
@@ -49,9 +61,9 @@ const SEARCH_MOST: usize = 4096;
 /// Tables this small are not worth shrinking.
 const CAPACITY_KEPT: usize = 8;
 
-impl<K: Hash + Eq, M: Machine, S: BuildHasher> Shards<K, M, S> {
-    pub(super) fn new(
-        machine: M,
+impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
+    pub(in super::super) fn new(
+        rule: T::Rule,
         hasher: S,
         max_keys: u32,
         when_full: WhenFull,
@@ -61,7 +73,7 @@ impl<K: Hash + Eq, M: Machine, S: BuildHasher> Shards<K, M, S> {
         let count = (max_keys / KEYS_IN_A_SHARD).next_power_of_two();
         let count = count.clamp(SHARDS_LEAST, SHARDS_MOST);
         Self {
-            machine,
+            rule,
             hasher,
             shards: (0..count).map(|_| Shard(Mutex::new(HashTable::new()))).collect(),
             max_keys,
@@ -73,13 +85,13 @@ impl<K: Hash + Eq, M: Machine, S: BuildHasher> Shards<K, M, S> {
         }
     }
 
-    /// Does something with the lane of `key`, which may be a new one.
+    /// Does something with the state of `key`, which may be a new one.
     #[inline]
-    pub(super) fn with_lane<Q, R>(
+    pub(in super::super) fn with<Q, R>(
         &self,
         key: &Q,
         time: &TimeSource,
-        work: impl FnOnce(&M, &mut Lane<M>, u64) -> R,
+        work: impl FnOnce(&T::Rule, &mut T, u64) -> R,
     ) -> Result<R, Full>
     where
         K: Borrow<Q>,
@@ -90,14 +102,14 @@ impl<K: Hash + Eq, M: Machine, S: BuildHasher> Shards<K, M, S> {
         // Under the lock, so that the order of admission is that of time.
         let now = time.now().as_nanos();
         let answer = match table.find_mut(hash, |(known, _)| known.borrow() == key) {
-            Some((_, lane)) => {
-                let answer = work(&self.machine, lane, now);
+            Some((_, state)) => {
+                let answer = work(&self.rule, state, now);
                 drop(table);
                 answer
             }
             None => {
                 drop(table);
-                self.with_new_lane(key, hash, now, work)?
+                self.with_new(key, hash, now, work)?
             }
         };
         if now >= self.next_sweep.load(Ordering::Relaxed) {
@@ -107,47 +119,54 @@ impl<K: Hash + Eq, M: Machine, S: BuildHasher> Shards<K, M, S> {
     }
 
     /// The same for a key that should be known; `None` if it was forgotten.
-    pub(super) fn with_known_lane<R>(
+    pub(in super::super) fn with_known<R>(
         &self,
         key: &K,
-        work: impl FnOnce(&M, &mut Lane<M>) -> R,
+        work: impl FnOnce(&T::Rule, &mut T) -> R,
     ) -> Option<R> {
         let hash = self.hasher.hash_one(key);
         let mut table = lock(&self.shard(hash).0);
-        let (_, lane) = table.find_mut(hash, |(known, _)| known == key)?;
-        Some(work(&self.machine, lane))
+        let (_, state) = table.find_mut(hash, |(known, _)| known == key)?;
+        Some(work(&self.rule, state))
     }
 
-    pub(super) fn view<Q: Hash + Eq + ?Sized>(&self, key: &Q, n: u64, time: &TimeSource) -> View
+    /// Looks at the state of `key`, or at a new one that is not kept.
+    pub(in super::super) fn look<Q, R>(
+        &self,
+        key: &Q,
+        time: &TimeSource,
+        work: impl FnOnce(&T::Rule, &mut T, u64) -> R,
+    ) -> R
     where
         K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
     {
         let hash = self.hasher.hash_one(key);
         let mut table = lock(&self.shard(hash).0);
         let now = time.now().as_nanos();
         match table.find_mut(hash, |(known, _)| known.borrow() == key) {
-            Some((_, lane)) => lane.view(&self.machine, n, now),
-            None => Lane::default().view(&self.machine, n, now),
+            Some((_, state)) => work(&self.rule, state, now),
+            None => work(&self.rule, &mut T::new(&self.rule), now),
         }
     }
 
-    pub(super) fn keys(&self) -> usize {
+    pub(in super::super) fn keys(&self) -> usize {
         self.keys.load(Ordering::Relaxed)
     }
 
-    pub(super) fn evict_all_idle(&self, now: u64) {
+    pub(in super::super) fn evict_all_idle(&self, now: u64) {
         for shard in &self.shards {
             self.sweep(shard, now);
         }
     }
 
     #[cold]
-    fn with_new_lane<Q, R>(
+    fn with_new<Q, R>(
         &self,
         key: &Q,
         hash: u64,
         now: u64,
-        work: impl FnOnce(&M, &mut Lane<M>, u64) -> R,
+        work: impl FnOnce(&T::Rule, &mut T, u64) -> R,
     ) -> Result<R, Full>
     where
         K: Borrow<Q>,
@@ -157,16 +176,16 @@ impl<K: Hash + Eq, M: Machine, S: BuildHasher> Shards<K, M, S> {
         let shard = self.shard(hash);
         let mut table = lock(&shard.0);
         // Another thread may have been faster.
-        if let Some((_, lane)) = table.find_mut(hash, |(known, _)| known.borrow() == key) {
+        if let Some((_, state)) = table.find_mut(hash, |(known, _)| known.borrow() == key) {
             self.give_up_places(1);
-            return Ok(work(&self.machine, lane, now));
+            return Ok(work(&self.rule, state, now));
         }
         if table.len() == table.capacity() {
             self.forget_idle(&mut table, now);
         }
-        let rehash = |(key, _): &(K, Lane<M>)| self.hasher.hash_one(key);
-        let mut entry = table.insert_unique(hash, (key.to_owned(), Lane::default()), rehash);
-        Ok(work(&self.machine, &mut entry.get_mut().1, now))
+        let rehash = |(key, _): &(K, T)| self.hasher.hash_one(key);
+        let mut entry = table.insert_unique(hash, (key.to_owned(), T::new(&self.rule)), rehash);
+        Ok(work(&self.rule, &mut entry.get_mut().1, now))
     }
 
     /// Makes sure that one more key may be inserted.
@@ -208,12 +227,12 @@ impl<K: Hash + Eq, M: Machine, S: BuildHasher> Shards<K, M, S> {
         let (before, from) = self.shards.split_at(first);
         for shard in from.iter().chain(before) {
             let mut table = lock(&shard.0);
-            let evictable = table.iter().filter(|(_, lane)| !lane.is_reserved(now));
-            let idlest = evictable.map(|(_, lane)| lane.idle_at(&self.machine)).min();
+            let evictable = table.iter().filter(|(_, state)| !state.is_reserved(now));
+            let idlest = evictable.map(|(_, state)| state.idle_at(&self.rule)).min();
             let Some(idlest) = idlest else { continue };
             let mut evicted = false;
-            table.retain(|(_, lane)| {
-                let is_idlest = lane.idle_at(&self.machine) == idlest && !lane.is_reserved(now);
+            table.retain(|(_, state)| {
+                let is_idlest = state.idle_at(&self.rule) == idlest && !state.is_reserved(now);
                 let stays = evicted || !is_idlest;
                 evicted = !stays || evicted;
                 stays
@@ -247,7 +266,7 @@ impl<K: Hash + Eq, M: Machine, S: BuildHasher> Shards<K, M, S> {
     }
 
     /// How many keys were there, and how many were forgotten.
-    fn sweep(&self, shard: &Shard<K, M>, now: u64) -> (usize, usize) {
+    fn sweep(&self, shard: &Shard<K, T>, now: u64) -> (usize, usize) {
         let mut table = lock(&shard.0);
         let before = table.len();
         self.forget_idle(&mut table, now);
@@ -258,18 +277,18 @@ impl<K: Hash + Eq, M: Machine, S: BuildHasher> Shards<K, M, S> {
         (before, before - left)
     }
 
-    fn forget_idle(&self, table: &mut HashTable<(K, Lane<M>)>, now: u64) {
+    fn forget_idle(&self, table: &mut HashTable<(K, T)>, now: u64) {
         let before = table.len();
-        table.retain(|(_, lane)| !lane.is_as_new(&self.machine, now));
+        table.retain(|(_, state)| state.idle_at(&self.rule) > now || state.is_reserved(now));
         self.give_up_places(before - table.len());
     }
 
-    fn next_shard(&self) -> &Shard<K, M> {
+    fn next_shard(&self) -> &Shard<K, T> {
         let sweep = self.sweeps.fetch_add(1, Ordering::Relaxed);
         &self.shards[sweep & (self.shards.len() - 1)]
     }
 
-    fn shard(&self, hash: u64) -> &Shard<K, M> {
+    fn shard(&self, hash: u64) -> &Shard<K, T> {
         &self.shards[self.place_of(hash)]
     }
 
