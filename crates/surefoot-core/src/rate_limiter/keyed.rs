@@ -74,18 +74,6 @@ macro_rules! in_table {
     };
 }
 
-/// Why a call with some key is refused.
-enum KeyRefusal {
-    Limited(Refusal),
-    Full,
-}
-
-impl From<Full> for KeyRefusal {
-    fn from(_: Full) -> Self {
-        Self::Full
-    }
-}
-
 impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     pub(super) fn new(
         config: RateLimiterConfig,
@@ -139,8 +127,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         }));
         match checked {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(refusal)) => Err(self.rejection(KeyRefusal::Limited(refusal))),
-            Err(full) => Err(self.rejection(full.into())),
+            Ok(Err(refusal)) => Err(self.limited(refusal)),
+            Err(Full) => Err(self.full()),
         }
     }
 
@@ -200,8 +188,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         }));
         match placed {
             Ok(Ok(id)) => Ok(id),
-            Ok(Err(refusal)) => Err(self.rejection(KeyRefusal::Limited(refusal))),
-            Err(full) => Err(self.rejection(full.into())),
+            Ok(Err(refusal)) => Err(self.limited(refusal)),
+            Err(Full) => Err(self.full()),
         }
     }
 
@@ -286,14 +274,14 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     }
 
     #[cold]
-    fn rejection(&self, refusal: KeyRefusal) -> Rejection {
+    fn limited(&self, refusal: Refusal) -> Rejection {
+        rejection(&self.shared.config, refusal)
+    }
+
+    #[cold]
+    fn full(&self) -> Rejection {
         let config = &self.shared.config;
-        match refusal {
-            KeyRefusal::Limited(refusal) => rejection(config, refusal),
-            KeyRefusal::Full => {
-                Rejection::KeysFull { policy: config.name.clone(), max_keys: config.keys() }
-            }
-        }
+        Rejection::KeysFull { policy: config.name.clone(), max_keys: config.keys() }
     }
 }
 

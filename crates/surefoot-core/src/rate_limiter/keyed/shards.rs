@@ -29,7 +29,7 @@ pub(in super::super) trait State {
 pub(in super::super) struct Shards<K, T: State, S> {
     rule: T::Rule,
     hasher: S,
-    shards: Box<[Shard<K, T>]>,
+    parts: Box<[Shard<K, T>]>,
     max_keys: usize,
     when_full: WhenFull,
     /// Keys in all shards: claimed before one is inserted, given up after it is removed.
@@ -75,7 +75,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         Self {
             rule,
             hasher,
-            shards: (0..count).map(|_| Shard(Mutex::new(HashTable::new()))).collect(),
+            parts: (0..count).map(|_| Shard(Mutex::new(HashTable::new()))).collect(),
             max_keys,
             when_full,
             keys: AtomicUsize::new(0),
@@ -101,16 +101,14 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         let mut table = lock(&self.shard(hash).0);
         // Under the lock, so that the order of admission is that of time.
         let now = time.now().as_nanos();
-        let answer = match table.find_mut(hash, |(known, _)| known.borrow() == key) {
-            Some((_, state)) => {
-                let answer = work(&self.rule, state, now);
-                drop(table);
-                answer
-            }
-            None => {
-                drop(table);
-                self.with_new(key, hash, now, work)?
-            }
+        let found = table.find_mut(hash, |(known, _)| known.borrow() == key);
+        let answer = if let Some((_, state)) = found {
+            let answer = work(&self.rule, state, now);
+            drop(table);
+            answer
+        } else {
+            drop(table);
+            self.with_new(key, hash, now, work)?
         };
         if now >= self.next_sweep.load(Ordering::Relaxed) {
             self.sweep_some(now);
@@ -155,7 +153,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
     }
 
     pub(in super::super) fn evict_all_idle(&self, now: u64) {
-        for shard in &self.shards {
+        for shard in &self.parts {
             self.sweep(shard, now);
         }
     }
@@ -211,7 +209,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
     /// Sweeps on from where sweeping is, until something was found or enough was looked at.
     fn find_idle(&self, now: u64) -> bool {
         let mut searched = 0;
-        for _ in 0..self.shards.len() {
+        for _ in 0..self.parts.len() {
             let (looked_at, found) = self.sweep(self.next_shard(), now);
             searched += looked_at;
             if found > 0 || searched > SEARCH_MOST {
@@ -224,7 +222,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
     /// Forgets the key of this shard, or of the next that has any, that would be idle soonest.
     fn evict_idlest(&self, hash: u64, now: u64) -> Result<(), Full> {
         let first = self.place_of(hash);
-        let (before, from) = self.shards.split_at(first);
+        let (before, from) = self.parts.split_at(first);
         for shard in from.iter().chain(before) {
             let mut table = lock(&shard.0);
             let evictable = table.iter().filter(|(_, state)| !state.is_reserved(now));
@@ -259,7 +257,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         }
         // What is still overdue is for the next calls.
         if overdue > OVERDUE_MOST && self.keys() > 0 {
-            let rest = overdue.min(self.shards.len() as u64) - OVERDUE_MOST;
+            let rest = overdue.min(self.parts.len() as u64) - OVERDUE_MOST;
             let back = now.saturating_sub(rest.saturating_mul(self.sweep_every));
             self.next_sweep.store(back, Ordering::Relaxed);
         }
@@ -285,15 +283,15 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
 
     fn next_shard(&self) -> &Shard<K, T> {
         let sweep = self.sweeps.fetch_add(1, Ordering::Relaxed);
-        &self.shards[sweep & (self.shards.len() - 1)]
+        &self.parts[sweep & (self.parts.len() - 1)]
     }
 
     fn shard(&self, hash: u64) -> &Shard<K, T> {
-        &self.shards[self.place_of(hash)]
+        &self.parts[self.place_of(hash)]
     }
 
     /// Bits that the tables use neither for places nor for tags.
     fn place_of(&self, hash: u64) -> usize {
-        (hash >> 40) as usize & (self.shards.len() - 1)
+        (hash >> 40) as usize & (self.parts.len() - 1)
     }
 }
