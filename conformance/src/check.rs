@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::format::{
     CircuitBreakerCase, Delays, FallbackCase, FallbackExpectation, HedgeCase, HedgeExpectation,
-    OutcomeKind, Promise, Refusal, RetryCase, RetryExpectation, StepExpectation,
+    LimiterExpectation, OutcomeKind, Promise, RateLimiterCase, Refusal, RetryCase,
+    RetryExpectation, StepExpectation,
 };
-use crate::hosts::{Answered, Raced, Seen, Tried, Trouble};
+use crate::hosts::{Answered, Limited, Raced, Seen, Tried, Trouble};
 
 /// Times compare equal within this.
 const NANOS_TOLERANCE: u128 = 1;
@@ -19,14 +20,42 @@ pub(crate) fn circuit_breaker(
     seen: Result<Vec<Seen>, Trouble>,
 ) -> Result<(), String> {
     let Some(seen) = built(&case.refusal, seen)? else { return Ok(()) };
-    let expecting = case.steps.iter().enumerate().filter(|(_, step)| !step.accepted.is_empty());
-    let mut differing = expecting.filter_map(|(index, step)| {
+    all(case.steps.iter().enumerate().map(|(index, step)| {
         let seen = seen.iter().find(|seen| seen.step == index);
-        let found = seen.map_or_else(
-            || Err("the host did not tell what it saw".to_owned()),
-            |seen| any(&step.accepted, |expectation| step_shows(expectation, seen)),
-        );
-        found.err().map(|what| format!("step {index} ({}): {what}", step.title))
+        (index, &*step.title, judge(&step.accepted, seen, step_shows))
+    }))
+}
+
+pub(crate) fn rate_limiter(
+    case: &RateLimiterCase,
+    seen: Result<Vec<Limited>, Trouble>,
+) -> Result<(), String> {
+    let Some(seen) = built(&case.refusal, seen)? else { return Ok(()) };
+    all(case.steps.iter().enumerate().map(|(index, step)| {
+        let seen = seen.iter().find(|seen| seen.step == index);
+        (index, &*step.title, judge(&step.accepted, seen, limiter_shows))
+    }))
+}
+
+/// Whether what a host saw of a step is one of what is accepted, if anything has to be.
+fn judge<E, S>(
+    accepted: &[E],
+    seen: Option<&S>,
+    shows: impl Fn(&E, &S) -> Differences,
+) -> Result<(), String> {
+    if accepted.is_empty() {
+        return Ok(());
+    }
+    let seen = seen.ok_or("the host did not tell what it saw")?;
+    any(accepted, |expectation| shows(expectation, seen))
+}
+
+/// The first step that differs, and how many later ones do.
+fn all<'a>(
+    steps: impl Iterator<Item = (usize, &'a str, Result<(), String>)>,
+) -> Result<(), String> {
+    let mut differing = steps.filter_map(|(index, title, found)| {
+        found.err().map(|what| format!("step {index} ({title}): {what}"))
     });
     let Some(first) = differing.next() else { return Ok(()) };
     match differing.count() {
@@ -131,7 +160,8 @@ fn step_shows(expected: &StepExpectation, seen: &Seen) -> Differences {
     }
     differences.equal("state", expected.state.as_ref(), &seen.state);
     if let Some(promise) = expected.retry_after {
-        compare_promise(&mut differences, promise, expected.admitted, seen);
+        let got = (seen.admitted, seen.retry_after);
+        compare_promise(&mut differences, promise, expected.admitted, got);
     }
     differences.equal("failure_count", expected.failure_count.as_ref(), &seen.failure_count);
     differences.equal("success_count", expected.success_count.as_ref(), &seen.success_count);
@@ -142,26 +172,42 @@ fn step_shows(expected: &StepExpectation, seen: &Seen) -> Differences {
     differences
 }
 
+fn limiter_shows(expected: &LimiterExpectation, seen: &Limited) -> Differences {
+    let mut differences = Differences::default();
+    differences.equal("admitted", expected.admitted.as_ref(), &seen.admitted);
+    if let Some(promise) = expected.retry_after {
+        let got = (Some(seen.admitted), seen.retry_after);
+        compare_promise(&mut differences, promise, expected.admitted, got);
+    }
+    differences.equal("remaining", expected.remaining.as_ref(), &seen.remaining);
+    #[expect(clippy::cast_precision_loss, reason = "cases count to no more than a float can")]
+    let rate = seen.current_rate as f64;
+    if let Some(expected) = expected.current_rate.filter(|it| (it - rate).abs() > RATE_TOLERANCE) {
+        differences.note("current_rate", expected, rate);
+    }
+    differences
+}
+
 fn compare_promise(
     differences: &mut Differences,
     expected: Promise,
     may_be_admitted: Option<bool>,
-    seen: &Seen,
+    (admitted, retry_after): (Option<bool>, Option<Duration>),
 ) {
-    let got = match seen.retry_after {
-        _ if seen.admitted == Some(true) => "an admission".to_owned(),
+    let got = match retry_after {
+        _ if admitted == Some(true) => "an admission".to_owned(),
         Some(got) => Seconds(got.as_nanos()).to_string(),
         None => "none".to_owned(),
     };
-    match (expected, seen.retry_after) {
-        (Promise::Nanos(nanos), Some(time)) if seen.admitted != Some(true) => {
+    match (expected, retry_after) {
+        (Promise::Nanos(nanos), Some(time)) if admitted != Some(true) => {
             if !same_time(nanos, time) {
                 differences.note("retry_after", Seconds(nanos), got);
             }
         }
         (Promise::Nanos(nanos), _) => differences.note("retry_after", Seconds(nanos), got),
         // That a rejection promises nothing takes a rejection.
-        (Promise::Nothing, _) if seen.admitted == Some(true) => {
+        (Promise::Nothing, _) if admitted == Some(true) => {
             if may_be_admitted != Some(true) {
                 differences.note("retry_after", "a rejection without one", got);
             }

@@ -18,6 +18,7 @@ pub(crate) use decimal::Decimal;
 pub(crate) use fallback::{FallbackCase, FallbackExpectation, FallbackStep};
 pub(crate) use fields::Problem;
 pub(crate) use hedge::{Ended, HedgeCase, HedgeExpectation};
+pub(crate) use rate_limiter::{LimiterExpectation, RateLimiterCase};
 pub(crate) use retry::{Delays, Outcome, OutcomeKind, RetryCase, RetryExpectation, RetryRules};
 pub(crate) use settings::{Setting, Settings};
 
@@ -41,10 +42,24 @@ pub(crate) enum Body {
     Retry(RetryCase),
     Hedge(HedgeCase),
     Fallback(FallbackCase),
+    RateLimiter(RateLimiterCase),
     /// A case of a policy that this build does not have.
     Absent {
         policy: String,
     },
+}
+
+impl Body {
+    pub(crate) fn policy(&self) -> &str {
+        match self {
+            Self::CircuitBreaker(_) => "circuit_breaker",
+            Self::Retry(_) => "retry",
+            Self::Hedge(_) => "hedge",
+            Self::Fallback(_) => "fallback",
+            Self::RateLimiter(_) => "rate_limiter",
+            Self::Absent { policy } => policy,
+        }
+    }
 }
 
 /// Something that not every host can do.
@@ -133,10 +148,7 @@ fn read_body(policy: &Value<'_>, mut fields: Fields<'_>) -> Result<Body, Problem
         "retry" => Body::Retry(RetryCase::take(&mut fields)?),
         "hedge" => Body::Hedge(HedgeCase::take(&mut fields)?),
         "fallback" => Body::Fallback(FallbackCase::take(&mut fields)?),
-        "rate_limiter" => {
-            rate_limiter::take(&mut fields)?;
-            Body::Absent { policy: name.to_owned() }
-        }
+        "rate_limiter" => Body::RateLimiter(RateLimiterCase::take(&mut fields)?),
         "state_machine" => {
             state_machine::take(&mut fields)?;
             Body::Absent { policy: name.to_owned() }
@@ -157,7 +169,10 @@ impl Body {
         match self {
             Self::Hedge(_) => vec![Need::Race],
             Self::Fallback(case) => case.needs(),
-            Self::CircuitBreaker(_) | Self::Retry(_) | Self::Absent { .. } => Vec::new(),
+            Self::CircuitBreaker(_)
+            | Self::Retry(_)
+            | Self::RateLimiter(_)
+            | Self::Absent { .. } => Vec::new(),
         }
     }
 }

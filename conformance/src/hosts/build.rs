@@ -3,6 +3,7 @@
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig};
 use surefoot_core::config::from_deserializer;
 use surefoot_core::hedge::{HedgeBuilder, HedgeConfig};
+use surefoot_core::rate_limiter::{RateLimiterBuilder, RateLimiterConfig};
 use surefoot_core::retry::{RetryBuilder, RetryConfig};
 use surefoot_core::{CircuitBreaker, ConfigError, ManualClock};
 use toml::{Table, Value};
@@ -21,6 +22,12 @@ pub(super) fn circuit_breaker(
     options.insert("name".into(), Value::String("case".into()));
     let config: CircuitBreakerConfig = from_deserializer(CircuitBreakerConfig::POLICY, options)?;
     CircuitBreakerBuilder::from(config).clock(clock).build()
+}
+
+/// A limiter that is ready but for its clock.
+pub(super) fn rate_limiter(settings: &Settings) -> Result<RateLimiterBuilder, ConfigError> {
+    let config: RateLimiterConfig = from_deserializer(RateLimiterConfig::POLICY, table(settings))?;
+    Ok(RateLimiterBuilder::from(config))
 }
 
 /// A retry that is ready but for its listeners.

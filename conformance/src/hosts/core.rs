@@ -12,10 +12,12 @@ use surefoot_core::{
 use super::script::{Fault, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Host, Raced, Seen, Tried, Trouble, build, racing, refusals, since_start, without_state_machines,
+    Host, Limited, Raced, Seen, Tried, Trouble, build, limiter, racing, refusals, since_start,
+    without_state_machines,
 };
 use crate::format::{
-    CircuitBreakerCase, Ended, Ending, HedgeCase, Need, Outcome, OutcomeKind, RetryCase,
+    CircuitBreakerCase, Ended, Ending, HedgeCase, Need, Outcome, OutcomeKind, RateLimiterCase,
+    RetryCase,
 };
 
 /// Permits and attempts in two steps.
@@ -90,6 +92,10 @@ impl Host for Core {
         }
         clock.advance(case.pause);
         Simulation::new(case, &hedge, &clock).run()
+    }
+
+    fn rate_limiter(&self, case: &RateLimiterCase) -> Option<Result<Vec<Limited>, Trouble>> {
+        Some(limiter::play(case))
     }
 }
 

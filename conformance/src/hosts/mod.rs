@@ -9,6 +9,7 @@ mod build;
 mod calls;
 mod chains;
 mod core;
+mod limiter;
 mod racing;
 mod refusals;
 mod script;
@@ -20,7 +21,8 @@ use std::time::Duration;
 use surefoot_core::{CircuitState, ConfigError, Timestamp};
 
 use crate::format::{
-    CircuitBreakerCase, Ended, FallbackCase, HedgeCase, Need, OutcomeKind, RetryCase,
+    CircuitBreakerCase, Ended, FallbackCase, HedgeCase, Need, OutcomeKind, RateLimiterCase,
+    RetryCase,
 };
 
 /// Something that carries out the decisions of Surefoot.
@@ -45,6 +47,11 @@ pub(crate) trait Host {
     /// Makes the calls of a fallback: one entry for each step.
     fn fallback(&self, _: &FallbackCase) -> Result<Vec<Answered>, Trouble> {
         Err(Trouble::Broken("asked to fall back, which it cannot".into()))
+    }
+
+    /// Plays the steps on a new limiter: one entry for each. `None` if this host has no limiter.
+    fn rate_limiter(&self, _: &RateLimiterCase) -> Option<Result<Vec<Limited>, Trouble>> {
+        None
     }
 }
 
@@ -107,6 +114,19 @@ pub(crate) struct Seen {
     pub(crate) failure_count: u64,
     pub(crate) success_count: u64,
     pub(crate) failure_rate: f64,
+}
+
+/// What a step of a limiter's case showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Limited {
+    /// Its place among the steps.
+    pub(crate) step: usize,
+    pub(crate) admitted: bool,
+    /// The time a rejection promised.
+    pub(crate) retry_after: Option<Duration>,
+    /// What is left after the step.
+    pub(crate) remaining: u64,
+    pub(crate) current_rate: u64,
 }
 
 /// How a call under a retry went.
