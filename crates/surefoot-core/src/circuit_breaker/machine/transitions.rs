@@ -187,7 +187,6 @@ fn scale(nanos: u64, factor: f64) -> u64 {
 mod tests {
     use std::time::Duration;
 
-    use super::*;
     use crate::{CircuitBreaker, ManualClock};
 
     /// A breaker whose open times are drawn from `seed`.
