@@ -20,7 +20,8 @@ pub struct Name(Repr);
 #[derive(Clone)]
 enum Repr {
     Static(&'static str),
-    Shared(Arc<str>),
+    /// A thin pointer: with it a name is two words, and rejections and errors stay small.
+    Shared(Arc<String>),
 }
 
 impl Name {
@@ -49,13 +50,13 @@ impl From<&'static str> for Name {
 
 impl From<String> for Name {
     fn from(text: String) -> Self {
-        Self(Repr::Shared(text.into()))
+        Self(Repr::Shared(Arc::new(text)))
     }
 }
 
 impl From<Arc<str>> for Name {
     fn from(text: Arc<str>) -> Self {
-        Self(Repr::Shared(text))
+        Self(Repr::Shared(Arc::new(text.as_ref().to_owned())))
     }
 }
 

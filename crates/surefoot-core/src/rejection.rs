@@ -7,6 +7,7 @@ use crate::Name;
 use crate::circuit_breaker::TripLimit;
 use crate::config::Rounded;
 use crate::rate_limiter::Quota;
+use crate::rate_limiter::multi::UnknownUnit;
 
 /// A policy refused the call and nothing was dispatched: it is always safe to try elsewhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,10 +51,8 @@ pub enum Rejection {
     UnknownUnit {
         /// The limiter's name.
         policy: Name,
-        /// The unit.
-        unit: Box<str>,
-        /// The units it knows, with "`, `" between them.
-        known: Box<str>,
+        /// Which unit, and which ones there are.
+        unit: Box<UnknownUnit>,
     },
 }
 
@@ -113,7 +112,8 @@ impl fmt::Display for Rejection {
                 f,
                 "rate limiter `{policy}` has its limit of {max_keys} keys in use and this one is new"
             )?,
-            Self::UnknownUnit { policy, unit, .. } => {
+            Self::UnknownUnit { policy, unit } => {
+                let unit = &unit.unit;
                 write!(f, "rate limiter `{policy}` has no limit that counts `{unit}`")?;
             }
         }
@@ -125,7 +125,10 @@ impl fmt::Display for Rejection {
             (None, Self::KeysFull { .. }) => {
                 f.write_str(": raise `max_keys`, or let it evict with `when_full`")
             }
-            (None, Self::UnknownUnit { known, .. }) => write!(f, ": it knows `{known}`"),
+            (None, Self::UnknownUnit { unit, .. }) => {
+                let known: Vec<&str> = unit.known.iter().map(Name::as_str).collect();
+                write!(f, ": it knows `{}`", known.join("`, `"))
+            }
             (None, _) => f.write_str(": use a fallback until it is released with `automatic`"),
         }
     }
@@ -148,3 +151,15 @@ impl fmt::Display for OpenReason {
 }
 
 impl std::error::Error for Rejection {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They are part of every call's result, which is copied on the way out.
+    #[test]
+    fn rejections_and_errors_stay_small() {
+        assert!(size_of::<Rejection>() <= 48);
+        assert!(size_of::<crate::Error<()>>() <= 56);
+    }
+}

@@ -75,7 +75,9 @@ impl Gcra {
 
     /// The first whole nanosecond at which so many ticks are over.
     fn reached_at(&self, ticks: u64) -> u64 {
-        self.origin.saturating_add(ticks.div_ceil(self.scale))
+        // Usually there is nothing to divide.
+        let nanos = if self.scale == 1 { ticks } else { ticks.div_ceil(self.scale) };
+        self.origin.saturating_add(nanos)
     }
 
     fn cost(&self, n: u64) -> u64 {
@@ -131,6 +133,13 @@ impl Machine for Gcra {
         let full_at = (*word).max(self.ticks(now)).checked_add(self.cost(n))?;
         let at = self.reached_at(full_at.saturating_sub(self.reach));
         Some(at.max(now).max(behind))
+    }
+
+    #[inline]
+    fn try_take(&self, word: &mut u64, n: u64, now: u64) -> bool {
+        let next = self.next(*word, n, now);
+        *word = next.unwrap_or(*word);
+        next.is_some()
     }
 
     fn take(&self, word: &mut u64, n: u64, at: u64) -> Taken {

@@ -37,13 +37,10 @@ impl<M: Machine> Lane<M> {
         if let Some(line) = &mut self.line {
             return engine::check(machine, &mut self.cell, line, n, now);
         }
-        match machine.earliest(&mut self.cell, n, now, 0) {
-            Some(at) if at <= now => {
-                machine.take(&mut self.cell, n, now);
-                Ok(())
-            }
-            fits_at => Err(fits_at),
+        if machine.try_take(&mut self.cell, n, now) {
+            return Ok(());
         }
+        Err(machine.earliest(&mut self.cell, n, now, 0))
     }
 
     pub(super) fn reserve(

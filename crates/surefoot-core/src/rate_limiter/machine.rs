@@ -24,6 +24,15 @@ pub(super) trait Machine: fmt::Debug + Send + Sync + 'static {
     /// is taken. `None`: never.
     fn earliest(&self, cell: &mut Self::Cell, n: u64, now: u64, behind: u64) -> Option<u64>;
 
+    /// Takes `n` units if they fit at `now`, with nobody waiting: the shortest way to that answer.
+    fn try_take(&self, cell: &mut Self::Cell, n: u64, now: u64) -> bool {
+        let fits = self.earliest(cell, n, now, 0).is_some_and(|at| at <= now);
+        if fits {
+            self.take(cell, n, now);
+        }
+        fits
+    }
+
     /// Takes `n` units at `at`, whether they fit or not.
     fn take(&self, cell: &mut Self::Cell, n: u64, at: u64) -> Taken;
 

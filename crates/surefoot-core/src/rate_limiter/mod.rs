@@ -119,6 +119,7 @@ pub struct RateLimiter {
 struct Shared {
     engine: Engine,
     time: TimeSource,
+    quota: Quota,
     config: RateLimiterConfig,
 }
 
@@ -189,7 +190,8 @@ impl RateLimiter {
             Built::Gcra(machine) => Engine::from(machine),
             Built::Windowed(machine) => Engine::from(machine),
         };
-        Self { shared: Arc::new(Shared { engine, time, config }) }
+        let quota = config.quota();
+        Self { shared: Arc::new(Shared { engine, time, quota, config }) }
     }
 
     /// Asks to make one call now.
@@ -301,13 +303,13 @@ impl RateLimiter {
 
     #[cold]
     fn rejection(&self, refusal: Refusal) -> Rejection {
-        rejection(&self.shared.config, refusal)
+        rejection(&self.shared.config.name, self.shared.quota, refusal)
     }
 }
 
-fn rejection(config: &RateLimiterConfig, Refusal { now, fits_at }: Refusal) -> Rejection {
+fn rejection(name: &Name, quota: Quota, Refusal { now, fits_at }: Refusal) -> Rejection {
     let retry_after = fits_at.map(|at| Duration::from_nanos(at.saturating_sub(now)));
-    Rejection::RateLimited { policy: config.name.clone(), quota: config.quota(), retry_after }
+    Rejection::RateLimited { policy: name.clone(), quota, retry_after }
 }
 
 impl Slots for RateLimiter {}

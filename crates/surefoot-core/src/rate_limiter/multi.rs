@@ -108,6 +108,15 @@ impl State for Lanes {
     }
 }
 
+/// A unit that no limit counts, beside those that are counted; part of a rejection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownUnit {
+    /// The unit as it was stated.
+    pub unit: String,
+    /// The units that there are.
+    pub known: Vec<Name>,
+}
+
 /// What a call takes of each unit.
 type Amounts = [u64; LIMITS_MOST];
 /// The places of a charge, for each limit: those of the key first.
@@ -290,12 +299,9 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
 
     #[cold]
     fn unknown(&self, unit: &str) -> Rejection {
-        let known: Vec<&str> = self.shared.units.iter().map(Name::as_str).collect();
-        Rejection::UnknownUnit {
-            policy: self.shared.config.name.clone(),
-            unit: unit.into(),
-            known: known.join("`, `").into(),
-        }
+        let policy = self.shared.config.name.clone();
+        let unit = UnknownUnit { unit: unit.to_owned(), known: self.shared.units.clone() };
+        Rejection::UnknownUnit { policy, unit: Box::new(unit) }
     }
 }
 

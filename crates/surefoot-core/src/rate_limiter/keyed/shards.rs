@@ -52,7 +52,7 @@ pub(in super::super) struct Full;
 const SHARDS_LEAST: usize = 16;
 const SHARDS_MOST: usize = 1024;
 /// Sweeping a shard should take microseconds, so it should not hold many more than this.
-const KEYS_IN_A_SHARD: usize = 256;
+const KEYS_IN_A_SHARD: usize = 1024;
 /// Shards that one call sweeps at most where sweeps are overdue.
 const OVERDUE_MOST: u64 = 4;
 /// Entries that a call with a new key looks at, in whole shards, before it takes the table to be

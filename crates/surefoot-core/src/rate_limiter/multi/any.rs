@@ -34,6 +34,10 @@ impl Machine for Built {
         ask!(self, any, machine, cell => machine.earliest(cell, n, now, behind))
     }
 
+    fn try_take(&self, any: &mut AnyCell, n: u64, now: u64) -> bool {
+        ask!(self, any, machine, cell => machine.try_take(cell, n, now))
+    }
+
     fn take(&self, any: &mut AnyCell, n: u64, at: u64) -> Taken {
         ask!(self, any, machine, cell => machine.take(cell, n, at))
     }
