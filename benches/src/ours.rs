@@ -68,6 +68,11 @@ pub(crate) fn retry() -> Retry {
     valid(Retry::builder().max_attempts(3).build())
 }
 
+/// A hedge that is never due here.
+pub(crate) fn hedge() -> Hedge {
+    valid(Hedge::builder().delay(LIMIT).build())
+}
+
 /// A total time limit.
 pub(crate) fn timeout() -> Timeout {
     valid(Timeout::new(LIMIT))

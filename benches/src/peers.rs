@@ -80,7 +80,7 @@ pub(crate) fn failsafe_default() -> StateMachine<
 }
 
 /// seatbelt's clock asks for a tokio runtime to drive its timers. No measured call waits, so nothing has to run.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

@@ -1,6 +1,8 @@
 //! The works: what is measured, subject beside subject.
 
 mod breaker;
+mod composition;
+mod layers;
 mod pipeline;
 mod rejection;
 mod retry;
@@ -16,7 +18,7 @@ use crate::row::{self, Goal, Row, Sum};
 
 /// All works in the order of the table. Each is set up only when its turn comes: what opens a circuit for a minute
 /// should not do so before the first work.
-pub(crate) const ALL: [fn() -> Work; 7] = [
+pub(crate) const ALL: [fn() -> Work; 14] = [
     breaker::asynchronous,
     breaker::blocking,
     shared::two_threads,
@@ -24,6 +26,13 @@ pub(crate) const ALL: [fn() -> Work; 7] = [
     retry::asynchronous,
     retry::blocking,
     pipeline::three_policies,
+    layers::breaker,
+    layers::retry,
+    layers::timeout,
+    layers::hedge,
+    composition::hedge,
+    composition::fallback,
+    composition::stream_item,
 ];
 
 /// The operation unprotected.

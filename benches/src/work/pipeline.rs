@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use layered::{Execute, Layer as _, Service as _};
 use seatbelt::timeout::Timeout;
-use surefoot::{BlockingPolicy as _, Clock, Policy as _, SystemClock, Timer, Timestamp};
+use surefoot::{Clock, Policy as _, SystemClock, Timer, Timestamp};
 
 use super::retry::seatbelt_retry_around;
 use super::{BARE_CALL, BARE_CLOCK, Work};

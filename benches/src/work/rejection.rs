@@ -2,7 +2,7 @@
 
 use failsafe::CircuitBreaker as _;
 use layered::Service as _;
-use surefoot::{BlockingPolicy as _, Policy as _};
+use surefoot::BlockingPolicy as _;
 
 use super::{BARE_CLOCK, Work};
 use crate::harness::Subject;

@@ -36,11 +36,7 @@ const LONGEST_DELAY: Duration = Duration::from_mins(1);
 pub(super) fn asynchronous() -> Work {
     let backon = backon();
     let seatbelt = seatbelt_retry_around(Execute::new(operation_async));
-    let mut tower_resilience = RetryLayer::<u64, u64, Failure>::builder()
-        .max_attempts(ATTEMPTS.into())
-        .backoff(ExponentialBackoff::new(FIRST_DELAY).max_interval(LONGEST_DELAY))
-        .build()
-        .layer(service_fn(operation_async));
+    let mut tower_resilience = tower_resilience();
     let work = Work::new("retry async")
         .subject(Subject::succeeding(BARE_CALL, || ready(operation_async(SUCCEEDING))))
         .subject(Subject::succeeding(BACKON, move || {
@@ -78,6 +74,16 @@ fn surefoot_blocking(work: Work) -> Work {
     work.subject(Subject::succeeding(SUREFOOT, move || {
         retry.call_blocking(|_| operation(SUCCEEDING))
     }))
+}
+
+/// tower-resilience's retry around the operation.
+pub(super) fn tower_resilience()
+-> impl tower::Service<u64, Response = u64, Error: 'static> + 'static {
+    RetryLayer::<u64, u64, Failure>::builder()
+        .max_attempts(ATTEMPTS.into())
+        .backoff(ExponentialBackoff::new(FIRST_DELAY).max_interval(LONGEST_DELAY))
+        .build()
+        .layer(service_fn(operation_async))
 }
 
 /// seatbelt's retry, which counts the retries, not the calls.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use failsafe::CircuitBreaker as _;
 use layered::Service as _;
-use surefoot::{BlockingPolicy as _, Policy as _};
+use surefoot::BlockingPolicy as _;
 
 use super::Work;
 use crate::harness::Subject;

@@ -62,7 +62,10 @@ fn after(clock: &ManualClock, time: Duration) -> surefoot::Timestamp {
 
 /// A breaker that refuses for just so long; forced open if no time is to be promised. No breaker
 /// promises a wait of nothing.
-fn shut_breaker(clock: &ManualClock, retry_after: Option<Duration>) -> Option<CircuitBreaker> {
+pub(super) fn shut_breaker(
+    clock: &ManualClock,
+    retry_after: Option<Duration>,
+) -> Option<CircuitBreaker> {
     let builder = CircuitBreaker::builder(NAME).clock(clock);
     match retry_after {
         None => {

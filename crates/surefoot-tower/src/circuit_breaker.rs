@@ -38,6 +38,11 @@ impl<C> CircuitBreakerLayer<C> {
     pub fn classify<D>(self, classifier: D) -> CircuitBreakerLayer<D> {
         CircuitBreakerLayer { breaker: self.breaker, classifier }
     }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn parts(&self) -> (&CircuitBreaker, &C) {
+        (&self.breaker, &self.classifier)
+    }
 }
 
 impl<S, C: Clone> Layer<S> for CircuitBreakerLayer<C> {

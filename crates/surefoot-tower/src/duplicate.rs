@@ -2,7 +2,7 @@
 
 /// How a request is sent more than once.
 ///
-/// [`Cloned`] is for requests that are `Clone` and declared idempotent; `http::Idempotent` (feature
+/// [`Cloned`] is for requests that are `Clone` and declared idempotent; [`http::Idempotent`](crate::http::Idempotent) (feature
 /// `http`) goes by the request's method and headers.
 pub trait Duplicate<Q> {
     /// A copy of the request, if one can be made.

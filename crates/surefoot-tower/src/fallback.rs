@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use surefoot::fallback::{FallbackError, MovesOn};
-use surefoot::host::Judged as _;
-use surefoot::{Classify, DefaultClassifier, Fallback, Verdict};
+use surefoot::fallback::FallbackError;
+use surefoot::host::{Judged as _, has_expired};
+use surefoot::{Classify, DefaultClassifier, DropReason, Fallback, Verdict, with_drop_reason};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -22,7 +22,8 @@ use crate::{BoxError, Cloned, Duplicate, Error, Judge, ServiceError};
 /// second chance.
 ///
 /// **Errors.** If both fail, [`Operation`](surefoot::Error::Operation) holds a [`FallbackError`] with both
-/// errors. **Cancellation.** A response future that is dropped runs no fallback.
+/// errors. A deadline that passes during the second call tells what the first one gave. **Cancellation.** A
+/// response future that is dropped runs no fallback.
 #[derive(Clone, Debug)]
 pub struct FallbackLayer<G, C = DefaultClassifier, D = Cloned> {
     fallback: Fallback,
@@ -123,6 +124,7 @@ pin_project! {
     enum Step<F, G, Q, H> {
         First { #[pin] call: Called<F> },
         Second { #[pin] call: ReadyCall<G, Q, H> },
+        Over,
     }
 }
 
@@ -148,7 +150,7 @@ where
                             let judged = this.judge.classify(Ok(response));
                             judged.verdict != Verdict::Success && judged.retryable
                         }
-                        Err(error) => ().moves_on(error) && may_pass(this.judge, error),
+                        Err(error) => may_pass(this.judge, error),
                     };
                     let second = this.second.take().filter(|_| moves_on);
                     let Some((service, request)) = second else { return Poll::Ready(result) };
@@ -157,13 +159,21 @@ where
                     this.step.set(Step::Second { call: ReadyCall::waiting(service, request) });
                 }
                 StepProjection::Second { call } => {
-                    let second = ready!(call.poll(cx));
+                    let Poll::Ready(second) = call.poll(cx) else {
+                        // At the deadline, what the first gave is what there is.
+                        let Some(first) = this.failed.take_if(|_| has_expired()) else {
+                            return Poll::Pending;
+                        };
+                        with_drop_reason(DropReason::Deadline, || this.step.set(Step::Over));
+                        return Poll::Ready(first);
+                    };
                     return Poll::Ready(match (second, this.failed.take()) {
                         (Ok(response), _) | (Err(_), Some(Ok(response))) => Ok(response),
                         (Err(last), Some(Err(first))) => Err(both(first, last)),
                         (Err(last), None) => Err(last),
                     });
                 }
+                StepProjection::Over => return Poll::Pending, // polled again after it was ready
             }
         }
     }

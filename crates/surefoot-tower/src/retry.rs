@@ -226,8 +226,19 @@ where
                         *this.run = Some(run);
                         return Poll::Pending;
                     }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    // It is to be discarded, so there is nothing to try again with.
+                    Poll::Ready(Err(error)) => {
+                        let stop = StopReason::Permanent;
+                        return Poll::Ready(run.give_up(this.judge, Err(error), stop));
+                    }
                     Poll::Ready(Ok(())) => {
+                        if let Some(last) = this.last.take_if(|_| run.is_too_late()) {
+                            return Poll::Ready(run.give_up(
+                                this.judge,
+                                Err(last),
+                                StopReason::Time,
+                            ));
+                        }
                         let Some(request) = this.request.take() else { return Poll::Pending };
                         *this.request = this.duplicate.duplicate(&request);
                         let number = run.attempts.begin();

@@ -2,9 +2,10 @@
 
 use std::future::Future;
 
+use futures_core::Stream;
 use surefoot_core::{Classification, Classify, Error};
 
-use crate::stream::Streaming;
+use crate::stream::{Streamed, Streaming};
 use crate::{Attempt, BlockingPolicy, Policy, WithFallback};
 
 /// A policy whose results are judged by a classifier; made by [`Policy::classify`].
@@ -57,6 +58,25 @@ impl<P: Policy, C> Classified<P, C> {
         E: Send,
     {
         self.policy.call_classified(&self.classifier, operation)
+    }
+
+    /// As [`Policy::call_stream`]: items are judged by the classifier, too.
+    ///
+    /// # Errors
+    /// As [`Policy::call`], for everything up to the first item.
+    pub fn call_stream<F, Fut, S, T, E>(
+        &self,
+        open: F,
+    ) -> impl Future<Output = Result<Streamed<S, T, C>, Error<E>>> + Send
+    where
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<S, E>> + Send,
+        S: Stream<Item = Result<T, E>> + Send,
+        C: Classify<T, E> + Clone + Send + Sync,
+        T: Send,
+        E: Send,
+    {
+        self.streaming().call(open)
     }
 
     /// As [`Policy::streaming`]: items are judged by the classifier, too.

@@ -79,7 +79,7 @@ pub use surefoot_core::{ManualClock, ManualSleep};
 pub mod prelude {
     pub use crate::circuit_breaker::Trip;
     pub use crate::{
-        BlockingPolicy, CircuitBreaker, CircuitState, Classification, ConfigError, Error, Hedge,
-        Jitter, Pipeline, Policy, Registry, Retry, RetryBudget, Timeout, Verdict, retry_on,
+        BlockingPolicy, CircuitBreaker, CircuitState, Classification, ConfigError, Error, Fallback,
+        Hedge, Jitter, Pipeline, Policy, Registry, Retry, RetryBudget, Timeout, Verdict, retry_on,
     };
 }

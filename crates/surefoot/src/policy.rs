@@ -140,7 +140,8 @@ pub trait Policy: Send + Sync {
 /// [`Hedge`](crate::Hedge), whose losing attempt could not be given up.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot protect blocking code",
-    note = "a hedge gives up the attempt that lost, which blocking code cannot be made to do"
+    note = "a hedge gives up the attempt that lost, which blocking code cannot be made to do",
+    note = "protect a future with `call`, or leave the hedge out"
 )]
 pub trait BlockingPolicy: Policy {
     /// Runs an operation under this policy on the calling thread. For implementers; callers use

@@ -23,13 +23,17 @@
 //!
 //! **Answers.** The first success wins, and so does the first error that trying again cannot
 //! mend. Another failure starts the next attempt at once, unless the callee asked for a pause or one
-//! of our own policies refused. With none accepted, the error that came last is returned.
+//! of our own policies refused. With none accepted, the answer that came last is returned. Only
+//! successes count for `percentile`: what fails fast says nothing about when an answer is late.
+//!
+//! **Deadlines.** No attempt begins once a deadline around the call is over; what it ends then is a
+//! failure of every attempt under way.
 //!
 //! **Cancellation.** Attempts that lost, or whose caller walked away, are dropped in place, which
 //! counts as nothing.
 //!
 //! **Cost.** An answer that comes at once: no clock reading and no allocation, one atomic step with
-//! a budget, two with `percentile`. A call that waits: two clock readings and a timer; with
+//! a budget, another with `percentile`. A call that waits: two clock readings and a timer; with
 //! `percentile` also a pass over 1,024 counters when the timer is set.
 //!
 //! Source: Dean and Barroso, "The Tail at Scale" (2013); the budget is that of

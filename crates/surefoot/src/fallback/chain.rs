@@ -86,13 +86,16 @@ impl<'f, L, W> Chain<'f, L, W> {
     ///
     /// # Errors
     /// The last link's error, with those of the others inside.
-    pub async fn call<T, E>(self) -> Result<Answer<T, E>, FallbackError<E>>
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` cannot say that it is Send")]
+    pub fn call<T, E>(self) -> impl Future<Output = Result<Answer<T, E>, FallbackError<E>>> + Send
     where
-        L: Links<T, E>,
-        W: MovesOn<E>,
+        L: Links<T, E> + Send,
+        W: MovesOn<E> + Send + Sync,
     {
-        let Self { fallback, links, when } = self;
-        links.run(&Course { fallback, when }).await
+        async move {
+            let Self { fallback, links, when } = self;
+            links.run(&Course { fallback, when }).await
+        }
     }
 
     /// The same on the calling thread, with links that give results.
@@ -132,8 +135,10 @@ impl<E, W: Fn(&Error<E>) -> bool> MovesOn<E> for W {
 pub trait Links<T, E> {
     /// Tries them in order.
     #[doc(hidden)]
-    #[expect(async_fn_in_trait, reason = "links are known by type, and so is whether it is Send")]
-    async fn run<W: MovesOn<E>>(self, course: &Course<'_, W>) -> Outcome<T, E>;
+    fn run<W: MovesOn<E> + Sync>(
+        self,
+        course: &Course<'_, W>,
+    ) -> impl Future<Output = Outcome<T, E>> + Send;
 }
 
 /// Links whose calls block the thread.
@@ -169,10 +174,10 @@ impl<W> Course<'_, W> {
 
 impl<F, Fut, T, E> Links<T, E> for First<F>
 where
-    F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, Error<E>>>,
+    F: FnOnce() -> Fut + Send,
+    Fut: Future<Output = Result<T, Error<E>>> + Send,
 {
-    async fn run<W: MovesOn<E>>(self, _: &Course<'_, W>) -> Outcome<T, E> {
+    async fn run<W: MovesOn<E> + Sync>(self, _: &Course<'_, W>) -> Outcome<T, E> {
         answered(self.link, (self.call)().await, Vec::new())
     }
 }
@@ -188,11 +193,13 @@ where
 
 impl<L, F, Fut, T, E> Links<T, E> for Then<L, F>
 where
-    L: Links<T, E>,
-    F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, Error<E>>>,
+    L: Links<T, E> + Send,
+    F: FnOnce() -> Fut + Send,
+    Fut: Future<Output = Result<T, Error<E>>> + Send,
+    T: Send,
+    E: Send,
 {
-    async fn run<W: MovesOn<E>>(self, course: &Course<'_, W>) -> Outcome<T, E> {
+    async fn run<W: MovesOn<E> + Sync>(self, course: &Course<'_, W>) -> Outcome<T, E> {
         match course.go_on(self.before.run(course).await) {
             ControlFlow::Break(over) => over,
             ControlFlow::Continue(failed) => {
@@ -219,11 +226,12 @@ where
 
 impl<L, K, T, E> Links<T, E> for LastGoodLink<'_, L, K, T>
 where
-    L: Links<T, E>,
-    K: Hash + Eq + Clone,
-    T: Clone,
+    L: Links<T, E> + Send,
+    K: Hash + Eq + Clone + Send,
+    T: Clone + Send,
+    E: Send,
 {
-    async fn run<W: MovesOn<E>>(self, course: &Course<'_, W>) -> Outcome<T, E> {
+    async fn run<W: MovesOn<E> + Sync>(self, course: &Course<'_, W>) -> Outcome<T, E> {
         let before = self.before.run(course).await;
         kept_or_keep(self.kept, self.key, course, before)
     }
@@ -260,7 +268,10 @@ fn kept_or_keep<K: Hash + Eq + Clone, T: Clone, E, W: MovesOn<E>>(
 ) -> Outcome<T, E> {
     match course.go_on(before) {
         ControlFlow::Break(over) => {
-            if let Ok(answer) = &over {
+            // One that was kept by another link before is as old as it is.
+            if let Ok(answer) = &over
+                && answer.age.is_none()
+            {
                 kept.put(key, answer.value.clone());
             }
             over

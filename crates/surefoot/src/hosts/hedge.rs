@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use surefoot_core::hedge::{AfterAnswer, Race};
-use surefoot_core::{DropReason, Error, Hedge, Timestamp, with_drop_reason};
+use surefoot_core::{AttemptResult, DropReason, Error, Hedge, Timestamp, with_drop_reason};
 
 use crate::operation::{Judged, Operation};
 use crate::pipeline::{Composition, Part, PartKind};
@@ -45,6 +45,11 @@ pub trait Begin {
     /// The attempt's future.
     type Attempt;
 
+    /// Whether another attempt can be made: asked before a token is taken for it.
+    fn can_begin(&self) -> bool {
+        true
+    }
+
     /// Begins another attempt, if another can be made.
     fn begin(&mut self) -> Option<Self::Attempt>;
 }
@@ -68,7 +73,7 @@ pin_project! {
         // A call that is answered at once needs no clock; one that has to wait begins its time there.
         first_waits_since: Option<Timestamp>,
         others: Vec<(Timestamp, Pin<Box<F>>)>,
-        // The latest answer that was not accepted.
+        // The latest answer that was not accepted; see `keep`.
         last: Option<Result<J::Value, Error<J::Error>>>,
         // When the next attempt begins if no answer comes.
         due: Option<Timestamp>,
@@ -112,22 +117,30 @@ where
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut failed = 0;
         loop {
             if let Poll::Ready((begun, result)) = self.as_mut().poll_attempts(cx) {
                 let this = self.as_mut().project();
-                match this.race.answered(this.judge.attempt_result(&result)) {
+                let judged = this.judge.attempt_result(&result);
+                match this.race.answered(judged) {
                     AfterAnswer::Return => {
-                        self.record(begun);
+                        self.record(judged, begun);
                         self.drop_losers(DropReason::Cancelled);
                         return Poll::Ready(result);
                     }
                     AfterAnswer::Begin => {
-                        *this.last = Some(result);
-                        let now = this.race.hedge().time().now();
-                        let _ = self.as_mut().begin_another(now); // or wait for the others
+                        failed += 1;
+                        keep(this.last, result);
                     }
-                    AfterAnswer::Wait => *this.last = Some(result),
+                    AfterAnswer::Wait => keep(this.last, result),
                 }
+                continue;
+            }
+            // Only now: another attempt may have had the answer.
+            if failed > 0 {
+                failed -= 1;
+                let now = self.race.hedge().time().now();
+                let _ = self.as_mut().begin_another(now); // or wait for the others
                 continue;
             }
             let mut this = self.as_mut().project();
@@ -170,7 +183,7 @@ where
             let (begun, attempt) = &mut this.others[place];
             if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
                 let begun = *begun;
-                drop(this.others.swap_remove(place));
+                drop(this.others.remove(place)); // in order: of two answers the earlier attempt's wins
                 return Poll::Ready((Some(begun), result));
             }
         }
@@ -181,16 +194,20 @@ where
     fn poll_timer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.as_mut().project();
         let time = this.race.hedge().time();
-        if this.first_waits_since.is_none() && this.first.is_some() {
+        if this.timer.is_none() {
+            let begins_to_wait = this.first.is_some() && this.first_waits_since.is_none();
+            if !begins_to_wait && this.due.is_none() {
+                return Poll::Pending;
+            }
             let now = time.now();
-            *this.first_waits_since = Some(now);
-            *this.due = this.race.next_at(now);
-            if this.due.is_some_and(|due| due <= now) {
+            if begins_to_wait {
+                *this.first_waits_since = Some(now);
+                *this.due = this.race.next_at(now);
+            }
+            let Some(due) = *this.due else { return Poll::Pending };
+            if due <= now {
                 return self.begin_another(now);
             }
-        }
-        let Some(due) = *this.due else { return Poll::Pending };
-        if this.timer.is_none() {
             this.timer.set(Some(Sleep::until(time, due)));
         }
         match this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
@@ -202,25 +219,28 @@ where
         }
     }
 
-    /// Begins another attempt, if the race allows it, and notes when the one after it is due.
+    /// Begins another attempt, if the race allows it and there is time left, and notes when the one
+    /// after it is due.
     fn begin_another(self: Pin<&mut Self>, now: Timestamp) -> Poll<()> {
         let mut this = self.project();
         this.timer.set(None);
-        let another = if this.race.begin(now) { this.begin.begin() } else { None };
-        *this.due = this.race.next_at(now);
-        match another {
-            Some(another) => {
-                this.others.push((now, Box::pin(another)));
-                Poll::Ready(())
-            }
-            None => Poll::Pending,
+        *this.due = None;
+        let deadline = scope::deadline_on(this.race.hedge().time());
+        let in_time = deadline.is_none_or(|deadline| !deadline.is_over(now));
+        if !in_time || !this.begin.can_begin() || !this.race.begin(now) {
+            return Poll::Pending;
         }
+        let Some(another) = this.begin.begin() else { return Poll::Pending };
+        *this.due = this.race.next_at(now);
+        this.others.push((now, Box::pin(another)));
+        Poll::Ready(())
     }
 
+    /// Notes how long an answer took, if it is one to wait for.
     #[inline]
-    fn record(&self, begun: Option<Timestamp>) {
+    fn record(&self, judged: AttemptResult, begun: Option<Timestamp>) {
         let hedge = self.race.hedge();
-        if hedge.is_timed() {
+        if hedge.is_timed() && judged.is_success() {
             let now = hedge.time().now();
             hedge.record(begun.map_or(Duration::ZERO, |begun| now - begun), now);
         }
@@ -235,5 +255,14 @@ where
                 this.others.clear();
             });
         }
+    }
+}
+
+/// Keeps the latest answer. Not a refusal in place of an attempt's own answer: it would say that nothing
+/// was dispatched.
+fn keep<T, E>(last: &mut Option<Result<T, Error<E>>>, result: Result<T, Error<E>>) {
+    let refused = |result: &Result<T, Error<E>>| matches!(result, Err(e) if e.is_undispatched());
+    if !refused(&result) || last.as_ref().is_none_or(refused) {
+        *last = Some(result);
     }
 }

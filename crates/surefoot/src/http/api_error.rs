@@ -275,6 +275,14 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_read_up_to_256_kib() {
+        let error = r#"{"error": "no such model"}"#;
+        let body = format!("{error}{}", " ".repeat(262_144 - error.len()));
+        assert!(ApiError::parse(body.as_bytes()).is_some());
+        assert_eq!(ApiError::parse(format!("{body} ").as_bytes()), None);
+    }
+
+    #[test]
     fn fields_of_other_types_are_left_out() {
         let body = br#"{"error": {"type": 7, "code": 400, "message": ["a"], "details": {"b": 1}}}"#;
         let error = ApiError::parse(body).expect("an error");

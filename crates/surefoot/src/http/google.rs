@@ -109,6 +109,8 @@ mod tests {
             ("INTERNAL", ApiErrorKind::Server),
             ("DEADLINE_EXCEEDED", ApiErrorKind::Timeout),
             ("UNAUTHENTICATED", ApiErrorKind::Authentication),
+            ("PERMISSION_DENIED", ApiErrorKind::Permission),
+            ("NOT_FOUND", ApiErrorKind::NotFound),
             ("INVALID_ARGUMENT", ApiErrorKind::InvalidRequest),
             ("ABORTED", ApiErrorKind::Unknown),
         ] {

@@ -123,8 +123,8 @@ mod tests {
     #[test]
     fn bodies_have_their_kinds() {
         use ApiErrorKind::{
-            Authentication, ContentPolicy, ContextLength, InvalidRequest, Overloaded,
-            QuotaExhausted, RateLimited, Server,
+            Authentication, ContentPolicy, ContextLength, InvalidRequest, NotFound, Overloaded,
+            Permission, QuotaExhausted, RateLimited, Server, Timeout,
         };
         for (r#type, code, expected) in [
             ("tokens", "rate_limit_exceeded", RateLimited),
@@ -135,7 +135,10 @@ mod tests {
             ("invalid_request_error", "context_length_exceeded", ContextLength),
             ("invalid_request_error", "invalid_api_key", Authentication),
             ("image_generation_user_error", "moderation_blocked", ContentPolicy),
+            ("invalid_request_error", "unsupported_country", Permission),
+            ("invalid_request_error", "model_not_found", NotFound),
             ("server_error", "server_error", Server),
+            ("server_error", "vector_store_timeout", Timeout),
             ("service_unavailable_error", "server_is_overloaded", Overloaded),
             ("invalid_request_error", "unknown_parameter", InvalidRequest),
         ] {

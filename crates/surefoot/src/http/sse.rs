@@ -412,12 +412,24 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn once_too_large_always_too_large() {
-        let mut parser = SseParser::with_max_event_size(4);
-        let error = parser.next_event(&mut &b"data: a\n\n"[..]).expect_err("too large");
-        assert_eq!(error.limit(), 4);
+    fn once_too_large_always_too_large_and_what_a_new_connection_needs_is_kept() {
+        let mut parser = SseParser::with_max_event_size(8);
+        let stream = b"id: 1\nretry:5\n\ndata: abc\n\n";
+        let error = parser.next_event(&mut &stream[..]).expect_err("too large");
+        assert!(error.to_string().contains("larger than 8 bytes"), "{error}");
+        assert_eq!(parser.last_event_id(), "1");
+        assert_eq!(parser.retry(), Some(Duration::from_millis(5)));
         assert_eq!(parser.next_event(&mut &b"\n\n"[..]), Err(error));
         assert_eq!(parser.next_event(&mut &b""[..]), Err(error));
+    }
+
+    #[test]
+    fn an_event_may_be_a_mebibyte_by_default() {
+        for (length, given) in [(1_048_576, true), (1_048_577, false)] {
+            let stream = format!("data:{}\n\n", "x".repeat(length - "data:".len()));
+            let read = SseParser::default().next_event(&mut stream.as_bytes());
+            assert_eq!(read.is_ok_and(|event| event.is_some()), given, "{length}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use surefoot_core::{Deadline, Error, Permit, TimeSource, Timeout, Verdict};
+use surefoot_core::{Deadline, DropReason, Error, Permit, TimeSource, Timeout, Verdict};
 
 use crate::time::Sleep;
 
@@ -19,8 +19,8 @@ pub(super) enum What {
     Limit(Limit),
 }
 
-/// Something that is held during a call and closed with its verdict. Dropped unclosed, it asks
-/// [`DropReason`](crate::DropReason) why.
+/// Something that is held during a call and closed with its verdict, which is that of the
+/// [`DropReason`] if the answer is dropped before its end.
 pub trait Holding: Send + fmt::Debug {
     /// The call has ended. Only the first verdict counts.
     fn close(&mut self, verdict: Verdict);
@@ -38,16 +38,51 @@ impl Kept {
         Self(What::Holding(Box::new(permit)))
     }
 
+    /// What is to be closed with the verdict, if it is that: for other hosts, whose answers keep no
+    /// time limits.
+    pub fn into_holding(self) -> Option<Box<dyn Holding>> {
+        match self.0 {
+            What::Holding(holding) => Some(holding),
+            What::Limit(_) => None,
+        }
+    }
+
     /// A time limit: the innermost one has done its work with the first item, the others go on.
     pub(crate) fn limit(timeout: &Timeout, deadline: Deadline) -> Self {
         Self(What::Limit(Limit::new(timeout, deadline)))
     }
 }
 
+/// What is held for a streamed answer, until the verdict is in.
+///
+/// Dropped from outside, so a panic that is unwinding meanwhile is not the operation's.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) holdings: Vec<Box<dyn Holding>>,
+    pub(super) settled: bool,
+}
+
+impl Held {
+    /// Only the first verdict counts.
+    #[cold]
+    pub(super) fn settle(&mut self, verdict: Verdict) {
+        self.settled = true;
+        for mut holding in self.holdings.drain(..) {
+            holding.close(verdict);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.settle(DropReason::scoped().verdict());
+    }
+}
+
 /// A deadline that a stream may run into.
 #[derive(Debug)]
 pub(super) struct Limit {
-    timeout: Timeout,
+    pub(super) timeout: Timeout,
     pub(super) deadline: Deadline,
     timer: Timer,
 }
@@ -66,44 +101,26 @@ impl Limit {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.timer.poll_until(self.timeout.time(), self.deadline, cx)
-    }
-
-    pub(super) fn error<E>(&self) -> Error<E> {
-        ran_out(&self.timeout)
+        let Self { timeout, deadline, timer } = self;
+        timer.poll(cx, || Sleep::until(timeout.time(), deadline.timestamp()))
     }
 }
 
-/// The error of a stream that has run into `timeout`.
-pub(super) fn ran_out<E>(timeout: &Timeout) -> Error<E> {
+/// The error of a stream that has run into `timeout`, after the failure `last` if it was a late one.
+pub(super) fn ran_out<E>(timeout: &Timeout, last: Option<Error<E>>) -> Error<E> {
     let (policy, limit) = (timeout.name().clone(), timeout.limit());
-    Error::Timeout { policy, limit, dispatched: true, last: None }
+    Error::Timeout { policy, limit, dispatched: true, last: last.map(Box::new) }
 }
 
-/// A timer that is set when it is first needed, and again only once it has gone off.
+/// A timer that is set when it is first polled.
 #[derive(Default)]
 pub(super) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
-    /// Ready once `deadline` is over, which may have moved to later since the last poll.
-    pub(super) fn poll_until(
-        &mut self,
-        time: &TimeSource,
-        deadline: Deadline,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        loop {
-            let sleep = self
-                .sleep
-                .get_or_insert_with(|| Box::pin(Sleep::until(time, deadline.timestamp())));
-            std::task::ready!(sleep.as_mut().poll(cx));
-            self.sleep = None;
-            if deadline.is_over(time.now()) {
-                return Poll::Ready(());
-            }
-        }
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, set: impl FnOnce() -> Sleep) -> Poll<()> {
+        self.sleep.get_or_insert_with(|| Box::pin(set())).as_mut().poll(cx)
     }
 }
 

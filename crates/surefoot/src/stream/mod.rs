@@ -19,9 +19,13 @@
 //!   wait for the producer: a slow consumer does not run into it.
 //! - **The end.** By default a stream is complete when it ends after at least one item. With
 //!   [`until`](Streaming::until) it is complete with its terminal item (`[DONE]`,
-//!   `message_stop`), and an end before that is a failure.
+//!   `message_stop`), which is then its last, and an end before that is a failure.
+//! - **Late.** An item that comes after the limit of the whole is still handed on, the one after it no more,
+//!   unless it is the terminal one. An error that comes after one is a timeout with that error
+//!   inside.
 //! - **Items are judged** by the policy's classifier: an item that says "overloaded" can be a
-//!   failure.
+//!   failure. The first such item is the call's verdict; what follows it is handed on all the same.
+//!   Where nothing follows, let `until` hold for it too.
 //!
 //! ```
 //! use std::pin::Pin;
@@ -45,10 +49,11 @@
 //! ```
 //!
 //! **Cancellation.** Dropping the stream drops the one below, which closes its connection, and then
-//! the permits, which counts as nothing.
+//! the permits, which counts as nothing; dropped by one of our own deadlines, it is a failure.
 //!
 //! **Cost.** Opening allocates the stream once, and each permit kept. An item costs a comparison or
-//! two; with an idle timeout, one clock reading for each time we have to wait.
+//! two; with a limit for the whole stream, a clock reading; with an idle timeout, another and a
+//! timer for each time we have to wait.
 
 mod kept;
 mod opening;

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use futures_core::Stream;
 use surefoot_core::{Classification, Classify, Error};
 
-use super::kept::{Holding, Kept, Limit, What};
+use super::kept::{Held, Kept, Limit, What};
 use crate::operation::{Judged, Operation};
 use crate::scope;
 
@@ -24,7 +24,7 @@ type Gives<S, T, E> = fn() -> (S, Result<T, E>);
 pub(super) struct Opened<S, T> {
     pub(super) stream: Pin<Box<S>>,
     pub(super) first: T,
-    pub(super) holdings: Vec<Box<dyn Holding>>,
+    pub(super) held: Held,
     pub(super) limits: Vec<Limit>,
     /// The innermost timeout has bounded the first item, and bounds nothing more.
     attempt_limited: bool,
@@ -44,7 +44,7 @@ impl<F, C: Classify<T, E>, S, T, E> Judged for Opening<'_, F, C, S, T, E> {
 
     fn keep(&self, opened: &mut Opened<S, T>, kept: Kept) {
         match kept.0 {
-            What::Holding(holding) => opened.holdings.push(holding),
+            What::Holding(holding) => opened.held.holdings.push(holding),
             What::Limit(limit) if opened.attempt_limited => opened.limits.push(limit),
             What::Limit(_) => opened.attempt_limited = true,
         }
@@ -71,7 +71,7 @@ where
             Some(Ok(first)) => Ok(Opened {
                 stream,
                 first,
-                holdings: Vec::new(),
+                held: Held::default(),
                 limits: Vec::new(),
                 attempt_limited: false,
             }),

@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use surefoot_core::{
-    Classify, Deadline, DefaultClassifier, DropReason, Error, Timeout, Timestamp, Verdict,
-    with_drop_reason,
+    Classify, DefaultClassifier, DropReason, Error, Timeout, Verdict, with_drop_reason,
 };
 
-use super::kept::{Holding, Limit, Timer, ran_out};
+use super::kept::{Held, Limit, Timer, ran_out};
 use super::opening::Opened;
 use crate::scope::{Due, TimeoutScope};
+use crate::time::Sleep;
 
 /// A streamed answer under the policies it was opened through; made by
 /// [`Policy::call_stream`](crate::Policy::call_stream).
@@ -31,22 +31,16 @@ pub struct Streamed<S, T, C = DefaultClassifier, U = fn(&T) -> bool> {
     /// The earliest of the limits, as the stream's own calls see it.
     scope: Option<TimeoutScope>,
     idle: Option<Idle>,
+    /// The terminal item has been handed on.
+    complete: bool,
     /// The limit that was over when the last item came.
     overrun: Option<usize>,
-}
-
-/// Permits, until the verdict is in.
-#[derive(Debug)]
-struct Held {
-    holdings: Vec<Box<dyn Holding>>,
-    settled: bool,
 }
 
 #[derive(Debug)]
 struct Idle {
     limit: Timeout,
-    /// When the present wait began.
-    since: Option<Timestamp>,
+    /// Set for the present wait.
     timer: Timer,
 }
 
@@ -57,21 +51,22 @@ impl<S, T, C, U> Streamed<S, T, C, U> {
         idle: Option<Timeout>,
         until: Option<U>,
     ) -> Self {
-        let Opened { stream, first, holdings, limits, .. } = opened;
+        let Opened { stream, first, held, limits, .. } = opened;
         let earliest = limits.iter().min_by_key(|limit| limit.deadline.timestamp());
         let scope = earliest.map(|limit| {
             TimeoutScope::new(Due { deadline: limit.deadline, time: limit.time().clone() })
         });
         Self {
             stream: Some(stream),
-            held: Held { holdings, settled: false },
+            held,
             first: Some(first),
             items: 0,
             classifier,
             until,
             limits,
             scope,
-            idle: idle.map(|limit| Idle { limit, since: None, timer: Timer::default() }),
+            idle: idle.map(|limit| Idle { limit, timer: Timer::default() }),
+            complete: false,
             overrun: None,
         }
     }
@@ -115,67 +110,100 @@ where
     fn hand_on(&mut self, item: T) -> Poll<Option<Result<T, Error<E>>>> {
         self.items += 1;
         if let Some(idle) = &mut self.idle {
-            idle.since = None;
+            idle.timer = Timer::default();
         }
         if !self.held.settled {
             let verdict = self.classifier.classify(Ok(&item)).verdict;
             if verdict != Verdict::Success {
                 self.held.settle(verdict);
-            } else if self.until.as_ref().is_some_and(|is_terminal| is_terminal(&item)) {
-                self.held.settle(Verdict::Success);
-            } else {
-                // A stream that never lets us wait meets its time limit here.
-                self.overrun = self.limits.iter().position(Limit::is_over);
             }
+        }
+        if self.is_terminal(&item) {
+            self.complete = true;
+            self.held.settle(Verdict::Success);
+        } else {
+            // A stream that never lets us wait meets its time limit here.
+            self.overrun = self.limits.iter().position(Limit::is_over);
         }
         Poll::Ready(Some(Ok(item)))
     }
 
+    #[inline]
+    fn is_terminal(&self, item: &T) -> bool {
+        self.until.as_ref().is_some_and(|is_terminal| is_terminal(item))
+    }
+
     /// The producer has nothing more to say.
     fn end(&mut self) -> Poll<Option<Result<T, Error<E>>>> {
-        if self.stream.take().is_none() || self.held.settled {
-            return Poll::Ready(None);
+        let was_open = self.stream.is_some();
+        let overdue = self.overdue().map(|timeout| ran_out(timeout, None));
+        self.close();
+        if was_open && self.until.is_some() && !self.complete {
+            return self.interrupt(Verdict::Failure, overdue);
         }
-        if self.until.is_none() {
-            self.held.settle(Verdict::Success);
-            return Poll::Ready(None);
-        }
-        self.held.settle(Verdict::Failure);
-        Poll::Ready(Some(Err(Error::Interrupted { items: self.items, cause: None })))
+        self.held.settle(Verdict::Success);
+        Poll::Ready(None)
     }
 
     fn fail(&mut self, error: E) -> Poll<Option<Result<T, Error<E>>>> {
-        self.stream = None;
-        if self.held.settled {
-            return Poll::Ready(None); // it was complete, whatever happened to the connection after
-        }
-        self.held.settle(self.classifier.classify(Err(&error)).verdict);
-        let cause = Some(Box::new(Error::Operation(error)));
-        Poll::Ready(Some(Err(Error::Interrupted { items: self.items, cause })))
+        let verdict = self.classifier.classify(Err(&error)).verdict;
+        let error = Error::Operation(error);
+        let (verdict, cause) = match (self.overdue(), verdict) {
+            (None, verdict) => (verdict, error),
+            (Some(timeout), asked @ Verdict::Throttled { .. }) => {
+                (asked, ran_out(timeout, Some(error)))
+            }
+            (Some(timeout), _) => (Verdict::Failure, ran_out(timeout, Some(error))),
+        };
+        self.close();
+        self.interrupt(verdict, Some(cause))
     }
 
     /// Ends the stream in place for one of our own time limits.
     #[cold]
     fn expire(&mut self, timeout: Error<E>) -> Poll<Option<Result<T, Error<E>>>> {
-        with_drop_reason(DropReason::Deadline, || self.stream = None);
-        self.held.settle(Verdict::Failure);
-        let cause = Some(Box::new(timeout));
+        with_drop_reason(DropReason::Deadline, || self.close());
+        self.interrupt(Verdict::Failure, Some(timeout))
+    }
+
+    #[cold]
+    fn interrupt(
+        &mut self,
+        verdict: Verdict,
+        cause: Option<Error<E>>,
+    ) -> Poll<Option<Result<T, Error<E>>>> {
+        self.held.settle(verdict);
+        let cause = cause.map(Box::new);
         Poll::Ready(Some(Err(Error::Interrupted { items: self.items, cause })))
+    }
+
+    /// Lets go of the stream below, and of every timer.
+    fn close(&mut self) {
+        self.stream = None;
+        self.limits.clear();
+        self.idle = None;
+    }
+
+    /// The time limit that is over by now.
+    fn overdue(&self) -> Option<&Timeout> {
+        self.limits.iter().find(|limit| limit.is_over()).map(|limit| &limit.timeout)
     }
 
     /// The time limit that the wait for the next item has run into.
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Error<E>> {
+        if let Some(limit) = self.overrun {
+            return Poll::Ready(ran_out(&self.limits[limit].timeout, None));
+        }
         for limit in &mut self.limits {
             if limit.poll(cx).is_ready() {
-                return Poll::Ready(limit.error());
+                return Poll::Ready(ran_out(&limit.timeout, None));
             }
         }
-        if let Some(Idle { limit, since, timer }) = &mut self.idle {
+        if let Some(Idle { limit, timer }) = &mut self.idle {
             let time = limit.time();
-            let since = *since.get_or_insert_with(|| time.now());
-            let due = Deadline::after(since, limit.limit());
-            if timer.poll_until(time, due, cx).is_ready() {
-                return Poll::Ready(ran_out(limit));
+            let due = || limit.deadline(time.now()).timestamp();
+            if timer.poll(cx, || Sleep::until(time, due())).is_ready() {
+                return Poll::Ready(ran_out(limit, None));
             }
         }
         Poll::Pending
@@ -193,17 +221,18 @@ where
     #[inline]
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if let Some(limit) = this.overrun.take() {
-            let timeout = this.limits[limit].error();
-            return this.expire(timeout);
+        let polled = this.poll_inner(cx);
+        if this.complete {
+            // That look was for a connection that is at its end, so that it can be used again.
+            return this.end();
         }
-        match this.poll_inner(cx) {
-            Poll::Ready(Some(Ok(item))) => this.hand_on(item),
+        match polled {
+            Poll::Ready(Some(Ok(item))) if this.overrun.is_none() || this.is_terminal(&item) => {
+                this.hand_on(item)
+            }
             Poll::Ready(Some(Err(error))) => this.fail(error),
             Poll::Ready(None) => this.end(),
-            // Complete: whatever the connection is still to do is not the consumer's concern.
-            Poll::Pending if this.held.settled => this.end(),
-            Poll::Pending => match this.poll_limits(cx) {
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => match this.poll_limits(cx) {
                 Poll::Ready(timeout) => this.expire(timeout),
                 Poll::Pending => Poll::Pending,
             },
@@ -219,16 +248,6 @@ impl<S, T, C, U> fmt::Debug for Streamed<S, T, C, U> {
             .field("items", &self.items)
             .field("held", &self.held)
             .finish_non_exhaustive()
-    }
-}
-
-impl Held {
-    #[cold]
-    fn settle(&mut self, verdict: Verdict) {
-        self.settled = true;
-        for mut holding in self.holdings.drain(..) {
-            holding.close(verdict);
-        }
     }
 }
 

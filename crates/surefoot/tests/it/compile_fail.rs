@@ -22,6 +22,7 @@ fn likely_mistakes_do_not_compile_and_say_why() {
     cases.compile_fail("tests/ui/a_closure_that_gives_a_capture_away.rs");
     cases.compile_fail("tests/ui/an_async_block_that_gives_a_capture_away.rs");
     cases.compile_fail("tests/ui/a_pipeline_with_a_classifier_in_another.rs");
+    cases.compile_fail("tests/ui/a_hedge_around_blocking_code.rs");
 }
 
 /// What matters in those texts, whoever wrote them: the message names the mistake, points at the
@@ -48,6 +49,11 @@ fn the_messages_are_readable() {
             include_str!("../ui/a_pipeline_with_a_classifier_in_another.stderr"),
             "a pipeline with a classifier of its own cannot be added to another",
             "add(inner.build().unwrap())",
+        ),
+        (
+            include_str!("../ui/a_hedge_around_blocking_code.stderr"),
+            "a hedge gives up the attempt that lost, which blocking code cannot be made to do",
+            "pipeline.call_blocking(|_| ask())",
         ),
     ] {
         assert!(text.starts_with("error[E"), "{text}");

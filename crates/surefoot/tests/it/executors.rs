@@ -8,8 +8,11 @@ use std::thread;
 use std::time::Duration;
 
 use async_executor::Executor;
-use futures_lite::future;
-use surefoot::{CircuitBreaker, Error as AnyError, Pipeline, Policy, Retry, RetryBudget, Timeout};
+use futures_lite::{Stream, StreamExt, future, stream};
+use surefoot::{
+    CircuitBreaker, Error as AnyError, Fallback, Hedge, Pipeline, Policy, Retry, RetryBudget,
+    Timeout,
+};
 
 use crate::support::{MS, SEC};
 
@@ -90,6 +93,83 @@ fn under_another_executor_many_calls_wait_at_once() {
     assert!(answers.iter().all(|answer| *answer == Ok(3)), "{answers:?}");
 }
 
+/// Opens on the second try, then gives two items with a pause between, and hangs.
+fn hanging_stream(
+    asked: &AtomicUsize,
+) -> Result<impl Stream<Item = Result<usize, &'static str>> + Send + use<>, &'static str> {
+    if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+        return Err("down");
+    }
+    let items = stream::iter([Ok(1), Ok(2)]).then(|item| async move {
+        future::yield_now().await;
+        item
+    });
+    Ok(items.chain(stream::pending()))
+}
+
+/// Everything such a stream gives before its idle timeout ends it.
+async fn read_hanging_stream(pipeline: &Pipeline<impl Policy>, idle: Duration) -> Vec<usize> {
+    let asked = AtomicUsize::new(0);
+    let idle = Timeout::new(idle).unwrap().named("idle");
+    let opening = pipeline.streaming().idle_timeout(idle);
+    let mut answer = opening.call(|| async { hanging_stream(&asked) }).await.unwrap();
+    let mut items = Vec::new();
+    loop {
+        match answer.next().await {
+            Some(Ok(item)) => items.push(item),
+            Some(Err(Error::Interrupted { items: 2, cause: Some(cause) })) => {
+                assert!(matches!(*cause, Error::Timeout { policy, .. } if policy == *"idle"));
+                assert!(answer.next().await.is_none());
+                return items;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn under_another_executor_the_timer_thread_ends_idle_streams() {
+    let executor = Executor::new();
+    let pipeline = Arc::new(pipeline(60 * SEC, 600 * SEC));
+    let reads: Vec<_> = (0..10)
+        .map(|_| {
+            let pipeline = pipeline.clone();
+            executor.spawn(async move { read_hanging_stream(&pipeline, 5 * MS).await })
+        })
+        .collect();
+    let items = future::block_on(executor.run(async {
+        let mut items = Vec::new();
+        for read in reads {
+            items.push(read.await);
+        }
+        items
+    }));
+    assert_eq!(items, vec![vec![1, 2]; 10]);
+}
+
+#[test]
+fn under_another_executor_a_hedge_and_a_fallback_work() {
+    let hedge = Hedge::builder().delay(2 * MS).build().unwrap();
+    let fallback = Fallback::new("answers").unwrap();
+    let (hanging, asked) = (Timeout::new(2 * MS).unwrap(), AtomicUsize::new(0));
+    let executor = Executor::new();
+    let answer = future::block_on(executor.run(async {
+        let chain = fallback
+            .first("hanging", || hanging.call(std::future::pending::<Result<usize, &str>>))
+            .then("hedged", || {
+                hedge.call(|| async {
+                    match asked.fetch_add(1, Ordering::SeqCst) {
+                        0 => std::future::pending().await,
+                        call => Ok(call),
+                    }
+                })
+            });
+        chain.call().await
+    }));
+    let answer = answer.unwrap();
+    assert_eq!((answer.value, answer.link.as_str(), answer.failures.len()), (1, "hedged", 1));
+}
+
 #[test]
 fn a_cancelled_wait_does_not_disturb_the_ones_beside_it() {
     let flaky = Flaky::new();
@@ -161,6 +241,31 @@ mod tokio_runtime {
         assert_eq!(pipeline.call(|| flaky.answer()).await, Ok(3));
         // 30 s + 60 s + 600 s + 60 s, to the timer wheel's millisecond.
         assert_eq!((began.elapsed() + 500 * MS).as_secs(), 750);
+    }
+
+    /// A stream is sent to a task of its own, and its idle timeout fires there.
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_tokio_clock_ends_idle_streams() {
+        let began = tokio::time::Instant::now();
+        let pipeline = Arc::new(pipeline(60 * SEC, 3600 * SEC));
+        let read = async move { read_hanging_stream(&pipeline, 600 * SEC).await };
+        assert_eq!(tokio::spawn(read).await.unwrap(), [1, 2]);
+        assert_eq!((began.elapsed() + 500 * MS).as_secs(), 600);
+    }
+
+    /// Without a delay no timer takes part, so no tick of one goes by.
+    #[tokio::test(start_paused = true)]
+    async fn on_tokios_clock_a_hedge_without_delay_begins_all_attempts_at_once() {
+        let began = tokio::time::Instant::now();
+        let asked = AtomicUsize::new(0);
+        let hedge = Hedge::builder().delay(Duration::ZERO).max_hedges(3).build().unwrap();
+        let answer = hedge.call(|| async {
+            match asked.fetch_add(1, Ordering::SeqCst) {
+                3 => Ok::<_, &str>(3),
+                _ => std::future::pending().await,
+            }
+        });
+        assert_eq!((answer.await, began.elapsed()), (Ok(3), Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]

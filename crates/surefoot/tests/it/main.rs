@@ -12,9 +12,12 @@ mod breaker;
 mod cancellation;
 mod classification;
 mod compile_fail;
+mod composition;
 mod deadlines;
 mod events;
 mod executors;
+mod fallback_chains;
+mod hedging;
 #[cfg(feature = "metrics")]
 mod metrics_facade;
 mod options;
@@ -24,6 +27,8 @@ mod registry;
 mod retrying;
 #[cfg(feature = "serde")]
 mod status;
+mod stream_limits;
+mod streams;
 mod texts;
 #[cfg(feature = "tracing")]
 mod tracing_spans;

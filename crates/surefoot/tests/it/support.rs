@@ -1,6 +1,8 @@
 //! A world in which time only moves when a test moves it, and the same call goes through either
 //! host.
 
+mod streaming;
+
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -10,6 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
+pub(crate) use streaming::*;
 use surefoot::circuit_breaker::{CircuitBreakerBuilder, CircuitTotals};
 use surefoot::retry::RetryBuilder;
 use surefoot::{
@@ -332,6 +335,12 @@ pub(crate) fn about_to_try(clock: &ManualClock, builder: CircuitBreakerBuilder) 
 pub(crate) fn settled(totals: CircuitTotals) -> u64 {
     let CircuitTotals { successes, failures, ignored, throttled, cancelled, .. } = totals;
     successes + failures + ignored + throttled + cancelled
+}
+
+/// Successes, failures and cancelled calls so far.
+pub(crate) fn verdicts(breaker: &CircuitBreaker) -> (u64, u64, u64) {
+    let CircuitTotals { successes, failures, cancelled, .. } = breaker.status().totals;
+    (successes, failures, cancelled)
 }
 
 /// Everything sent to `events` from now on.

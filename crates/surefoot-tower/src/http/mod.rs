@@ -1,0 +1,63 @@
+//! Layers and classifiers for HTTP and gRPC.
+//!
+//! | | |
+//! |---|---|
+//! | [`ResponseClassifier`] | what a response, or a transport error, means; for every layer's `classify` |
+//! | [`Idempotent`] | which requests may be sent twice: by method or idempotency key |
+//! | [`ErrorBodyLayer`] | reads the bodies of error responses, where model APIs say what is wrong |
+//! | [`FirstFrameLayer`] | a response is there when its body has begun, so that a retry still can help |
+//! | [`BodyCircuitBreakerLayer`] | the verdict comes at the end of the body |
+//! | [`Events`] | a body as a stream of server-sent events, for [`call_stream`](surefoot::Policy::call_stream) |
+//! | [`DeadlineClientLayer`], [`DeadlineServerLayer`] | the time left, told in a header and obeyed |
+//!
+//! A client of a streaming model API, from the outside in:
+//!
+//! ```
+//! use std::time::Duration;
+//! use surefoot::prelude::*;
+//! use surefoot_tower::http::{ErrorBodyLayer, FirstFrameLayer, Idempotent, ResponseClassifier};
+//! use surefoot_tower::{CircuitBreakerLayer, RetryLayer, TimeoutLayer};
+//! use tower::ServiceBuilder;
+//!
+//! # use bytes::Bytes;
+//! # use http_body_util::Full;
+//! # fn main() -> Result<(), ConfigError> {
+//! # let client = tower::service_fn(|_: http::Request<Full<Bytes>>| async {
+//! #     Ok::<_, std::io::Error>(http::Response::new(Full::<Bytes>::default()))
+//! # });
+//! let retry = Retry::builder().jitter(Jitter::Full).build()?;
+//! let breaker = CircuitBreaker::builder("model").build()?;
+//! let model = ServiceBuilder::new()
+//!     .layer(RetryLayer::new(retry, Idempotent).classify(ResponseClassifier::new()))
+//!     .layer(
+//!         CircuitBreakerLayer::new(breaker).classify(ResponseClassifier::new()).until_body_end(),
+//!     )
+//!     .layer(TimeoutLayer::new(Timeout::new(Duration::from_secs(10))?.named("first token")))
+//!     .layer(FirstFrameLayer)
+//!     .layer(ErrorBodyLayer::default())
+//!     .service(client);
+//! # let _ = model;
+//! # Ok(())
+//! # }
+//! ```
+
+mod classifier;
+mod deadline;
+mod error_body;
+mod events;
+mod first_frame;
+mod idempotent;
+mod watched_body;
+
+pub use classifier::ResponseClassifier;
+pub use deadline::{
+    DeadlineClientLayer, DeadlineClientService, DeadlineServerFuture, DeadlineServerLayer,
+    DeadlineServerService,
+};
+pub use error_body::{ErrorBody, ErrorBodyFuture, ErrorBodyLayer, ErrorBodyService, MaybeRead};
+pub use events::{EventError, Events};
+pub use first_frame::{Begun, FirstFrameFuture, FirstFrameLayer, FirstFrameService};
+pub use idempotent::Idempotent;
+pub use watched_body::{
+    BodyCircuitBreakerFuture, BodyCircuitBreakerLayer, BodyCircuitBreakerService, WatchedBody,
+};

@@ -1,0 +1,9 @@
+//! The HTTP layers against real servers on loopback, over HTTP/1.1 and HTTP/2.
+//!
+//! Time is virtual where a policy judges it: a test moves the clock once it has seen the state it waits for.
+
+mod deadlines;
+mod grpc;
+mod memory;
+mod server;
+mod streams;
