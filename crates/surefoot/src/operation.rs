@@ -149,13 +149,25 @@ where
     }
 }
 
+impl<F, Fut, C, T, E> Typed<'_, F, C, T, E>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    /// Starts the operation, here and now.
+    #[inline]
+    pub(crate) fn start(&self) -> Started<Fut> {
+        Started::new(&self.leaf.run)
+    }
+}
+
 pin_project! {
-    /// An attempt at the user's operation, with its error as one of ours. It starts when it is first
-    /// polled, so that it does so inside every policy's scope.
+    /// An attempt at the user's operation. It starts when it is first polled, so that it does so
+    /// inside every policy's scope.
     struct LeafAttempt<'a, F, Fut> {
         start: &'a F,
         #[pin]
-        running: Option<Fut>,
+        running: Option<Started<Fut>>,
     }
 }
 
@@ -170,13 +182,40 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if this.running.is_none() {
-            scope::note_dispatch();
-            this.running.set(Some((this.start)()));
+            this.running.set(Some(Started::new(*this.start)));
         }
-        match this.running.as_pin_mut().map(|running| running.poll(cx)) {
-            Some(Poll::Ready(Ok(value))) => Poll::Ready(Ok(value)),
-            Some(Poll::Ready(Err(error))) => Poll::Ready(Err(Error::Operation(error))),
-            Some(Poll::Pending) | None => Poll::Pending,
+        match this.running.as_pin_mut() {
+            Some(running) => running.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+pin_project! {
+    /// The user's operation under way, with its error as one of ours.
+    pub(crate) struct Started<Fut> {
+        #[pin]
+        running: Fut,
+    }
+}
+
+impl<Fut> Started<Fut> {
+    #[inline]
+    fn new(start: impl Fn() -> Fut) -> Self {
+        scope::note_dispatch();
+        Self { running: start() }
+    }
+}
+
+impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Started<Fut> {
+    type Output = Result<T, Error<E>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().running.poll(cx) {
+            Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(Error::Operation(error))),
+            Poll::Pending => Poll::Pending,
         }
     }
 }

@@ -65,8 +65,8 @@ impl<B: Borrow<CircuitBreaker>> Permit<B> {
         let machine = self.breaker.borrow().machine();
         if verdict == Verdict::Success && machine.count_success(&self.ticket) {
             self.ticket.mark_used();
-        } else {
-            self.close_carefully(verdict);
+        } else if let Some(ticket) = self.ticket.use_up() {
+            machine.settle(ticket, verdict);
         }
     }
 
@@ -84,10 +84,12 @@ impl<B: Borrow<CircuitBreaker>> Permit<B> {
         Permit::new(self.breaker.borrow().clone(), ticket)
     }
 
-    #[inline(never)]
-    fn close_carefully(&mut self, verdict: Verdict) {
+    /// Closes it if it is not, for the reason `why` gives: what a drop does, for hosts that know
+    /// more about it than [`DropReason::current`].
+    #[inline]
+    pub fn drop_for(&mut self, why: fn() -> DropReason) {
         if let Some(ticket) = self.ticket.use_up() {
-            self.breaker.borrow().machine().settle(ticket, verdict);
+            drop_unsettled(self.breaker.borrow(), ticket, why);
         }
     }
 }
@@ -95,8 +97,12 @@ impl<B: Borrow<CircuitBreaker>> Permit<B> {
 impl<B: Borrow<CircuitBreaker>> Drop for Permit<B> {
     #[inline]
     fn drop(&mut self) {
-        if !self.is_closed() {
-            self.close_carefully(DropReason::current().verdict());
-        }
+        self.drop_for(DropReason::current);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn drop_unsettled(breaker: &CircuitBreaker, ticket: Ticket, why: fn() -> DropReason) {
+    breaker.machine().settle(ticket, why().verdict());
 }

@@ -1,8 +1,9 @@
 //! Tries again what failed in passing.
 //!
 //! **Use it** for operations that are safe to repeat and fail now and then. **Not** around
-//! another retry (their attempts multiply; it is noticed and reported once), and not for what
-//! trying again cannot mend: classify that as permanent.
+//! another retry (their attempts multiply; it is noticed in the outer one's first call and whenever
+//! it does multiply, and reported once), and not for what trying again cannot mend: classify that
+//! as permanent.
 //!
 //! ```text
 //! attempt ─► failed? ─► wait = max(own backoff, the callee's Retry-After) ─► attempt ─► …
@@ -75,8 +76,9 @@ pub struct Retry {
 }
 
 struct Shared {
-    /// No `max_elapsed` and no `attempt_timeout`.
-    plain: bool,
+    /// No `max_elapsed` and no `attempt_timeout`, and there has been a call.
+    plain: AtomicBool,
+    called: AtomicBool,
     config: RetryConfig,
     backoff: Backoff,
     attempt_timeout: Option<Timeout>,
@@ -105,7 +107,8 @@ impl Retry {
         };
         Self {
             shared: Arc::new(Shared {
-                plain: config.max_elapsed.is_none() && config.attempt_timeout.is_none(),
+                plain: AtomicBool::new(false),
+                called: AtomicBool::new(false),
                 backoff: config.backoff(),
                 attempt_timeout: config.attempt_timeout.map(|limit| {
                     Timeout::of_valid(limit).named(config.name.clone()).on_clock(time.clone())
@@ -143,11 +146,23 @@ impl Retry {
         }
     }
 
-    /// Whether there is nothing to note before the first attempt: no budget, no `max_elapsed`, no
-    /// `attempt_timeout`.
+    /// Whether there is nothing to note before a first attempt but [the call](Self::note_call): no
+    /// `max_elapsed`, no `attempt_timeout`, and it is not [the first](Self::is_first_call) of all.
     #[inline]
     pub fn is_plain(&self) -> bool {
-        self.shared.plain && self.budget.is_none()
+        self.shared.plain.load(Ordering::Relaxed)
+    }
+
+    /// `true` when it is asked for the first time: for hosts that look at the first call of all more
+    /// closely than at the others.
+    pub fn is_first_call(&self) -> bool {
+        let Shared { called, plain, config, .. } = &*self.shared;
+        if called.load(Ordering::Relaxed) || called.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        let is_plain = config.max_elapsed.is_none() && config.attempt_timeout.is_none();
+        plain.store(is_plain, Ordering::Relaxed);
+        true
     }
 
     /// Goes on after such a first attempt, which began at `started`, if that is known.

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use surefoot_core::{CircuitBreaker, DropReason, Error, Permit, Verdict};
+use surefoot_core::{CircuitBreaker, Classify, DropReason, Error, Permit, Verdict};
 
-use crate::operation::{BlockingOperation, Judged, Operation};
+use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::pipeline::{Part, PartKind};
 use crate::policy::{BlockingPolicy, Policy};
 use crate::stream::Kept;
@@ -18,11 +18,30 @@ use crate::stream::Kept;
 /// the permit until it has ended.
 impl Policy for CircuitBreaker {
     #[inline]
-    async fn run<O: Operation>(&self, operation: &O) -> Result<O::Value, Error<O::Error>> {
-        match self.admit_borrowed() {
-            Ok(permit) => Watched::new(permit, operation, operation.attempt()).await,
-            Err(rejection) => Err(Error::Rejected(rejection)),
-        }
+    fn run<O: Operation>(
+        &self,
+        operation: &O,
+    ) -> impl Future<Output = Result<O::Value, Error<O::Error>>> + Send {
+        Guarded::new(self, operation, |operation| operation.attempt())
+    }
+
+    /// As the default would, but with the operation in the future that [`run`](Self::run) only
+    /// refers to: nothing in it then points into itself, and a call that succeeds at once needs no
+    /// place in memory.
+    #[inline]
+    fn call_classified<F, Fut, C, T, E>(
+        &self,
+        classifier: &C,
+        operation: F,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
+    where
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, E>> + Send,
+        C: Classify<T, E> + Sync,
+        T: Send,
+        E: Send,
+    {
+        Guarded::new(self, Typed::new(operation, classifier), Typed::start)
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {
@@ -49,6 +68,53 @@ impl BlockingPolicy for CircuitBreaker {
                 permit.close(operation.verdict_on_error(&error));
                 Err(error)
             }
+        }
+    }
+}
+
+pin_project! {
+    /// A call that asks to be admitted, and starts, when it is first polled.
+    struct Guarded<'b, O, S, F> {
+        breaker: &'b CircuitBreaker,
+        operation: O,
+        start: S,
+        #[pin]
+        call: Option<F>,
+        held: Option<Held<&'b CircuitBreaker>>,
+    }
+}
+
+impl<'b, O, S: Fn(&O) -> F, F> Guarded<'b, O, S, F> {
+    #[inline]
+    fn new(breaker: &'b CircuitBreaker, operation: O, start: S) -> Self {
+        Self { breaker, operation, start, call: None, held: None }
+    }
+}
+
+impl<O, S, F> Future for Guarded<'_, O, S, F>
+where
+    O: Judged,
+    S: Fn(&O) -> F,
+    F: Future<Output = Result<O::Value, Error<O::Error>>>,
+{
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        if this.call.is_none() {
+            match this.breaker.admit_borrowed() {
+                Ok(permit) => {
+                    // A panic here finds the permit on the stack, where it counts as a failure.
+                    this.call.set(Some((this.start)(this.operation)));
+                    *this.held = Some(Held { permit });
+                }
+                Err(rejection) => return Poll::Ready(Err(Error::Rejected(rejection))),
+            }
+        }
+        match (this.call.as_pin_mut(), this.held) {
+            (Some(call), Some(held)) => held.poll(call, this.operation, cx),
+            _ => Poll::Pending,
         }
     }
 }
@@ -83,24 +149,7 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let on_panic = FailureOnPanic(Some(this.held));
-        let polled = this.call.poll(cx);
-        let Some(held) = on_panic.disarm() else { return polled };
-        polled.map(|result| match result {
-            Ok(mut value) => {
-                let verdict = this.judge.classify(Ok(&value)).verdict;
-                if J::STREAMS && verdict == Verdict::Success {
-                    this.judge.keep(&mut value, Kept::permit(held.permit.hand_over()));
-                } else {
-                    held.permit.close(verdict);
-                }
-                Ok(value)
-            }
-            Err(error) => {
-                held.permit.close(this.judge.verdict_on_error(&error));
-                Err(error)
-            }
-        })
+        this.held.poll(this.call, this.judge, cx)
     }
 }
 
@@ -111,12 +160,40 @@ struct Held<B: Borrow<CircuitBreaker>> {
     permit: Permit<B>,
 }
 
+impl<B: Borrow<CircuitBreaker>> Held<B> {
+    /// Polls the call the permit was given for, and closes it with the call's verdict.
+    #[inline]
+    fn poll<J: Judged>(
+        &mut self,
+        call: Pin<&mut impl Future<Output = Result<J::Value, Error<J::Error>>>>,
+        judge: &J,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<J::Value, Error<J::Error>>> {
+        let on_panic = FailureOnPanic(Some(self));
+        let polled = call.poll(cx);
+        let Some(held) = on_panic.disarm() else { return polled };
+        polled.map(|result| match result {
+            Ok(mut value) => {
+                let verdict = judge.classify(Ok(&value)).verdict;
+                if J::STREAMS && verdict == Verdict::Success {
+                    judge.keep(&mut value, Kept::permit(held.permit.hand_over()));
+                } else {
+                    held.permit.close(verdict);
+                }
+                Ok(value)
+            }
+            Err(error) => {
+                held.permit.close(judge.verdict_on_error(&error));
+                Err(error)
+            }
+        })
+    }
+}
+
 impl<B: Borrow<CircuitBreaker>> Drop for Held<B> {
     #[inline]
     fn drop(&mut self) {
-        if !self.permit.is_closed() {
-            self.permit.close(DropReason::scoped().verdict());
-        }
+        self.permit.drop_for(DropReason::scoped);
     }
 }
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use surefoot_core::retry::{Attempts, NextStep};
 use surefoot_core::{
-    AttemptResult, DropReason, Error, Retry, StopReason, Timestamp, Verdict, with_drop_reason,
+    AttemptResult, Classify, DropReason, Error, Retry, StopReason, Timestamp, Verdict,
+    with_drop_reason,
 };
 
-use crate::operation::{BlockingOperation, Judged, Operation};
+use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::pipeline::{Composition, Part, PartKind};
 use crate::policy::{BlockingPolicy, Nested, Policy};
 use crate::{scope, time};
@@ -23,23 +24,37 @@ use crate::{scope, time};
 /// The first attempt is free of bookkeeping. Only if it fails is the state of retrying made, in
 /// one allocation, which also keeps it out of every caller's future. (With `attempt_timeout` that
 /// allocation is made for every call; a [`Timeout`](crate::Timeout) inside makes none.)
+///
+/// The first call of all makes that state at once and marks its first attempt, as does a call that
+/// finds itself inside another retry's attempt: so a retry inside this one is noticed before
+/// anything has failed. In later calls it is noticed when this one tries again.
 impl Policy for Retry {
     #[inline]
     fn run<O: Operation>(
         &self,
         operation: &O,
     ) -> impl Future<Output = Result<O::Value, Error<O::Error>>> + Send {
-        let started = begin(self);
-        let limited = !self.is_plain() && self.attempt_timeout().is_some();
-        let first = (!limited).then(|| scope::in_attempt(1, || operation.attempt()));
-        Retrying {
-            first,
-            retry: self,
-            operation,
-            started,
-            go_on: Some(|started, first| go_on(self, operation, started, first)),
-            rest: None,
-        }
+        Retrying::new(self, operation, |operation| operation.attempt(), go_on::<O, &O>)
+    }
+
+    /// As the default would, but with the operation in the future that [`run`](Self::run) only
+    /// refers to: nothing in it then points into itself, and a call that succeeds at once needs no
+    /// place in memory.
+    #[inline]
+    fn call_classified<F, Fut, C, T, E>(
+        &self,
+        classifier: &C,
+        operation: F,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
+    where
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, E>> + Send,
+        C: Classify<T, E> + Sync,
+        T: Send,
+        E: Send,
+    {
+        let operation = Typed::new(operation, classifier);
+        Retrying::new(self, operation, Typed::start, go_on::<Typed<_, _, _, _>, Typed<_, _, _, _>>)
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {
@@ -62,7 +77,7 @@ impl BlockingPolicy for Retry {
         &self,
         operation: &O,
     ) -> Result<O::Value, Error<O::Error>> {
-        begin(self);
+        note_call(self);
         let mut run = Run::new(self.attempts_after_first(Some(self.time().now())));
         let mut number = 1;
         loop {
@@ -86,39 +101,98 @@ impl BlockingPolicy for Retry {
     }
 }
 
+/// How the first attempt is to be made, and when it began if that is known.
+enum Begun {
+    /// As if there were no retry: outside of any other, it is attempt 1 without being marked so.
+    InPlace { started: Option<Timestamp> },
+    /// As every other attempt.
+    Carefully { started: Option<Timestamp> },
+}
+
 /// Notes a call, and the time where it is needed from the start.
 #[inline]
-fn begin(retry: &Retry) -> Option<Timestamp> {
+fn begin(retry: &Retry) -> Begun {
+    if retry.is_plain() && !scope::is_retrying() {
+        retry.note_call();
+        Begun::InPlace { started: None }
+    } else {
+        begin_carefully(retry)
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn begin_carefully(retry: &Retry) -> Begun {
+    note_call(retry);
+    let started = retry.config().max_elapsed.map(|_| retry.time().now());
+    let marked = scope::is_retrying() || retry.is_first_call();
+    if marked || retry.attempt_timeout().is_some() {
+        Begun::Carefully { started }
+    } else {
+        Begun::InPlace { started }
+    }
+}
+
+fn note_call(retry: &Retry) {
     if scope::is_retrying() {
         retry.note_nesting();
     }
-    if retry.is_plain() { None } else { begin_carefully(retry) }
-}
-
-#[inline(never)]
-fn begin_carefully(retry: &Retry) -> Option<Timestamp> {
     retry.note_call();
-    retry.config().max_elapsed.map(|_| retry.time().now())
 }
 
 pin_project! {
-    /// A call under a retry: the first attempt, in place, and then the rest.
-    struct Retrying<'r, 'o, O, F, G, R> {
-        #[pin]
-        first: Option<F>,
+    /// A call under a retry.
+    struct Retrying<'r, O, S, F, G, R: Future> {
         retry: &'r Retry,
-        operation: &'o O,
-        started: Option<Timestamp>,
-        go_on: Option<G>,
-        rest: Option<Pin<Box<R>>>,
+        operation: Option<O>,
+        start: S,
+        go_on: G,
+        #[pin]
+        step: Step<F, R>,
     }
 }
 
-impl<O, F, G, R> Future for Retrying<'_, '_, O, F, G, R>
+pin_project! {
+    /// The first attempt, in place, and then the rest.
+    #[project = StepProjection]
+    enum Step<F, R: Future> {
+        New,
+        First { #[pin] attempt: F, started: Option<Timestamp> },
+        Rest { rest: Pin<Box<Rest<R>>> },
+    }
+}
+
+pin_project! {
+    /// What follows the first attempt. Its output stays here until it is fetched: if it were
+    /// returned from where it is made, the result of a first attempt would share its place in
+    /// memory and be copied from there, which takes longer than all the rest.
+    struct Rest<R: Future> {
+        #[pin]
+        future: R,
+        output: Poll<R::Output>,
+    }
+}
+
+impl<'r, O, S, F, G, R> Retrying<'r, O, S, F, G, R>
 where
-    O: Operation,
+    O: Judged,
+    S: Fn(&O) -> F,
     F: Future<Output = Result<O::Value, Error<O::Error>>>,
-    G: FnOnce(Option<Timestamp>, Option<F::Output>) -> R,
+    G: FnOnce(&'r Retry, O, Option<Timestamp>, Option<F::Output>) -> R,
+    R: Future<Output = F::Output>,
+{
+    #[inline]
+    fn new(retry: &'r Retry, operation: O, start: S, go_on: G) -> Self {
+        Self { retry, operation: Some(operation), start, go_on, step: Step::New }
+    }
+}
+
+impl<'r, O, S, F, G, R> Future for Retrying<'r, O, S, F, G, R>
+where
+    O: Judged,
+    S: Fn(&O) -> F,
+    F: Future<Output = Result<O::Value, Error<O::Error>>>,
+    G: FnOnce(&'r Retry, O, Option<Timestamp>, Option<F::Output>) -> R + Copy,
     R: Future<Output = F::Output>,
 {
     type Output = F::Output;
@@ -126,62 +200,107 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        if let Some(first) = this.first.as_mut().as_pin_mut() {
-            match scope::in_attempt(1, || first.poll(cx)) {
+        if let (Step::New, Some(operation)) = (&*this.step, &*this.operation) {
+            let step = match begin(this.retry) {
+                Begun::InPlace { started } => {
+                    Step::First { attempt: (this.start)(operation), started }
+                }
+                Begun::Carefully { started } => {
+                    let Some(operation) = this.operation.take() else { return Poll::Pending };
+                    let rest = begin_rest(*this.go_on, this.retry, operation, started, None);
+                    Step::Rest { rest }
+                }
+            };
+            this.step.set(step);
+        }
+        if let (StepProjection::First { attempt, started }, Some(operation)) =
+            (this.step.as_mut().project(), &*this.operation)
+        {
+            match attempt.poll(cx) {
                 Poll::Ready(Ok(value))
-                    if this.operation.classify(Ok(&value)).verdict == Verdict::Success =>
+                    if operation.classify(Ok(&value)).verdict == Verdict::Success =>
                 {
                     return Poll::Ready(Ok(value));
                 }
                 Poll::Ready(result) => {
-                    this.first.set(None);
-                    *this.rest = begin_rest(this.go_on, *this.started, Some(result));
+                    let started = *started;
+                    let Some(operation) = this.operation.take() else { return Poll::Pending };
+                    let rest =
+                        begin_rest(*this.go_on, this.retry, operation, started, Some(result));
+                    this.step.set(Step::Rest { rest });
                 }
                 Poll::Pending => {
-                    // A call that is answered at once needs no clock; one that has to wait begins
-                    // its time here.
-                    if this.started.is_none() {
-                        *this.started = Some(this.retry.time().now());
-                    }
+                    note_start(this.retry, started);
                     return Poll::Pending;
                 }
             }
-        } else if this.rest.is_none() {
-            *this.rest = begin_rest(this.go_on, *this.started, None);
         }
-        match this.rest {
-            Some(rest) => rest.as_mut().poll(cx),
-            None => Poll::Pending, // polled again after it was ready
+        match this.step.project() {
+            StepProjection::Rest { rest } => {
+                // Swapped, which goes word by word; moved, the result of a first attempt would be
+                // copied through memory with it (ARCHITECTURE.md, "Goals that are missed").
+                let mut polled = Poll::Pending;
+                std::mem::swap(&mut polled, poll_rest(rest.as_mut(), cx));
+                polled
+            }
+            StepProjection::New | StepProjection::First { .. } => Poll::Pending,
         }
     }
 }
 
+/// A call that is answered at once needs no clock; one that has to wait begins its time here.
+#[inline]
+fn note_start(retry: &Retry, started: &mut Option<Timestamp>) {
+    #[inline(never)]
+    fn now(retry: &Retry) -> Timestamp {
+        retry.time().now()
+    }
+    if started.is_none() {
+        *started = Some(now(retry));
+    }
+}
+
+/// Out of line, so that what a first attempt executes stays together.
 #[cold]
-fn begin_rest<G, T, R>(
-    go_on: &mut Option<G>,
+#[inline(never)]
+fn begin_rest<'r, O, G, R: Future>(
+    go_on: G,
+    retry: &'r Retry,
+    operation: O,
     started: Option<Timestamp>,
-    first: Option<T>,
-) -> Option<Pin<Box<R>>>
+    first: Option<R::Output>,
+) -> Pin<Box<Rest<R>>>
 where
-    G: FnOnce(Option<Timestamp>, Option<T>) -> R,
+    G: FnOnce(&'r Retry, O, Option<Timestamp>, Option<R::Output>) -> R,
 {
-    go_on.take().map(|go_on| Box::pin(go_on(started, first)))
+    Box::pin(Rest { future: go_on(retry, operation, started, first), output: Poll::Pending })
+}
+
+#[cold]
+#[inline(never)]
+fn poll_rest<'a, R: Future>(
+    rest: Pin<&'a mut Rest<R>>,
+    cx: &mut Context<'_>,
+) -> &'a mut Poll<R::Output> {
+    let rest = rest.project();
+    *rest.output = rest.future.poll(cx);
+    rest.output
 }
 
 /// Everything after a first attempt that did not succeed; everything, if it is still to be made.
-async fn go_on<O: Operation>(
+async fn go_on<O: Operation, B: Borrow<O>>(
     retry: &Retry,
-    operation: &O,
+    operation: B,
     started: Option<Timestamp>,
     first: Option<Result<O::Value, Error<O::Error>>>,
 ) -> Result<O::Value, Error<O::Error>> {
-    let mut run = Run::new(retry.attempts_after_first(started));
-    let mut result = if let Some(result) = first {
-        result
-    } else {
-        run.attempts.note_start(retry.time().now());
-        attempt(retry, operation, 1, None).await?
+    let operation = operation.borrow();
+    let mut started = started;
+    let mut result = match first {
+        Some(result) => result,
+        None => noting_start(retry, &mut started, attempt(retry, operation, 1, None)).await?,
     };
+    let mut run = Run::new(retry.attempts_after_first(started));
     loop {
         match run.next(operation, &result) {
             NextStep::Return => return result,
@@ -206,6 +325,23 @@ async fn go_on<O: Operation>(
             }
         }
     }
+}
+
+/// Runs a first attempt that is not made in place.
+async fn noting_start<F: Future>(
+    retry: &Retry,
+    started: &mut Option<Timestamp>,
+    first: F,
+) -> F::Output {
+    let mut first = pin!(first);
+    poll_fn(move |cx| {
+        let polled = first.as_mut().poll(cx);
+        if polled.is_pending() {
+            note_start(retry, started);
+        }
+        polled
+    })
+    .await
 }
 
 /// Waits, and hands the failure `last` through. If a deadline outside passes meanwhile, ends the wait

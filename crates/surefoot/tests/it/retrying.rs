@@ -647,6 +647,34 @@ fn nesting_across_pipelines_is_noticed() {
     }
 }
 
+/// A call that reaches the inner retry only later is noticed too, once attempts multiply: when the
+/// outer one tries again. Each retry counts its own attempts.
+#[test]
+fn nesting_that_comes_up_later_is_noticed_when_attempts_multiply() {
+    let clock = ManualClock::new();
+    let outer = retry(&clock).name("outer").max_attempts(2).build().unwrap();
+    let inner = retry(&clock).name("inner").max_attempts(2).build().unwrap();
+    let log = Log::of(inner.events());
+    let nested = |event: &Event| matches!(event, Event::NestedRetry { .. });
+    let numbers = Mutex::new(Vec::new());
+    let attempt = |answer: Result<u16, &'static str>| {
+        numbers.lock().unwrap().push(surefoot::Attempt::current().number());
+        answer
+    };
+
+    assert_eq!(run(&clock, outer.call(|| async { attempt(Ok(200)) })), Ok(200));
+    assert_eq!(run(&clock, inner.call(|| async { attempt(Ok(200)) })), Ok(200));
+    let call = |answer| {
+        let (inner, attempt) = (&inner, &attempt);
+        run(&clock, outer.call(|| async move { inner.call(|| async { attempt(answer) }).await }))
+    };
+    assert!(call(Ok(200)).is_ok());
+    assert_eq!(log.count(nested), 0, "nothing was tried again");
+    assert!(call(Err("down")).is_err());
+    assert_eq!(log.count(nested), 1);
+    assert_eq!(*numbers.lock().unwrap(), [1, 1, 1, 1, 2, 1, 2]);
+}
+
 /// policies.md §4 rule 43: what the inner retry knows to be beyond mending, the outer one does not
 /// try again.
 #[test]

@@ -21,52 +21,66 @@ impl Machine {
     #[inline(always)]
     pub(in crate::circuit_breaker) fn count_success(&self, ticket: &Ticket) -> bool {
         let word = self.word();
-        if word.counts_plainly(ticket.generation) {
-            self.count_success_under(word, ticket);
+        // What is out of line takes numbers: a ticket that nothing points to needs no memory.
+        let (generation, started) = (ticket.generation, ticket.started);
+        if word.counts_plainly(generation) {
+            self.count_success_under(word, generation, started);
             return true;
         }
-        self.count_success_by_time(word, ticket)
+        self.count_success_by_time(word, generation, started)
     }
 
     /// The same where time matters: one atomic step and one look at the clock.
     #[inline(never)]
-    pub(super) fn count_success_by_time(&self, word: Word, ticket: &Ticket) -> bool {
+    pub(super) fn count_success_by_time(
+        &self,
+        word: Word,
+        generation: u64,
+        started: Timestamp,
+    ) -> bool {
         let plain_but_for_time = word.with(Flag::TIMED, false).with(Flag::BUCKETED, false);
-        if !plain_but_for_time.counts_plainly(ticket.generation) {
+        if !plain_but_for_time.counts_plainly(generation) {
             return false;
         }
         let now = self.time.now();
         let plain = if word.has(Flag::BUCKETED) {
             now < load_time(&self.bucket_ends)
         } else {
-            ticket.nanos_at(now) < self.slow_after.load(Ordering::Relaxed)
+            let took = now.as_nanos().saturating_sub(started.as_nanos());
+            took < self.slow_after.load(Ordering::Relaxed)
         };
         if plain {
-            self.count_success_under(word, ticket);
+            self.count_success_under(word, generation, started);
         }
         plain
     }
 
     #[inline]
-    pub(super) fn count_success_under(&self, word: Word, ticket: &Ticket) {
+    pub(super) fn count_success_under(&self, word: Word, generation: u64, started: Timestamp) {
         let counted = self.successes.count(word.bank());
         if self.word() != word {
-            self.judge_counted_success(*ticket, counted);
+            self.judge_counted_success(generation, started, counted);
         }
     }
 
     /// A success was counted while the word changed: judge it, or take it out again.
+    #[cold]
     #[inline(never)]
-    pub(super) fn judge_counted_success(&self, ticket: Ticket, counted: Counted) {
+    pub(super) fn judge_counted_success(
+        &self,
+        generation: u64,
+        started: Timestamp,
+        counted: Counted,
+    ) {
         let mut guard = lock(&self.inner);
         let inner = &mut *guard;
         let word = self.word();
-        if word.generation() == ticket.generation {
+        if word.generation() == generation {
             if !inner.closed_at.precedes(counted) {
                 return; // the counters were emptied since: it came before that
             }
             let now = self.time.now();
-            let took = now - ticket.started;
+            let took = now - started;
             self.judge(inner, Call { at: now, failed: false, took, successes: 0 });
         } else {
             // It arrived in a later generation, and after that one began to count.
@@ -76,6 +90,8 @@ impl Machine {
     }
 
     /// Everything but a success on the hot path.
+    #[cold]
+    #[inline(never)]
     pub(in crate::circuit_breaker) fn settle(&self, ticket: Ticket, verdict: Verdict) {
         let mut guard = lock(&self.inner);
         let inner = &mut *guard;

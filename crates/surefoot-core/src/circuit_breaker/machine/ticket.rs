@@ -32,12 +32,6 @@ impl Ticket {
         self.generation = Self::USED;
     }
 
-    /// How long ago it started.
-    #[inline]
-    pub(super) fn nanos_at(&self, now: Timestamp) -> u64 {
-        now.as_nanos().saturating_sub(self.started.as_nanos())
-    }
-
     #[inline]
     pub(in crate::circuit_breaker) fn is_used(&self) -> bool {
         self.generation == Self::USED
