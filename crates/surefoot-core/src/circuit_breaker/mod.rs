@@ -292,4 +292,24 @@ mod tests {
             assert!(breaker.is_disposable(), "{what}, reset");
         }
     }
+
+    #[test]
+    fn a_breaker_is_not_let_go_while_its_window_remembers_a_call() {
+        let window = Duration::from_secs(10);
+        for trip in [
+            Trip::Consecutive { failures: 2 },
+            Trip::RateCountWindow { rate: 1.0, window_calls: 4, min_calls: 4 },
+            Trip::RateTimeWindow { rate: 1.0, window, min_calls: 4, buckets: 10 },
+            Trip::Slow { rate: 1.0, slow_after: window, window_calls: 4, min_calls: 4 },
+        ] {
+            let breaker =
+                CircuitBreaker::builder("api").trip(trip).clock(ManualClock::new()).build();
+            let breaker = breaker.unwrap();
+            assert!(breaker.is_disposable(), "{trip:?}");
+            breaker.admit_borrowed().unwrap().failure();
+            assert!(!breaker.is_disposable(), "{trip:?}");
+            breaker.reset();
+            assert!(breaker.is_disposable(), "{trip:?}");
+        }
+    }
 }

@@ -135,6 +135,18 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_keeps_to_one_stripe_and_threads_are_spread_over_all() {
+        let own = || {
+            let stripe = own_stripe();
+            assert!((0..100).all(|_| own_stripe() == stripe));
+            stripe
+        };
+        let one_of_many = |_| std::thread::spawn(own).join().unwrap();
+        let used: std::collections::BTreeSet<_> = (0..16 * STRIPES).map(one_of_many).collect();
+        assert!(used.into_iter().eq(0..STRIPES));
+    }
+
+    #[test]
     fn a_mark_passes_over_only_what_came_after_it_in_its_bank() {
         let successes = Successes::default();
         let early = successes.count(Bank::Even);

@@ -124,8 +124,8 @@ impl Window {
         }
     }
 
-    /// Whether successes that were only counted have, before a call at `at`, completed the minimum
-    /// of calls with a share of failures that trips. `successes` are those before that call.
+    /// Whether successes that were only counted have, by a call at `at`, completed the minimum of
+    /// calls with a share of failures that trips.
     pub(super) fn trips_by_count(&self, at: Timestamp, successes: u64) -> bool {
         match self {
             Self::Failures(_) | Self::Consecutive { .. } => false,

@@ -178,9 +178,8 @@ impl Machine {
         }
         let successes = self.successes_since_closing(inner);
         // Successes that were only counted may have completed the minimum of calls meanwhile. If
-        // that opens the breaker, this call came after it.
-        let others = successes.saturating_sub(u64::from(!call.failed));
-        let mut trips = watched && inner.window.trips_by_count(call.at, others);
+        // that opens the breaker, a failure came after it.
+        let mut trips = watched && inner.window.trips_by_count(call.at, successes);
         if !trips || self.word().has(Flag::DISABLED) {
             if call.failed {
                 inner.failures += 1;
