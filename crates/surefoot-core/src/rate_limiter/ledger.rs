@@ -136,10 +136,10 @@ impl Machine for Windowed {
         ledger.taken = ledger.taken.wrapping_sub(span.min(ledger.live()));
         let (taken, left) = (ledger.taken.wrapping_sub(ledger.left), ledger.left);
         let kept = ledger.entries.partition_point(|e| e.total.wrapping_sub(left) < taken);
-        // The entry in which the last unit kept stands; it may have held later ones too.
-        let keeps_units = usize::from(taken > 0);
-        ledger.entries.truncate(kept + keeps_units);
-        if let Some(newest) = ledger.entries.back_mut().filter(|_| taken > 0) {
+        // The entry in which the last unit kept stands; it may have held later ones too. There is
+        // one, since nothing would wait if nothing else were taken.
+        ledger.entries.truncate(kept + 1);
+        if let Some(newest) = ledger.entries.back_mut() {
             newest.total = ledger.taken;
         }
     }

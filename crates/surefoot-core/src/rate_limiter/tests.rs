@@ -177,6 +177,21 @@ fn estimates_of_many_calls_are_each_returned_in_their_own_place() {
 }
 
 #[test]
+fn what_one_call_returns_moves_those_behind_it_up_and_they_return_the_less() {
+    let clock = ManualClock::new();
+    let limiter = builder(10, 10, &clock).token_bucket(10).build().unwrap();
+    let first = limiter.try_reserve(6).unwrap();
+    let second = limiter.try_reserve(3).unwrap();
+    limiter.check().unwrap();
+    clock.advance(SEC * 4);
+    first.give_back(); // two of six: the second now stands at 4 to 7 s
+    clock.advance(SEC * 2);
+    assert_eq!(limiter.remaining(), 8);
+    second.give_back(); // so that two of three have returned by themselves
+    assert_eq!(limiter.remaining(), 9);
+}
+
+#[test]
 fn a_charge_that_is_dropped_keeps_its_estimate() {
     let clock = ManualClock::new();
     for builder in [builder(10, 10, &clock), builder(10, 10, &clock).gcra(10)] {
