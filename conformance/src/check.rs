@@ -4,9 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::format::{
-    CircuitBreakerCase, Delays, Promise, Refusal, RetryCase, RetryExpectation, StepExpectation,
+    CircuitBreakerCase, Delays, FallbackCase, FallbackExpectation, HedgeCase, HedgeExpectation,
+    LimiterExpectation, OutcomeKind, Promise, RateLimiterCase, Refusal, RetryCase,
+    RetryExpectation, StepExpectation,
 };
-use crate::hosts::{Seen, Tried, Trouble};
+use crate::hosts::{Answered, Limited, Raced, Seen, Tried, Trouble};
 
 /// Times compare equal within this.
 const NANOS_TOLERANCE: u128 = 1;
@@ -18,14 +20,42 @@ pub(crate) fn circuit_breaker(
     seen: Result<Vec<Seen>, Trouble>,
 ) -> Result<(), String> {
     let Some(seen) = built(&case.refusal, seen)? else { return Ok(()) };
-    let expecting = case.steps.iter().enumerate().filter(|(_, step)| !step.accepted.is_empty());
-    let mut differing = expecting.filter_map(|(index, step)| {
+    all(case.steps.iter().enumerate().map(|(index, step)| {
         let seen = seen.iter().find(|seen| seen.step == index);
-        let found = seen.map_or_else(
-            || Err("the host did not tell what it saw".to_owned()),
-            |seen| any(&step.accepted, |expectation| step_shows(expectation, seen)),
-        );
-        found.err().map(|what| format!("step {index} ({}): {what}", step.title))
+        (index, &*step.title, judge(&step.accepted, seen, step_shows))
+    }))
+}
+
+pub(crate) fn rate_limiter(
+    case: &RateLimiterCase,
+    seen: Result<Vec<Limited>, Trouble>,
+) -> Result<(), String> {
+    let Some(seen) = built(&case.refusal, seen)? else { return Ok(()) };
+    all(case.steps.iter().enumerate().map(|(index, step)| {
+        let seen = seen.iter().find(|seen| seen.step == index);
+        (index, &*step.title, judge(&step.accepted, seen, limiter_shows))
+    }))
+}
+
+/// Whether what a host saw of a step is one of what is accepted, if anything has to be.
+fn judge<E, S>(
+    accepted: &[E],
+    seen: Option<&S>,
+    shows: impl Fn(&E, &S) -> Differences,
+) -> Result<(), String> {
+    if accepted.is_empty() {
+        return Ok(());
+    }
+    let seen = seen.ok_or("the host did not tell what it saw")?;
+    any(accepted, |expectation| shows(expectation, seen))
+}
+
+/// The first step that differs, and how many later ones do.
+fn all<'a>(
+    steps: impl Iterator<Item = (usize, &'a str, Result<(), String>)>,
+) -> Result<(), String> {
+    let mut differing = steps.filter_map(|(index, title, found)| {
+        found.err().map(|what| format!("step {index} ({title}): {what}"))
     });
     let Some(first) = differing.next() else { return Ok(()) };
     match differing.count() {
@@ -38,6 +68,26 @@ pub(crate) fn circuit_breaker(
 pub(crate) fn retry(case: &RetryCase, tried: Result<Tried, Trouble>) -> Result<(), String> {
     let Some(tried) = built(&case.refusal, tried)? else { return Ok(()) };
     any(&case.accepted, |expectation| call_went(expectation, &tried))
+}
+
+pub(crate) fn hedge(case: &HedgeCase, raced: Result<Raced, Trouble>) -> Result<(), String> {
+    let Some(raced) = built(&case.refusal, raced)? else { return Ok(()) };
+    any(&case.accepted, |expectation| race_went(expectation, &raced))
+}
+
+pub(crate) fn fallback(
+    case: &FallbackCase,
+    answered: Result<Vec<Answered>, Trouble>,
+) -> Result<(), String> {
+    let Some(answered) = built(&case.refusal, answered)? else { return Ok(()) };
+    for (index, (step, answered)) in case.steps.iter().zip(&answered).enumerate() {
+        if step.accepted.is_empty() {
+            continue;
+        }
+        any(&step.accepted, |expectation| chain_went(expectation, answered))
+            .map_err(|what| format!("step {index}: {what}"))?;
+    }
+    Ok(())
 }
 
 /// What there is to judge; `None` if the policy was right to refuse its options.
@@ -110,7 +160,8 @@ fn step_shows(expected: &StepExpectation, seen: &Seen) -> Differences {
     }
     differences.equal("state", expected.state.as_ref(), &seen.state);
     if let Some(promise) = expected.retry_after {
-        compare_promise(&mut differences, promise, expected.admitted, seen);
+        let got = (seen.admitted, seen.retry_after);
+        compare_promise(&mut differences, promise, expected.admitted, got);
     }
     differences.equal("failure_count", expected.failure_count.as_ref(), &seen.failure_count);
     differences.equal("success_count", expected.success_count.as_ref(), &seen.success_count);
@@ -121,26 +172,42 @@ fn step_shows(expected: &StepExpectation, seen: &Seen) -> Differences {
     differences
 }
 
+fn limiter_shows(expected: &LimiterExpectation, seen: &Limited) -> Differences {
+    let mut differences = Differences::default();
+    differences.equal("admitted", expected.admitted.as_ref(), &seen.admitted);
+    if let Some(promise) = expected.retry_after {
+        let got = (Some(seen.admitted), seen.retry_after);
+        compare_promise(&mut differences, promise, expected.admitted, got);
+    }
+    differences.equal("remaining", expected.remaining.as_ref(), &seen.remaining);
+    #[expect(clippy::cast_precision_loss, reason = "cases count to no more than a float can")]
+    let rate = seen.current_rate as f64;
+    if let Some(expected) = expected.current_rate.filter(|it| (it - rate).abs() > RATE_TOLERANCE) {
+        differences.note("current_rate", expected, rate);
+    }
+    differences
+}
+
 fn compare_promise(
     differences: &mut Differences,
     expected: Promise,
     may_be_admitted: Option<bool>,
-    seen: &Seen,
+    (admitted, retry_after): (Option<bool>, Option<Duration>),
 ) {
-    let got = match seen.retry_after {
-        _ if seen.admitted == Some(true) => "an admission".to_owned(),
+    let got = match retry_after {
+        _ if admitted == Some(true) => "an admission".to_owned(),
         Some(got) => Seconds(got.as_nanos()).to_string(),
         None => "none".to_owned(),
     };
-    match (expected, seen.retry_after) {
-        (Promise::Nanos(nanos), Some(time)) if seen.admitted != Some(true) => {
+    match (expected, retry_after) {
+        (Promise::Nanos(nanos), Some(time)) if admitted != Some(true) => {
             if !same_time(nanos, time) {
                 differences.note("retry_after", Seconds(nanos), got);
             }
         }
         (Promise::Nanos(nanos), _) => differences.note("retry_after", Seconds(nanos), got),
         // That a rejection promises nothing takes a rejection.
-        (Promise::Nothing, _) if seen.admitted == Some(true) => {
+        (Promise::Nothing, _) if admitted == Some(true) => {
             if may_be_admitted != Some(true) {
                 differences.note("retry_after", "a rejection without one", got);
             }
@@ -157,9 +224,7 @@ fn call_went(expected: &RetryExpectation, tried: &Tried) -> Differences {
     if let Some(delays) = &expected.delays {
         compare_delays(&mut differences, delays, &tried.delays);
     }
-    if let Some(nanos) = expected.elapsed.filter(|nanos| !same_time(*nanos, tried.elapsed)) {
-        differences.note("elapsed", Seconds(nanos), Seconds(tried.elapsed.as_nanos()));
-    }
+    compare_time(&mut differences, "elapsed", expected.elapsed, tried.elapsed);
     // Announced and made waits are one: what a call took is its attempts and its waits.
     let waits: u128 = tried.delays.iter().map(Duration::as_nanos).sum();
     let sum = waits + tried.spent.as_nanos();
@@ -177,6 +242,90 @@ fn call_went(expected: &RetryExpectation, tried: &Tried) -> Differences {
     differences
 }
 
+fn race_went(expected: &HedgeExpectation, raced: &Raced) -> Differences {
+    let mut differences = Differences::default();
+    differences.equal("outcome", expected.outcome.as_ref(), &raced.outcome);
+    differences.equal("calls", expected.calls.as_ref(), &raced.calls);
+    if let Some(started) = &expected.started {
+        compare_list(&mut differences, "start", started, &raced.started);
+    }
+    compare_time(&mut differences, "elapsed", expected.elapsed, raced.elapsed);
+    differences.equal("cancelled", expected.cancelled.as_ref(), &raced.cancelled);
+    differences.equal("overdue", expected.overdue.as_ref(), &raced.overdue);
+    if let Some(expected) = expected.tokens.filter(|expected| raced.tokens != Some(*expected)) {
+        let got = raced.tokens.map_or("no budget".to_owned(), |tokens| tokens.to_string());
+        differences.note("tokens", expected, got);
+    }
+    differences
+}
+
+fn chain_went(expected: &FallbackExpectation, answered: &Answered) -> Differences {
+    let mut differences = Differences::default();
+    differences.equal("outcome", expected.outcome.as_ref(), &answered.outcome);
+    if let Some(link) = expected.link.as_ref().filter(|link| answered.link.as_ref() != Some(link)) {
+        differences.note("link", link, answered.link.as_deref().unwrap_or("none"));
+    }
+    if let Some(failures) = expected.failures.as_ref().filter(|list| **list != answered.failures) {
+        differences.note("failures", Failures(failures), Failures(&answered.failures));
+    }
+    match (expected.age, answered.age) {
+        (Some(age), Some(got)) => compare_time(&mut differences, "age", Some(age), got),
+        (Some(age), None) => differences.note("age", Seconds(age), "an answer that was not kept"),
+        (None, _) => {}
+    }
+    compare_time(&mut differences, "elapsed", expected.elapsed, answered.elapsed);
+    differences
+}
+
+fn compare_time(differences: &mut Differences, what: &str, expected: Option<u128>, got: Duration) {
+    if let Some(nanos) = expected.filter(|nanos| !same_time(*nanos, got)) {
+        differences.note(what, Seconds(nanos), Seconds(got.as_nanos()));
+    }
+}
+
+fn compare_list(
+    differences: &mut Differences,
+    what: &str,
+    expected: &[(u128, u128)],
+    got: &[Duration],
+) {
+    if expected.len() != got.len() {
+        return differences.note(&format!("number of {what}s"), expected.len(), got.len());
+    }
+    for (index, (bounds, time)) in expected.iter().zip(got).enumerate() {
+        compare_bounds(differences, &format!("{what} {index}"), *bounds, *time);
+    }
+}
+
+/// Whether a time is between two bounds.
+fn compare_bounds(
+    differences: &mut Differences,
+    what: &str,
+    (low, high): (u128, u128),
+    got: Duration,
+) {
+    let nanos = got.as_nanos();
+    if nanos + NANOS_TOLERANCE < low || nanos > high.saturating_add(NANOS_TOLERANCE) {
+        let wanted = if low == high {
+            Seconds(low).to_string()
+        } else {
+            format!("from {} to {}", Seconds(low), Seconds(high))
+        };
+        differences.note(what, wanted, Seconds(nanos));
+    }
+}
+
+/// Links that failed, each with what it gave.
+struct Failures<'a>(&'a [(String, OutcomeKind)]);
+
+impl fmt::Display for Failures<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: Vec<_> =
+            self.0.iter().map(|(link, outcome)| format!("{link} {outcome}")).collect();
+        write!(f, "[{}]", shown.join(", "))
+    }
+}
+
 fn compare_delays(differences: &mut Differences, expected: &Delays, got: &[Duration]) {
     if got.len() as u64 != expected.count {
         let shown: Vec<_> =
@@ -189,14 +338,9 @@ fn compare_delays(differences: &mut Differences, expected: &Delays, got: &[Durat
     let bounds = expected.first.iter().map(Some).chain(std::iter::repeat(expected.then.as_ref()));
     for (index, (delay, bounds)) in got.iter().zip(bounds).enumerate() {
         let Some(&(low, high)) = bounds else { return };
-        let nanos = delay.as_nanos();
-        if nanos + NANOS_TOLERANCE < low || nanos > high.saturating_add(NANOS_TOLERANCE) {
-            let wanted = if low == high {
-                Seconds(low).to_string()
-            } else {
-                format!("from {} to {}", Seconds(low), Seconds(high))
-            };
-            differences.note(&format!("delay {index}"), wanted, Seconds(nanos));
+        let before = differences.0.len();
+        compare_bounds(differences, &format!("delay {index}"), (low, high), *delay);
+        if differences.0.len() > before {
             return;
         }
     }

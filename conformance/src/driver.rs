@@ -58,6 +58,31 @@ pub(crate) fn drive<T>(
     }
 }
 
+/// Runs a future to its end, or until its caller leaves and drops it, ahead of whatever else is due at
+/// that moment. `look` sees what is left of it: while it still is there if it ended, afterwards if not.
+pub(crate) fn drive_until<T, S>(
+    clock: &ManualClock,
+    leaves: Option<Timestamp>,
+    future: impl Future<Output = T> + Send,
+    look: impl FnOnce() -> S,
+) -> Result<(Option<T>, S), String> {
+    // One more waiter, so that time moves no further than to that moment.
+    let mut bell = leaves.map(|at| clock.sleep_until(at));
+    let nobody = &mut Context::from_waker(Waker::noop());
+    let _ = bell.as_mut().map(|bell| Pin::new(bell).poll(nobody));
+    let mut task = Task::new(future);
+    while leaves.is_none_or(|at| clock.now() < at) {
+        if let Poll::Ready(output) = task.run() {
+            return Ok((Some(output), look()));
+        }
+        if !clock.advance_to_next_waiter() {
+            return Err("the call is pending, and nothing will wake it".into());
+        }
+    }
+    drop(task);
+    Ok((None, look()))
+}
+
 /// Runs blocking work on this thread, and moves time on whenever it waits. Gives the result and
 /// the time at its end; afterwards the clock shows zero.
 pub(crate) fn serve_waits<T>(clock: &ManualClock, work: impl FnOnce() -> T) -> (T, Timestamp) {
@@ -164,6 +189,20 @@ mod tests {
     fn a_future_that_nobody_will_wake_is_an_error() {
         let clock = ManualClock::new();
         assert!(drive(&clock, std::future::pending::<()>()).is_err());
+    }
+
+    #[test]
+    fn a_caller_leaves_at_their_time_and_what_they_leave_is_dropped_before_anybody_looks() {
+        let at = |seconds| Timestamp::ZERO + Duration::from_secs(seconds);
+        for (leaves, answer) in [(Some(at(5)), None), (Some(at(6)), Some(())), (None, Some(()))] {
+            let clock = ManualClock::new();
+            let call = clock.sleep_until(at(5));
+            let driven = drive_until(&clock, leaves, call, || clock.waiting());
+            // What still waits is the moment at which the caller would have left.
+            let waiting = usize::from(leaves.is_some() && answer.is_some());
+            assert_eq!(driven, Ok((answer, waiting)));
+            assert_eq!(clock.now(), at(5));
+        }
     }
 
     #[test]

@@ -115,4 +115,5 @@ fn run_file(file: &Path, report: &mut Report) {
             Err(bad) => report.error(shown, Some(&bad.name), bad.problem),
         }
     }
+    report.file_ends(shown);
 }

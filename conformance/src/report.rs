@@ -23,6 +23,16 @@ pub(crate) struct Report {
     cases: usize,
     errors: usize,
     hosts: Vec<Tally>,
+    /// Of the present file.
+    skips: Vec<Skip>,
+}
+
+/// Cases of one file that some hosts skip for one reason.
+#[derive(Debug)]
+struct Skip {
+    reason: String,
+    hosts: Vec<&'static str>,
+    cases: Vec<String>,
 }
 
 impl Report {
@@ -48,7 +58,7 @@ impl Report {
     /// What the hosts, in their order, made of a case.
     pub(crate) fn case(&mut self, file: &Path, case: &Case, verdicts: &[Verdict]) {
         self.cases += 1;
-        let mut skips: Vec<(&str, Vec<&str>)> = Vec::new();
+        let mut skips: Vec<(&str, Vec<&'static str>)> = Vec::new();
         for (tally, verdict) in self.hosts.iter_mut().zip(verdicts) {
             match verdict {
                 Verdict::Passed => tally.passed += 1,
@@ -71,8 +81,26 @@ impl Report {
             }
         }
         for (reason, hosts) in skips {
-            let hosts = hosts.join(", ");
-            say(format_args!("skipped {}: {:?} on {hosts}: {reason}", file.display(), case.name));
+            let known = |skip: &&mut Skip| skip.reason == reason && skip.hosts == hosts;
+            if let Some(skip) = self.skips.iter_mut().find(known) {
+                skip.cases.push(case.name.clone());
+            } else {
+                let (reason, cases) = (reason.to_owned(), vec![case.name.clone()]);
+                self.skips.push(Skip { reason, hosts, cases });
+            }
+        }
+    }
+
+    /// A file's cases are through: lists what was skipped, in one line for each reason.
+    pub(crate) fn file_ends(&mut self, file: &Path) {
+        for Skip { reason, hosts, cases } in self.skips.drain(..) {
+            let (file, hosts) = (file.display(), hosts.join(", "));
+            match cases.as_slice() {
+                [case] => say(format_args!("skipped {file}: {case:?} on {hosts}: {reason}")),
+                cases => {
+                    say(format_args!("skipped {file}: {} cases on {hosts}: {reason}", cases.len()));
+                }
+            }
         }
     }
 
@@ -92,7 +120,7 @@ impl Report {
 /// The summary.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { files, cases, errors, hosts } = self;
+        let Self { files, cases, errors, hosts, .. } = self;
         writeln!(f, "{cases} cases in {files} files, {errors} errors")?;
         writeln!(f, "{:<12}{:>8}{:>8}{:>8}{:>8}", "host", "runs", "passed", "failed", "skipped")?;
         for Tally { host, passed, failed, skipped } in hosts {

@@ -23,13 +23,21 @@ pub(crate) fn run(case: &Case, host: &dyn Host) -> Verdict {
         return Verdict::Skipped(reason.to_owned());
     }
     let judged = catch_unwind(AssertUnwindSafe(|| match &case.body {
-        Body::CircuitBreaker(case) => check::circuit_breaker(case, host.circuit_breaker(case)),
-        Body::Retry(case) => check::retry(case, host.retry(case)),
-        Body::Absent { .. } => Ok(()),
+        Body::CircuitBreaker(case) => {
+            Some(check::circuit_breaker(case, host.circuit_breaker(case)))
+        }
+        Body::Retry(case) => Some(check::retry(case, host.retry(case))),
+        Body::Hedge(case) => Some(check::hedge(case, host.hedge(case))),
+        Body::Fallback(case) => Some(check::fallback(case, host.fallback(case))),
+        Body::RateLimiter(case) => {
+            host.rate_limiter(case).map(|seen| check::rate_limiter(case, seen))
+        }
+        Body::Absent { .. } => None,
     }));
     match judged {
-        Ok(Ok(())) => Verdict::Passed,
-        Ok(Err(difference)) => Verdict::Failed(difference),
+        Ok(Some(Ok(()))) => Verdict::Passed,
+        Ok(Some(Err(difference))) => Verdict::Failed(difference),
+        Ok(None) => Verdict::Skipped(format!("no {} on this host", case.body.policy())),
         Err(panic) => {
             let said = panic.downcast_ref::<String>().map(String::as_str);
             let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");

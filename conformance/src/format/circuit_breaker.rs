@@ -85,6 +85,15 @@ pub(crate) enum Promise {
     Nanos(u128),
 }
 
+impl Promise {
+    pub(super) fn read(time: &Value<'_>) -> Result<Self, Problem> {
+        if time.is_null() {
+            return Ok(Self::Nothing);
+        }
+        time.expected_nanos().map(Self::Nanos)
+    }
+}
+
 const OPTIONS: &[(&str, Kind)] = &[
     ("failure_threshold", Kind::Count),
     ("success_threshold", Kind::Count),
@@ -233,12 +242,7 @@ impl StepExpectation {
         let expectation = Self {
             admitted: admitted.map(|admitted| admitted.flag()).transpose()?,
             state: fields.read("state", |state| state.word("state", &STATES))?,
-            retry_after: fields.read("retry_after", |time| {
-                if time.is_null() {
-                    return Ok(Promise::Nothing);
-                }
-                time.expected_nanos().map(Promise::Nanos)
-            })?,
+            retry_after: fields.read("retry_after", Promise::read)?,
             failure_count: fields.read("failure_count", Value::count)?,
             success_count: fields.read("success_count", Value::count)?,
             failure_rate: fields.read("failure_rate", Value::float)?,

@@ -2,7 +2,9 @@
 
 mod circuit_breaker;
 mod decimal;
+mod fallback;
 mod fields;
+mod hedge;
 mod json;
 mod rate_limiter;
 mod retry;
@@ -13,7 +15,10 @@ pub(crate) use circuit_breaker::{
     Action, CircuitBreakerCase, Ending, Operator, Promise, Step, StepExpectation,
 };
 pub(crate) use decimal::Decimal;
+pub(crate) use fallback::{FallbackCase, FallbackExpectation, FallbackStep};
 pub(crate) use fields::Problem;
+pub(crate) use hedge::{Ended, HedgeCase, HedgeExpectation};
+pub(crate) use rate_limiter::{LimiterExpectation, RateLimiterCase};
 pub(crate) use retry::{Delays, Outcome, OutcomeKind, RetryCase, RetryExpectation, RetryRules};
 pub(crate) use settings::{Setting, Settings};
 
@@ -35,10 +40,26 @@ pub(crate) struct Case {
 pub(crate) enum Body {
     CircuitBreaker(CircuitBreakerCase),
     Retry(RetryCase),
+    Hedge(HedgeCase),
+    Fallback(FallbackCase),
+    RateLimiter(RateLimiterCase),
     /// A case of a policy that this build does not have.
     Absent {
         policy: String,
     },
+}
+
+impl Body {
+    pub(crate) fn policy(&self) -> &str {
+        match self {
+            Self::CircuitBreaker(_) => "circuit_breaker",
+            Self::Retry(_) => "retry",
+            Self::Hedge(_) => "hedge",
+            Self::Fallback(_) => "fallback",
+            Self::RateLimiter(_) => "rate_limiter",
+            Self::Absent { policy } => policy,
+        }
+    }
 }
 
 /// Something that not every host can do.
@@ -49,9 +70,18 @@ pub(crate) enum Need {
     Atomic,
     ErrorTransition,
     DefinitionName,
+    /// To have attempts race each other; every hedge needs it.
+    Race,
+    /// To try the links of a fallback; every fallback needs it.
+    Chain,
+    /// More than two links.
+    ManyLinks,
+    /// A kept answer as the last link.
+    LastGood,
 }
 
 impl Need {
+    /// Those that a case names; the others follow from what it does.
     const WORDS: [(&'static str, Self); 5] = [
         ("clock_backwards", Self::ClockBackwards),
         ("interrupt", Self::Interrupt),
@@ -73,8 +103,7 @@ pub(crate) struct Refusal {
 }
 
 /// Policies whose format is still to be written down.
-const RESERVED: [&str; 7] =
-    ["throttler", "bulkhead", "load_shedder", "idempotency", "budget", "fallback", "hedge"];
+const RESERVED: [&str; 5] = ["throttler", "bulkhead", "load_shedder", "idempotency", "budget"];
 
 /// A case that cannot be run, by the name it has or its place in the file.
 #[derive(Debug)]
@@ -102,7 +131,9 @@ fn read_case(index: usize, json: &Json) -> Result<Case, BadCase> {
             needs.list()?.iter().map(|need| need.word("need", &Need::WORDS)).collect()
         })?;
         let body = read_body(&policy, fields)?;
-        Ok((source, needs.unwrap_or_default(), body))
+        let mut needs: Vec<_> = needs.unwrap_or_default();
+        needs.extend(body.needs());
+        Ok((source, needs, body))
     };
     match read() {
         Ok((source, needs, body)) => Ok(Case { name, source, needs, body }),
@@ -115,10 +146,9 @@ fn read_body(policy: &Value<'_>, mut fields: Fields<'_>) -> Result<Body, Problem
     let body = match name {
         "circuit_breaker" => Body::CircuitBreaker(CircuitBreakerCase::take(&mut fields)?),
         "retry" => Body::Retry(RetryCase::take(&mut fields)?),
-        "rate_limiter" => {
-            rate_limiter::take(&mut fields)?;
-            Body::Absent { policy: name.to_owned() }
-        }
+        "hedge" => Body::Hedge(HedgeCase::take(&mut fields)?),
+        "fallback" => Body::Fallback(FallbackCase::take(&mut fields)?),
+        "rate_limiter" => Body::RateLimiter(RateLimiterCase::take(&mut fields)?),
         "state_machine" => {
             state_machine::take(&mut fields)?;
             Body::Absent { policy: name.to_owned() }
@@ -131,6 +161,20 @@ fn read_body(policy: &Value<'_>, mut fields: Fields<'_>) -> Result<Body, Problem
     };
     fields.finish()?;
     Ok(body)
+}
+
+impl Body {
+    /// What a host has to be able to do for such a case.
+    fn needs(&self) -> Vec<Need> {
+        match self {
+            Self::Hedge(_) => vec![Need::Race],
+            Self::Fallback(case) => case.needs(),
+            Self::CircuitBreaker(_)
+            | Self::Retry(_)
+            | Self::RateLimiter(_)
+            | Self::Absent { .. } => Vec::new(),
+        }
+    }
 }
 
 impl Refusal {
@@ -162,6 +206,36 @@ fn config_error(value: &Value<'_>) -> Result<String, Problem> {
     let field = fields.require("config_error")?.text()?.to_owned();
     fields.finish()?;
     Ok(field)
+}
+
+/// What a case that is one call may come to: its options are refused, or the call ends in one of several
+/// ways, which are in `expect` and `or`.
+fn ends<T>(
+    fields: &mut Fields<'_>,
+    read: impl Fn(&mut Fields<'_>) -> Result<T, Problem>,
+) -> Result<(Refusal, Vec<T>), Problem> {
+    let mut refusal = Refusal::take_any(fields)?;
+    let mut accepted = Vec::new();
+    let expected = expectations(fields, |value| {
+        let mut fields = value.fields()?;
+        let end = match fields.take("config_error") {
+            Some(field) => Err(field.text()?.to_owned()),
+            None => Ok(read(&mut fields)?),
+        };
+        fields.finish()?;
+        Ok(end)
+    })?;
+    if expected.is_empty() {
+        return Err(fields.missing("expect"));
+    }
+    for expected in expected {
+        match expected {
+            Err(field) => refusal.fields.push(field),
+            Ok(end) => accepted.push(end),
+        }
+    }
+    refusal.required = accepted.is_empty();
+    Ok((refusal, accepted))
 }
 
 /// A step's `expect`, and the further ones accepted beside it under `or`.

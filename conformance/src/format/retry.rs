@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fields::{Fields, Problem, Value};
 use super::settings::{Kind, Settings};
-use super::{Refusal, expectations};
+use super::{Refusal, ends};
 
 #[derive(Clone, Debug)]
 pub(crate) struct RetryCase {
@@ -69,40 +69,11 @@ const OPTIONS: &[(&str, Kind)] = &[
     ("max_elapsed", Kind::Time),
 ];
 
-enum Expected {
-    Refusal(String),
-    Run(RetryExpectation),
-}
-
 impl RetryCase {
     pub(super) fn take(fields: &mut Fields<'_>) -> Result<Self, Problem> {
         let (config, rules) = read_config(&fields.require("config")?)?;
-        let mut refusal = Refusal::take_any(fields)?;
-        let mut accepted = Vec::new();
-        let expected = expectations(fields, Expected::read)?;
-        if expected.is_empty() {
-            return Err(fields.missing("expect"));
-        }
-        for expected in expected {
-            match expected {
-                Expected::Refusal(field) => refusal.fields.push(field),
-                Expected::Run(expectation) => accepted.push(expectation),
-            }
-        }
-        refusal.required = accepted.is_empty();
-        let outcomes = match fields.take("outcomes") {
-            Some(outcomes) => {
-                let read =
-                    outcomes.list()?.iter().map(Outcome::read).collect::<Result<Vec<_>, _>>()?;
-                if read.is_empty() {
-                    return Err(outcomes.problem("must have at least one outcome"));
-                }
-                read
-            }
-            // Should it be built all the same, there is something to call.
-            None if refusal.required => vec![Outcome::of(OutcomeKind::Ok)],
-            None => return Err(fields.missing("outcomes")),
-        };
+        let (refusal, accepted) = ends(fields, RetryExpectation::read)?;
+        let outcomes = Outcome::take_all(fields, refusal.required)?;
         Ok(Self { config, rules, refusal, outcomes, accepted })
     }
 }
@@ -110,17 +81,23 @@ impl RetryCase {
 fn read_config(value: &Value<'_>) -> Result<(Settings, RetryRules), Problem> {
     let mut fields = value.fields()?;
     let settings = Settings::take(&mut fields, OPTIONS)?;
-    let rules = RetryRules {
-        retry_on: fields.read("retry_on", Value::texts)?,
-        permanent: fields.read("permanent", Value::texts)?.unwrap_or_default(),
-        retry_on_result: fields.read("retry_on_result", Value::texts)?.unwrap_or_default(),
-    };
+    let rules = RetryRules::take(&mut fields)?;
     fields.finish()?;
     Ok((settings, rules))
 }
 
+impl RetryRules {
+    pub(super) fn take(fields: &mut Fields<'_>) -> Result<Self, Problem> {
+        Ok(Self {
+            retry_on: fields.read("retry_on", Value::texts)?,
+            permanent: fields.read("permanent", Value::texts)?.unwrap_or_default(),
+            retry_on_result: fields.read("retry_on_result", Value::texts)?.unwrap_or_default(),
+        })
+    }
+}
+
 impl OutcomeKind {
-    fn read(value: &Value<'_>) -> Result<Self, Problem> {
+    pub(super) fn read(value: &Value<'_>) -> Result<Self, Problem> {
         let text = value.text()?;
         match text.split_once(':') {
             None if text == "ok" => Ok(Self::Ok),
@@ -150,7 +127,24 @@ impl Outcome {
         Self { kind, takes: Duration::ZERO, retry_after: None }
     }
 
-    fn read(value: &Value<'_>) -> Result<Self, Problem> {
+    /// A case's `outcomes`, of which there has to be one.
+    pub(super) fn take_all(fields: &mut Fields<'_>, refused: bool) -> Result<Vec<Self>, Problem> {
+        match fields.take("outcomes") {
+            Some(outcomes) => {
+                let read =
+                    outcomes.list()?.iter().map(Self::read).collect::<Result<Vec<_>, _>>()?;
+                if read.is_empty() {
+                    return Err(outcomes.problem("must have at least one outcome"));
+                }
+                Ok(read)
+            }
+            // Should it be built all the same, there is something to call.
+            None if refused => Ok(vec![Self::of(OutcomeKind::Ok)]),
+            None => Err(fields.missing("outcomes")),
+        }
+    }
+
+    pub(super) fn read(value: &Value<'_>) -> Result<Self, Problem> {
         if let super::Json::Text(_) = value.json() {
             return OutcomeKind::read(value).map(Self::of);
         }
@@ -165,27 +159,20 @@ impl Outcome {
     }
 }
 
-impl Expected {
-    fn read(value: &Value<'_>) -> Result<Self, Problem> {
-        let mut fields = value.fields()?;
-        if let Some(field) = fields.take("config_error") {
-            fields.finish()?;
-            return Ok(Self::Refusal(field.text()?.to_owned()));
-        }
+impl RetryExpectation {
+    fn read(fields: &mut Fields<'_>) -> Result<Self, Problem> {
         let exact = fields.read("delays", Delays::read_exact)?;
         let bounds = fields.take("delay_bounds");
         if let Some(bounds) = bounds.as_ref().filter(|_| exact.is_some()) {
             return Err(bounds.problem("stands instead of `delays`, not beside it"));
         }
         let bounds = bounds.map(|bounds| Delays::read_bounds(&bounds)).transpose()?;
-        let expectation = RetryExpectation {
+        Ok(Self {
             attempts: fields.read("attempts", Value::count)?,
             delays: exact.or(bounds),
             outcome: fields.read("outcome", OutcomeKind::read)?,
             elapsed: fields.read("elapsed", Value::expected_nanos)?,
-        };
-        fields.finish()?;
-        Ok(Self::Run(expectation))
+        })
     }
 }
 
@@ -230,7 +217,8 @@ impl Delays {
     }
 }
 
-fn bounds(value: &Value<'_>) -> Result<(u128, u128), Problem> {
+/// `[low, high]`.
+pub(super) fn bounds(value: &Value<'_>) -> Result<(u128, u128), Problem> {
     match value.list()?.as_slice() {
         [low, high] => {
             let (low, high) = (low.expected_nanos()?, high.expected_nanos()?);

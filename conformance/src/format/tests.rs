@@ -123,6 +123,80 @@ fn a_retry_case_is_held_to_the_format() {
 }
 
 #[test]
+fn a_hedge_case_is_held_to_the_format() {
+    let with = |more: &str| {
+        format!(r#""config": {{}}, "outcomes": ["ok"], "expect": {{"calls": 1}}, {more}"#)
+    };
+    let expect =
+        |expect: &str| format!(r#""config": {{}}, "outcomes": ["ok"], "expect": {{{expect}}}"#);
+    let table = [
+        (r#""config": {}, "outcomes": ["ok"]"#.to_owned(), "expect"),
+        (r#""config": {}, "expect": {"calls": 1}"#.to_owned(), "outcomes"),
+        (r#""config": {"hedges": 1}, "expect": {"config_error": "x"}"#.into(), "config.hedges"),
+        (r#""config": {"delay": "1s"}, "expect": {"config_error": "x"}"#.into(), "config.delay"),
+        (r#""config": {"budget": -1}, "expect": {"config_error": "x"}"#.into(), "config.budget"),
+        (r#""config": {"budget": 1e12}, "expect": {"config_error": "x"}"#.into(), "config.budget"),
+        (with(r#""seen": 1"#), "seen"),
+        (with(r#""seen": [-1]"#), "seen[0]"),
+        (with(r#""pause": "long""#), "pause"),
+        (with(r#""cancel": true"#), "cancel"),
+        (with(r#""deadline": -1"#), "deadline"),
+        (with(r#""steps": []"#), "steps"),
+        (expect(r#""attempts": 1"#), "expect.attempts"),
+        (expect(r#""outcome": "won""#), "expect.outcome"),
+        (expect(r#""started": [[2, 1]]"#), "expect.started[0]"),
+        (expect(r#""started": 0"#), "expect.started"),
+        (expect(r#""config_error": "x", "calls": 1"#), "expect.calls"),
+    ];
+    let table: Vec<_> = table.iter().map(|(rest, field)| (rest.as_str(), *field)).collect();
+    assert_problems("hedge", &table);
+}
+
+#[test]
+fn a_fallback_case_is_held_to_the_format() {
+    let config = |config: &str| format!(r#""config": {{{config}}}, "steps": []"#);
+    let step = |step: &str| format!(r#""config": {{"links": ["a", "b"]}}, "steps": [{{{step}}}]"#);
+    let expect =
+        |expect: &str| step(&format!(r#""at": 0, "outcomes": [], "expect": {{{expect}}}"#));
+    let table = [
+        (config(""), "config.links"),
+        (config(r#""links": "a""#), "config.links"),
+        (config(r#""links": ["a"]"#), "config.links"),
+        (config(r#""links": ["a", "b", "c", "d"]"#), "config.links"),
+        (config(r#""links": ["a", "b"], "last_good": true"#), "config.last_good"),
+        (config(r#""links": ["a", "b"], "retry_on": []"#), "config.retry_on"),
+        (r#""config": {"links": ["a", "b"]}"#.to_owned(), "steps"),
+        (step(r#""outcomes": []"#), "steps[0].at"),
+        (step(r#""at": 0"#), "steps[0].outcomes"),
+        (step(r#""at": 0, "outcomes": ["fine"]"#), "steps[0].outcomes[0]"),
+        (step(r#""at": 0, "outcomes": ["ok", "ok", "ok"]"#), "steps[0].outcomes"),
+        (step(r#""at": 0, "outcomes": [], "keys": "a""#), "steps[0].keys"),
+        (expect(r#""outcome": "won""#), "steps[0].expect.outcome"),
+        (expect(r#""failures": ["a"]"#), "steps[0].expect.failures[0]"),
+        (expect(r#""failures": [["a", "fine"]]"#), "steps[0].expect.failures[0][1]"),
+        (expect(r#""old": 1"#), "steps[0].expect.old"),
+    ];
+    let table: Vec<_> = table.iter().map(|(rest, field)| (rest.as_str(), *field)).collect();
+    assert_problems("fallback", &table);
+}
+
+#[test]
+fn what_a_case_needs_follows_from_what_it_does() {
+    let needs = |policy: &str, rest: &str| {
+        let case = format!(r#"{{"policy": "{policy}", "name": "x", {rest}}}"#);
+        only(&case).unwrap_or_else(|bad| panic!("{}", bad.problem)).needs
+    };
+    let hedge = r#""config": {}, "outcomes": ["ok"], "expect": {}"#;
+    assert_eq!(needs("hedge", hedge), [Need::Race]);
+    let chain = r#""config": {"links": ["a", "b"]}, "steps": []"#;
+    assert_eq!(needs("fallback", chain), [Need::Chain]);
+    let all = r#""config": {"links": ["a", "b", "c"], "last_good": 1},
+                 "steps": [{"at": 0, "outcomes": ["ok"], "cancel": 1}]"#;
+    let all = needs("fallback", all);
+    assert_eq!(all, [Need::Chain, Need::ManyLinks, Need::LastGood, Need::Interrupt]);
+}
+
+#[test]
 fn cases_of_policies_to_come_are_held_to_the_format_too() {
     assert_problems(
         "rate_limiter",
@@ -161,7 +235,7 @@ fn cases_of_policies_to_come_are_held_to_the_format_too() {
 }
 
 #[test]
-fn whole_cases_of_policies_to_come_are_read() {
+fn whole_cases_are_read() {
     let limiter = r#"{"policy": "rate_limiter", "name": "a", "config": {"max_requests": 2, "time_window": 1.5},
         "steps": [{"at": 0, "key": "k", "n": 2, "expect": {"admitted": true, "remaining": 0}},
                   {"at": 0.5, "expect": {"admitted": false, "retry_after": 1, "current_rate": 2}},
@@ -178,9 +252,9 @@ fn whole_cases_of_policies_to_come_are_read() {
                   {"restore_raw": "{}", "expect": {"ok": false, "error": "any"}},
                   {"restore_foreign": {"initial": "z", "states": [{"name": "z"}], "transitions": []},
                    "triggers": [], "expect": {"ok": false}}]}"#;
-    for case in [limiter, machine] {
+    for (case, policy) in [(limiter, "rate_limiter"), (machine, "state_machine")] {
         let case = only(case).unwrap_or_else(|bad| panic!("{}: {}", bad.name, bad.problem));
-        assert!(matches!(case.body, Body::Absent { .. }));
+        assert_eq!(case.body.policy(), policy);
     }
 }
 

@@ -10,9 +10,12 @@ use super::calls::{self, Fault};
 use super::refusals::Refusals;
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
-use super::{Host, Seen, Tried, Trouble, build, since_start, without_state_machines};
+use super::{
+    Answered, Host, Raced, Seen, Tried, Trouble, build, chains, racing, since_start,
+    without_state_machines,
+};
 use crate::driver::{Answer, Task, drive};
-use crate::format::{CircuitBreakerCase, Ending, Need, RetryCase};
+use crate::format::{CircuitBreakerCase, Ending, FallbackCase, HedgeCase, Need, RetryCase};
 
 /// `surefoot`'s async host.
 pub(super) struct Async;
@@ -41,6 +44,41 @@ impl Host for Async {
         let result = drive(&clock, call(retry, &script, &clock))??;
         script.report(result, since_start(clock.now()))
     }
+
+    fn hedge(&self, case: &HedgeCase) -> Result<Raced, Trouble> {
+        racing::race(case, hedged)
+    }
+
+    fn fallback(&self, case: &FallbackCase) -> Result<Vec<Answered>, Trouble> {
+        chains::asynchronous(case)
+    }
+}
+
+/// One hedged call as a user would make it: through the hedge alone, or, where attempts are refused or
+/// there is a time limit, through a pipeline.
+fn hedged(call: racing::Call<'_>) -> Result<racing::Answer<'_>, Trouble> {
+    let racing::Call { script, clock, .. } = call;
+    let judge = move |result: Result<&Reply, &script::Fault>| script.classify(result);
+    if !script.has_refusals() && call.timeout.is_none() {
+        return Ok(Box::pin(async move {
+            call.hedge.clone().classify(judge).call(|| call.attempt()).await
+        }));
+    }
+    // In a pipeline a hedge without a budget would be given one.
+    let budget = call.hedge.budget().cloned().unwrap_or_else(RetryBudget::unlimited);
+    let hedge = call.hedge.clone().drawing_on(budget, true);
+    let refusals = Refusals { script, clock };
+    let builder = Pipeline::builder("case").idempotent();
+    Ok(match call.timeout.clone() {
+        None => {
+            let pipeline = builder.add(hedge).add(refusals).classify(judge).build()?;
+            Box::pin(async move { pipeline.call(|| call.attempt()).await })
+        }
+        Some(timeout) => {
+            let pipeline = builder.add(timeout).add(hedge).add(refusals).classify(judge).build()?;
+            Box::pin(async move { pipeline.call(|| call.attempt()).await })
+        }
+    })
 }
 
 /// One call as a user would make it: through the retry alone, or, where attempts are refused,

@@ -14,9 +14,11 @@ use super::calls::{self, Fault};
 use super::refusals::Refusals;
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
-use super::{Host, Seen, Tried, Trouble, build, since_start, without_state_machines};
+use super::{
+    Answered, Host, Seen, Tried, Trouble, build, chains, since_start, without_state_machines,
+};
 use crate::driver::serve_waits;
-use crate::format::{CircuitBreakerCase, Ending, Need, RetryCase};
+use crate::format::{CircuitBreakerCase, Ending, FallbackCase, Need, RetryCase};
 
 /// `surefoot`'s blocking host.
 pub(super) struct Blocking;
@@ -29,6 +31,7 @@ impl Host for Blocking {
     fn cannot(&self, need: Need) -> Option<&'static str> {
         match need {
             Need::Interrupt => Some("blocking code is never interrupted"),
+            Need::Race => Some("blocking code that lost a race cannot be given up"),
             need => without_state_machines(need),
         }
     }
@@ -49,6 +52,10 @@ impl Host for Blocking {
         let retry = script.listen(build::retry(&case.config, &clock)?)?;
         let (result, ended) = serve_waits(&clock, || call(retry, &script, &clock));
         script.report(result?, since_start(ended))
+    }
+
+    fn fallback(&self, case: &FallbackCase) -> Result<Vec<Answered>, Trouble> {
+        chains::blocking(case)
     }
 }
 

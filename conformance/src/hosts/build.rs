@@ -2,6 +2,8 @@
 
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig};
 use surefoot_core::config::from_deserializer;
+use surefoot_core::hedge::{HedgeBuilder, HedgeConfig};
+use surefoot_core::rate_limiter::{RateLimiterBuilder, RateLimiterConfig};
 use surefoot_core::retry::{RetryBuilder, RetryConfig};
 use surefoot_core::{CircuitBreaker, ConfigError, ManualClock};
 use toml::{Table, Value};
@@ -22,10 +24,22 @@ pub(super) fn circuit_breaker(
     CircuitBreakerBuilder::from(config).clock(clock).build()
 }
 
+/// A limiter that is ready but for its clock.
+pub(super) fn rate_limiter(settings: &Settings) -> Result<RateLimiterBuilder, ConfigError> {
+    let config: RateLimiterConfig = from_deserializer(RateLimiterConfig::POLICY, table(settings))?;
+    Ok(RateLimiterBuilder::from(config))
+}
+
 /// A retry that is ready but for its listeners.
 pub(super) fn retry(settings: &Settings, clock: &ManualClock) -> Result<RetryBuilder, ConfigError> {
     let config: RetryConfig = from_deserializer(RetryConfig::POLICY, table(settings))?;
     Ok(RetryBuilder::from(config).seed(SEED).clock(clock))
+}
+
+/// A hedge that is ready but for its budget.
+pub(super) fn hedge(settings: &Settings, clock: &ManualClock) -> Result<HedgeBuilder, ConfigError> {
+    let config: HedgeConfig = from_deserializer(HedgeConfig::POLICY, table(settings))?;
+    Ok(HedgeBuilder::from(config).clock(clock))
 }
 
 fn table(Settings(settings): &Settings) -> Table {

@@ -1,14 +1,24 @@
 //! The machines of `surefoot-core`, driven directly.
 
+use std::time::Duration;
+
+use surefoot_core::hedge::AfterAnswer;
 use surefoot_core::retry::NextStep;
 use surefoot_core::{
-    AttemptResult, CircuitBreaker, Clock, DropReason, Error, ManualClock, Permit, with_drop_reason,
+    AttemptResult, CircuitBreaker, Clock, DropReason, Error, Hedge, ManualClock, Permit,
+    RetryBudget, Timestamp, with_drop_reason,
 };
 
 use super::script::{Fault, Script};
 use super::steps::{Admission, Calls, Plan, play};
-use super::{Host, Seen, Tried, Trouble, build, refusals, since_start, without_state_machines};
-use crate::format::{CircuitBreakerCase, Ending, Need, OutcomeKind, RetryCase};
+use super::{
+    Host, Limited, Raced, Seen, Tried, Trouble, build, limiter, racing, refusals, since_start,
+    without_state_machines,
+};
+use crate::format::{
+    CircuitBreakerCase, Ended, Ending, HedgeCase, Need, Outcome, OutcomeKind, RateLimiterCase,
+    RetryCase,
+};
 
 /// Permits and attempts in two steps.
 pub(super) struct Core;
@@ -19,8 +29,11 @@ impl Host for Core {
     }
 
     fn cannot(&self, need: Need) -> Option<&'static str> {
-        // Nothing runs inside, so everything can be interrupted.
-        without_state_machines(need)
+        match need {
+            Need::Chain => Some("which link comes next is for the hosts to ask"),
+            // Nothing runs inside, so everything can be interrupted.
+            need => without_state_machines(need),
+        }
     }
 
     fn circuit_breaker(&self, case: &CircuitBreakerCase) -> Result<Vec<Seen>, Trouble> {
@@ -65,6 +78,122 @@ impl Host for Core {
             }
         };
         script.report(result, since_start(clock.now()))
+    }
+
+    fn hedge(&self, case: &HedgeCase) -> Result<Raced, Trouble> {
+        let clock = ManualClock::new();
+        let mut hedge = build::hedge(&case.config, &clock)?.build()?;
+        if let Some(count) = case.budget {
+            hedge = hedge.drawing_on(racing::tokens(count, &clock)?, true);
+        }
+        for latency in &case.seen {
+            clock.advance(*latency);
+            hedge.record(*latency, clock.now());
+        }
+        clock.advance(case.pause);
+        Simulation::new(case, &hedge, &clock).run()
+    }
+
+    fn rate_limiter(&self, case: &RateLimiterCase) -> Option<Result<Vec<Limited>, Trouble>> {
+        Some(limiter::play(case))
+    }
+}
+
+/// A race whose attempts are entries in a list: who answers next is who ends first.
+struct Simulation<'a> {
+    case: &'a HedgeCase,
+    hedge: &'a Hedge,
+    clock: &'a ManualClock,
+    began: Timestamp,
+    script: Script<'a>,
+    running: Vec<(Timestamp, &'a Outcome)>,
+    started: Vec<Duration>,
+}
+
+impl<'a> Simulation<'a> {
+    fn new(case: &'a HedgeCase, hedge: &'a Hedge, clock: &'a ManualClock) -> Self {
+        let script = Script::new(&case.outcomes, &case.rules);
+        let (running, started) = (Vec::new(), Vec::new());
+        Self { case, hedge, clock, began: clock.now(), script, running, started }
+    }
+
+    fn begin(&mut self) {
+        let (now, outcome) = (self.clock.now(), self.script.next());
+        if outcome.kind != OutcomeKind::Rejected {
+            self.started.push(now - self.began);
+        }
+        self.running.push((now + outcome.takes, outcome));
+    }
+
+    fn run(mut self) -> Result<Raced, Trouble> {
+        let mut race = self.hedge.race();
+        let mut last: Option<&Outcome> = None;
+        self.begin();
+        let mut due = race.next_at(self.began);
+        loop {
+            // At one moment: first the caller who leaves, then answers, then the limit, then hedges.
+            let answer = self.running.iter().enumerate().min_by_key(|(_, (end, _))| *end);
+            let Some((place, &(end, outcome))) = answer else {
+                let kind = last.map_or(OutcomeKind::Rejected, |outcome| outcome.kind.clone());
+                return Ok(self.ended(Ended::Gave(kind)));
+            };
+            let next = due.map_or(end, |due| due.min(end));
+            let cancel = self.case.cancel.map(|after| self.began + after);
+            let deadline = self.case.deadline.map(|after| self.began + after);
+            if let Some(at) = cancel.filter(|at| *at <= next) {
+                self.clock.set(at);
+                return Ok(self.ended(Ended::Cancelled));
+            }
+            if let Some(at) = deadline.filter(|at| *at < end && *at <= next) {
+                self.clock.set(at);
+                return Ok(self.ended(Ended::Timeout));
+            }
+            self.clock.set(next);
+            if end > next {
+                if race.begin(next) {
+                    self.begin();
+                }
+                due = race.next_at(next);
+                continue;
+            }
+            self.running.remove(place);
+            let judged = self.judge(outcome);
+            match race.answered(judged) {
+                AfterAnswer::Return => return Ok(self.ended(Ended::Gave(outcome.kind.clone()))),
+                AfterAnswer::Begin => {
+                    if race.begin(next) {
+                        self.begin();
+                    }
+                    due = race.next_at(next);
+                }
+                AfterAnswer::Wait => {}
+            }
+            // A refusal hides no answer: see `DESIGN §3`.
+            if outcome.kind != OutcomeKind::Rejected || last.is_none() {
+                last = Some(outcome);
+            }
+        }
+    }
+
+    fn judge(&self, outcome: &Outcome) -> AttemptResult {
+        match outcome.kind {
+            OutcomeKind::Rejected => AttemptResult::Rejected { retry_after: outcome.retry_after },
+            _ => AttemptResult::Ran(self.script.classify(self.script.result(outcome).as_ref())),
+        }
+    }
+
+    fn ended(self, outcome: Ended) -> Raced {
+        let left = self.running.len() as u64;
+        let (cancelled, overdue) = if outcome == Ended::Timeout { (0, left) } else { (left, 0) };
+        Raced {
+            calls: self.script.attempts(),
+            started: self.started,
+            outcome,
+            elapsed: self.clock.now() - self.began,
+            cancelled,
+            overdue,
+            tokens: self.hedge.budget().map(RetryBudget::balance),
+        }
     }
 }
 

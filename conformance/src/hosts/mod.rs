@@ -7,7 +7,10 @@ mod asynchronous;
 mod blocking;
 mod build;
 mod calls;
+mod chains;
 mod core;
+mod limiter;
+mod racing;
 mod refusals;
 mod script;
 mod steps;
@@ -17,7 +20,10 @@ use std::time::Duration;
 
 use surefoot_core::{CircuitState, ConfigError, Timestamp};
 
-use crate::format::{CircuitBreakerCase, Need, OutcomeKind, RetryCase};
+use crate::format::{
+    CircuitBreakerCase, Ended, FallbackCase, HedgeCase, Need, OutcomeKind, RateLimiterCase,
+    RetryCase,
+};
 
 /// Something that carries out the decisions of Surefoot.
 pub(crate) trait Host {
@@ -32,6 +38,21 @@ pub(crate) trait Host {
 
     /// Makes one call under a new retry.
     fn retry(&self, case: &RetryCase) -> Result<Tried, Trouble>;
+
+    /// Makes one call under a new hedge, and those before it.
+    fn hedge(&self, _: &HedgeCase) -> Result<Raced, Trouble> {
+        Err(Trouble::Broken("asked to race attempts, which it cannot".into()))
+    }
+
+    /// Makes the calls of a fallback: one entry for each step.
+    fn fallback(&self, _: &FallbackCase) -> Result<Vec<Answered>, Trouble> {
+        Err(Trouble::Broken("asked to fall back, which it cannot".into()))
+    }
+
+    /// Plays the steps on a new limiter: one entry for each. `None` if this host has no limiter.
+    fn rate_limiter(&self, _: &RateLimiterCase) -> Option<Result<Vec<Limited>, Trouble>> {
+        None
+    }
 }
 
 /// Every host there is.
@@ -63,7 +84,12 @@ impl From<String> for Trouble {
 /// What no host of this build can do, whatever it is.
 fn without_state_machines(need: Need) -> Option<&'static str> {
     match need {
-        Need::ClockBackwards | Need::Interrupt => None,
+        Need::ClockBackwards
+        | Need::Interrupt
+        | Need::Race
+        | Need::Chain
+        | Need::ManyLinks
+        | Need::LastGood => None,
         Need::Atomic => Some("no state machine, so none that is atomic"),
         Need::ErrorTransition => Some("no state machine, so no error transition"),
         Need::DefinitionName => Some("no state machine, so no name of its definition"),
@@ -90,6 +116,19 @@ pub(crate) struct Seen {
     pub(crate) failure_rate: f64,
 }
 
+/// What a step of a limiter's case showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Limited {
+    /// Its place among the steps.
+    pub(crate) step: usize,
+    pub(crate) admitted: bool,
+    /// The time a rejection promised.
+    pub(crate) retry_after: Option<Duration>,
+    /// What is left after the step.
+    pub(crate) remaining: u64,
+    pub(crate) current_rate: u64,
+}
+
 /// How a call under a retry went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tried {
@@ -104,4 +143,35 @@ pub(crate) struct Tried {
     pub(crate) spent: Duration,
     /// Attempts and time as the retry's own error tells them, if it gave up.
     pub(crate) told: Option<(u64, Duration)>,
+}
+
+/// How a call under a hedge went. Times are since it began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Raced {
+    /// Outcomes used, rejections included.
+    pub(crate) calls: u64,
+    /// When the attempts began that were not rejected.
+    pub(crate) started: Vec<Duration>,
+    pub(crate) outcome: Ended,
+    /// How far the clock moved.
+    pub(crate) elapsed: Duration,
+    /// Attempts that were dropped, which counts as nothing.
+    pub(crate) cancelled: u64,
+    /// Attempts that were dropped by the time limit, which counts as a failure.
+    pub(crate) overdue: u64,
+    /// What is left in the budget, if it has one.
+    pub(crate) tokens: Option<u64>,
+}
+
+/// How a call of a fallback's case went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answered {
+    pub(crate) outcome: Ended,
+    /// The link that answered, or that failed last.
+    pub(crate) link: Option<String>,
+    /// The links that failed, in order.
+    pub(crate) failures: Vec<(String, OutcomeKind)>,
+    /// Of a kept answer.
+    pub(crate) age: Option<Duration>,
+    pub(crate) elapsed: Duration,
 }

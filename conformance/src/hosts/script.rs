@@ -134,7 +134,8 @@ impl<'a> Script<'a> {
     }
 }
 
-fn outcome(result: Result<Reply, Error<Fault>>) -> Result<OutcomeKind, Trouble> {
+/// What a call came to, by the outcome it ended with.
+pub(super) fn outcome(result: Result<Reply, Error<Fault>>) -> Result<OutcomeKind, Trouble> {
     let error = match result {
         Ok(Reply(outcome)) => return Ok(outcome.kind),
         Err(error) => error,

@@ -3,19 +3,29 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use surefoot::{CircuitBreaker, Classification, Clock, Error, ManualClock, Retry};
-use surefoot_tower::{CircuitBreakerLayer, RetryLayer, ServiceError, TimeoutLayer};
+use surefoot::fallback::FallbackError;
+use surefoot::{CircuitBreaker, Classification, Clock, Error, Event, Fallback, ManualClock, Retry};
+use surefoot_tower::{
+    CircuitBreakerLayer, FallbackLayer, HedgeLayer, RetryLayer, ServiceError, TimeoutLayer,
+};
 use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _, service_fn};
 
 use super::calls;
 use super::refusals::{refusal, shut_breaker};
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
-use super::{Host, Seen, Tried, Trouble, build, since_start, without_state_machines};
-use crate::driver::{Answer, Task, drive};
-use crate::format::{CircuitBreakerCase, Ending, Need, RetryCase};
+use super::{
+    Answered, Host, Raced, Seen, Tried, Trouble, build, chains, racing, since_start,
+    without_state_machines,
+};
+use crate::driver::{Answer, Task, drive, drive_until};
+use crate::format::{
+    CircuitBreakerCase, Ended, Ending, FallbackCase, FallbackStep, HedgeCase, Need, RetryCase,
+};
 
 /// `surefoot-tower`'s layers.
 pub(super) struct Tower;
@@ -26,8 +36,12 @@ impl Host for Tower {
     }
 
     fn cannot(&self, need: Need) -> Option<&'static str> {
-        // A response future that is dropped is interrupted.
-        without_state_machines(need)
+        match need {
+            Need::ManyLinks => Some("a layer falls back on one service"),
+            Need::LastGood => Some("no layer keeps answers"),
+            // A response future that is dropped is interrupted.
+            need => without_state_machines(need),
+        }
     }
 
     fn circuit_breaker(&self, case: &CircuitBreakerCase) -> Result<Vec<Seen>, Trouble> {
@@ -42,7 +56,16 @@ impl Host for Tower {
         let script = Script::new(&case.outcomes, &case.rules);
         let retry = script.listen(build::retry(&case.config, &clock)?)?;
         let result = drive(&clock, call(retry, &script, &clock))?;
-        script.report(caught(result), since_start(clock.now()))
+        script.report(result.map_err(caught), since_start(clock.now()))
+    }
+
+    fn hedge(&self, case: &HedgeCase) -> Result<Raced, Trouble> {
+        racing::race(case, |call| Ok(hedged(call)))
+    }
+
+    fn fallback(&self, case: &FallbackCase) -> Result<Vec<Answered>, Trouble> {
+        let clock = ManualClock::new();
+        chains::play(case, &clock, |step| fallen_back(case, &clock, step))
     }
 }
 
@@ -59,15 +82,13 @@ impl<F: fmt::Debug> fmt::Display for Thrown<F> {
 impl<F: fmt::Debug> std::error::Error for Thrown<F> {}
 
 /// The operation's error by its own type. There are no others in a service's place.
-fn caught<T, F>(result: Result<T, Error<ServiceError>>) -> Result<T, Error<F>>
+fn caught<F>(error: Error<ServiceError>) -> Error<F>
 where
     F: fmt::Debug + Send + Sync + 'static,
 {
-    result.map_err(|error| {
-        error.map(|inner| match inner.into_inner().downcast::<Thrown<F>>() {
-            Ok(thrown) => thrown.0,
-            Err(stranger) => panic!("an error that no operation gave: {stranger:?}"),
-        })
+    error.map(|inner| match inner.into_inner().downcast::<Thrown<F>>() {
+        Ok(thrown) => thrown.0,
+        Err(stranger) => panic!("an error that no operation gave: {stranger:?}"),
     })
 }
 
@@ -104,6 +125,108 @@ fn call<'a>(retry: Retry, script: &'a Script<'a>, clock: &'a ManualClock) -> Res
 }
 
 type Response<'a> = Pin<Box<dyn Future<Output = Result<Reply, Error<ServiceError>>> + Send + 'a>>;
+
+/// One hedged call: the layers that it takes around a service.
+fn hedged(call: racing::Call<'_>) -> racing::Answer<'_> {
+    let racing::Call { hedge, script, clock, timeout, .. } = call.clone();
+    let judge = judge(move |result: Result<&Reply, &script::Fault>| script.classify(result));
+    let layer = HedgeLayer::idempotent(hedge).classify(judge);
+    let service = service_fn(move |()| {
+        let call = call.clone();
+        async move { call.attempt().await.map_err(Thrown) }
+    });
+    let hedged = layer.layer(Refusing { script, clock, service });
+    match timeout {
+        None => Box::pin(hedged.map_err(caught).oneshot(())),
+        Some(timeout) => {
+            Box::pin(TimeoutLayer::new(timeout).layer(hedged).map_err(caught).oneshot(()))
+        }
+    }
+}
+
+/// One call of a service that falls back on another. That the first one failed is an event; which one
+/// answered, the services know.
+fn fallen_back(
+    case: &FallbackCase,
+    clock: &ManualClock,
+    step: &FallbackStep,
+) -> Result<Answered, Trouble> {
+    let outcomes = [0, 1].map(|link| [chains::outcome_of(step, link)]);
+    let scripts = [0, 1].map(|link| Script::new(&outcomes[link], &case.rules));
+    let asked = AtomicUsize::new(0);
+    let [first, second] = [0, 1].map(|link| {
+        let (script, asked) = (&scripts[link], &asked);
+        let service = service_fn(move |()| async move {
+            asked.store(link, Ordering::SeqCst);
+            let outcome = script.next();
+            if !outcome.takes.is_zero() {
+                clock.sleep_until(clock.now() + outcome.takes).await;
+            }
+            script.result(outcome).map_err(Thrown)
+        });
+        Refusing { script, clock, service }
+    });
+    let fallback = Fallback::new("case")?;
+    let fell_back = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&fell_back);
+    let listener = fallback.events().subscribe(move |event| {
+        let Event::FellBack { link, .. } = event else { return };
+        noted.fetch_or(link == "first", Ordering::SeqCst);
+    });
+    let layer = FallbackLayer::new(fallback, second)
+        .classify(judge(|result: Result<&Reply, &script::Fault>| scripts[0].classify(result)));
+    let call = layer.layer(first).oneshot(());
+    let leaves = step.cancel.map(|after| step.at + after);
+    let (result, ()) = drive_until(clock, leaves, call, || ())?;
+    drop(listener);
+
+    let name = |link: usize| case.links[link].clone();
+    let failure = |link: usize, error| {
+        Ok::<_, Trouble>((name(link), script::outcome(Err(caught::<script::Fault>(error)))?))
+    };
+    let mut failures = Vec::new();
+    let (outcome, link) = match result {
+        None => (Ended::Cancelled, None),
+        Some(Ok(reply)) => {
+            if fell_back.load(Ordering::SeqCst) {
+                failures.push((name(0), outcomes[0][0].kind.clone()));
+            }
+            (Ended::Gave(script::outcome(Ok(reply))?), Some(name(asked.load(Ordering::SeqCst))))
+        }
+        Some(Err(error)) => {
+            match both(error) {
+                Ok(FallbackError { last, earlier, .. }) => {
+                    for (link, error) in
+                        earlier.into_iter().map(|(_, e)| e).chain([last]).enumerate()
+                    {
+                        failures.push(failure(link, error)?);
+                    }
+                }
+                Err(error) => failures.push(failure(0, error)?),
+            }
+            let (link, outcome) =
+                failures.last().cloned().ok_or_else(|| "nothing failed".to_owned())?;
+            (Ended::Gave(outcome), Some(link))
+        }
+    };
+    Ok(Answered { outcome, link, failures, age: None, elapsed: clock.now() - step.at })
+}
+
+/// The errors of both services, if both failed.
+fn both(error: Error<ServiceError>) -> Result<FallbackError<ServiceError>, Error<ServiceError>> {
+    match error {
+        Error::Operation(inner)
+            if inner.downcast_ref::<FallbackError<ServiceError>>().is_some() =>
+        {
+            inner
+                .into_inner()
+                .downcast()
+                .map(|both| *both)
+                .map_err(|e| Error::Operation(ServiceError::new(e)))
+        }
+        error => Err(error),
+    }
+}
 
 /// A service below a breaker, which is shut for the attempts that the case says are refused.
 #[derive(Clone)]
@@ -215,7 +338,7 @@ where
     match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(())) => {
             let response = service.call(());
-            Ok(Task::new(async { caught(response.await) }))
+            Ok(Task::new(async { response.await.map_err(caught) }))
         }
         other => Err(format!("the service is not ready: {other:?}")),
     }

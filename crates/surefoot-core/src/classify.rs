@@ -111,3 +111,34 @@ where
         self(result)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_means_what_its_class_means_except_for_a_few() {
+        let wait = Some(Duration::from_secs(20));
+        let transient = Classification::TRANSIENT.with_retry_after(wait);
+        for (status, meaning) in [
+            (200, Classification::SUCCESS),
+            (399, Classification::SUCCESS),
+            (400, Classification::PERMANENT),
+            (404, Classification::PERMANENT),
+            (408, transient),
+            (409, transient),
+            (429, Classification::throttled(wait)),
+            (499, Classification::PERMANENT),
+            (500, transient),
+            (599, transient),
+        ] {
+            assert_eq!(Classification::from_http_status(status, wait), meaning, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_failure_can_be_one_that_is_not_tried_again() {
+        let failed = Classification::TRANSIENT.without_retry();
+        assert_eq!(failed, Classification { retryable: false, ..Classification::TRANSIENT });
+    }
+}

@@ -132,3 +132,63 @@ impl<T: Timer> From<Arc<T>> for TimeSource {
 pub(crate) fn time_left(at: Timestamp, now: Timestamp) -> Option<Duration> {
     (now < at).then(|| at - now)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// A clock that one nanosecond passes on with each reading.
+    #[derive(Debug, Default)]
+    struct Readings(AtomicU64);
+
+    impl Clock for Readings {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_nanos(self.0.fetch_add(1, Ordering::Relaxed))
+        }
+    }
+
+    impl Timer for Readings {
+        fn sleep_until(&self, _: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[test]
+    fn a_thread_is_blocked_until_the_clock_shows_the_time() {
+        let clock = Readings::default();
+        clock.block_until(Timestamp::from_nanos(5));
+        assert_eq!(clock.now(), Timestamp::from_nanos(6));
+    }
+
+    #[test]
+    fn a_policy_tells_time_by_the_clock_it_was_given() {
+        let source = TimeSource::from(Arc::new(Readings::default()));
+        assert_eq!(source.now(), Timestamp::ZERO);
+        assert_eq!(source.now(), Timestamp::from_nanos(1));
+    }
+
+    #[test]
+    fn timestamps_can_be_compared_where_the_clock_is_the_same() {
+        let manual = [ManualClock::new(), ManualClock::new()];
+        let custom = [Arc::new(Readings::default()), Arc::new(Readings::default())];
+        let sources = || {
+            let mut sources = vec![TimeSource::from(SystemClock)];
+            sources.extend(manual.iter().map(TimeSource::from));
+            sources.extend(custom.iter().cloned().map(TimeSource::from));
+            sources
+        };
+        for (first, one) in sources().iter().enumerate() {
+            for (second, other) in sources().iter().enumerate() {
+                assert_eq!(one.is_same_clock(other), first == second, "{one:?} and {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_system_clock_moves() {
+        let start = SystemClock.now();
+        assert!((0..10_000_000).any(|_| SystemClock.now() > start));
+    }
+}

@@ -154,3 +154,36 @@ impl fmt::Display for Shown {
         humantime::format_duration(self.0).fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_shown_in_a_few_digits_and_never_too_short() {
+        for (nanos, shown) in [
+            (0, "0s"),
+            (999, "999ns"),
+            (1_000, "1us"),
+            (1_001, "2us"),
+            (999_999, "1ms"),
+            (1_000_001, "2ms"),
+            (9_999_000_001, "10s"),
+            (10_000_000_000, "10s"),
+            (10_000_000_001, "10s 100ms"),
+        ] {
+            assert_eq!(Rounded(Duration::from_nanos(nanos)).to_string(), shown, "{nanos}");
+        }
+    }
+
+    #[test]
+    fn a_factor_is_a_finite_number_from_one_up() {
+        let check = Check("retry");
+        for factor in [1.0, 1.5, f64::MAX] {
+            assert_eq!(check.factor("base", factor), Ok(()), "{factor}");
+        }
+        for factor in [0.999, -2.0, f64::NAN, f64::INFINITY] {
+            assert!(check.factor("base", factor).is_err(), "{factor}");
+        }
+    }
+}

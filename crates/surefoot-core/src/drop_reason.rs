@@ -73,3 +73,21 @@ pub fn with_drop_reason<R>(reason: DropReason, drop_it: impl FnOnce() -> R) -> R
     let _restore = Restore(SCOPED.try_with(|scoped| scoped.replace(Some(reason))).ok().flatten());
     drop_it()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_scope_says_why_and_the_one_around_it_says_it_again_afterwards() {
+        let told = || (DropReason::current(), DropReason::scoped());
+        let both = |reason| (reason, reason);
+        assert_eq!(told(), both(DropReason::Cancelled));
+        with_drop_reason(DropReason::Deadline, || {
+            assert_eq!(told(), both(DropReason::Deadline));
+            with_drop_reason(DropReason::Panic, || assert_eq!(told(), both(DropReason::Panic)));
+            assert_eq!(told(), both(DropReason::Deadline));
+        });
+        assert_eq!(told(), both(DropReason::Cancelled));
+    }
+}

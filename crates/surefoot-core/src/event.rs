@@ -196,3 +196,28 @@ impl Drop for Subscription {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_listener_listens_as_long_as_its_subscription_lives() {
+        let events = Events::default();
+        assert!(events.is_empty());
+        let heard = Arc::new(AtomicUsize::new(0));
+        let ear = Arc::clone(&heard);
+        let subscription = events.subscribe(move |_| {
+            ear.fetch_add(1, Ordering::Relaxed);
+        });
+        assert!(!events.is_empty());
+        let event = Event::NestedRetry { policy: Name::from("inner") };
+        events.send(&event);
+        drop(subscription);
+        assert!(events.is_empty());
+        events.send(&event);
+        assert_eq!(heard.load(Ordering::Relaxed), 1);
+    }
+}

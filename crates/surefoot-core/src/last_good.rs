@@ -135,6 +135,19 @@ mod tests {
     }
 
     #[test]
+    fn at_its_greatest_age_an_answer_is_too_old_but_still_held() {
+        let clock = ManualClock::new();
+        let answers = LastGood::new(Duration::from_secs(60)).unwrap().on_clock(clock.clone());
+        assert!(answers.is_empty());
+        answers.put("first", 1);
+        clock.advance(Duration::from_nanos(59_999_999_999));
+        assert_eq!(answers.get("first"), Some((1, Duration::from_nanos(59_999_999_999))));
+        clock.advance(Duration::from_nanos(1));
+        assert_eq!(answers.get("first"), None);
+        assert!(!answers.is_empty());
+    }
+
+    #[test]
     fn bad_limits_are_named() {
         let none = LastGood::<u8, u8>::new(Duration::ZERO).unwrap_err();
         assert_eq!(none.field(), "max_age");

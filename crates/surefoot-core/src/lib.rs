@@ -29,7 +29,8 @@
 //!
 //! The parts, in the order to read them: [`Timestamp`] and [`Clock`]; [`Verdict`] and
 //! [`DropReason`], how a call ends; [`Error`], [`Rejection`] and [`ConfigError`]; then the
-//! policies, [`circuit_breaker`], [`retry`], [`hedge`], [`timeout`] and [`deadline`].
+//! policies, [`circuit_breaker`], [`retry`], [`rate_limiter`], [`hedge`], [`timeout`] and
+//! [`deadline`].
 #![forbid(unsafe_code)]
 
 pub mod circuit_breaker;
@@ -43,6 +44,7 @@ mod event;
 pub mod hedge;
 mod last_good;
 mod name;
+pub mod rate_limiter;
 mod rejection;
 pub mod retry;
 mod sync;
@@ -61,6 +63,7 @@ pub use event::{Event, Events, Subscription};
 pub use hedge::Hedge;
 pub use last_good::LastGood;
 pub use name::Name;
+pub use rate_limiter::{KeyedRateLimiter, RateLimiter};
 pub use rejection::{OpenReason, Rejection};
 pub use retry::{AttemptResult, Backoff, Jitter, Retry, RetryBudget};
 pub use time::Timestamp;

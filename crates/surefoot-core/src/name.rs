@@ -20,7 +20,8 @@ pub struct Name(Repr);
 #[derive(Clone)]
 enum Repr {
     Static(&'static str),
-    Shared(Arc<str>),
+    /// A thin pointer: with it a name is two words, and rejections and errors stay small.
+    Shared(Arc<String>),
 }
 
 impl Name {
@@ -49,13 +50,13 @@ impl From<&'static str> for Name {
 
 impl From<String> for Name {
     fn from(text: String) -> Self {
-        Self(Repr::Shared(text.into()))
+        Self(Repr::Shared(Arc::new(text)))
     }
 }
 
 impl From<Arc<str>> for Name {
     fn from(text: Arc<str>) -> Self {
-        Self(Repr::Shared(text))
+        Self(Repr::Shared(Arc::new(text.as_ref().to_owned())))
     }
 }
 
@@ -114,5 +115,55 @@ impl serde::Serialize for Name {
 impl<'de> serde::Deserialize<'de> for Name {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::hash::BuildHasher;
+
+    use super::*;
+
+    fn made_in_every_way(text: &'static str) -> [Name; 3] {
+        [Name::from(text), Name::from(text.to_owned()), Name::from(Arc::from(text))]
+    }
+
+    #[test]
+    fn a_name_is_its_text_however_it_was_made() {
+        for name in made_in_every_way("payments") {
+            assert_eq!(name, "payments");
+            assert_eq!(name, *"payments");
+            assert_ne!(name, "search");
+            assert_ne!(name, *"search");
+            assert_ne!(name, Name::from("search"));
+            assert_eq!(name.to_string(), "payments");
+        }
+    }
+
+    #[test]
+    fn names_that_read_alike_find_each_other_in_a_map() {
+        for made in made_in_every_way("payments") {
+            let map = HashMap::from([(made, 1)]);
+            for sought in made_in_every_way("payments") {
+                assert_eq!(map.get(&sought), Some(&1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_hashes_as_its_text_does() {
+        let state = std::hash::RandomState::new();
+        for name in made_in_every_way("payments") {
+            assert_eq!(state.hash_one(name), state.hash_one("payments"));
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn a_name_is_read_from_text_and_written_as_text() {
+        let name: Name = serde_json::from_str("\"payments\"").unwrap();
+        assert_eq!(name, "payments");
+        assert_eq!(serde_json::to_string(&name).unwrap(), "\"payments\"");
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::Name;
 use crate::circuit_breaker::TripLimit;
 use crate::config::Rounded;
+use crate::rate_limiter::Quota;
+use crate::rate_limiter::multi::UnknownUnit;
 
 /// A policy refused the call and nothing was dispatched: it is always safe to try elsewhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +28,31 @@ pub enum Rejection {
         policy: Name,
         /// The time left.
         retry_after: Duration,
+    },
+    /// The rate limiter has given out all there is for now.
+    RateLimited {
+        /// The limiter's name.
+        policy: Name,
+        /// Its limit: so many in a window of so long.
+        quota: Quota,
+        /// The time after which the same call fits; `None` if it never does, because it weighs
+        /// more than the limit.
+        retry_after: Option<Duration>,
+    },
+    /// The keyed limiter remembers as many keys as it may, all of them in use, and this one is
+    /// new.
+    KeysFull {
+        /// The limiter's name.
+        policy: Name,
+        /// `max_keys`.
+        max_keys: u32,
+    },
+    /// The call states an amount of a unit that none of the limits counts.
+    UnknownUnit {
+        /// The limiter's name.
+        policy: Name,
+        /// Which unit, and which ones there are.
+        unit: Box<UnknownUnit>,
     },
 }
 
@@ -48,15 +75,22 @@ impl Rejection {
     /// The name of the policy that refused.
     pub fn policy(&self) -> &Name {
         match self {
-            Self::CircuitOpen { policy, .. } | Self::Throttled { policy, .. } => policy,
+            Self::CircuitOpen { policy, .. }
+            | Self::Throttled { policy, .. }
+            | Self::RateLimited { policy, .. }
+            | Self::KeysFull { policy, .. }
+            | Self::UnknownUnit { policy, .. } => policy,
         }
     }
 
     /// How long to wait before the same call can be admitted, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::CircuitOpen { retry_after, .. } => *retry_after,
+            Self::CircuitOpen { retry_after, .. } | Self::RateLimited { retry_after, .. } => {
+                *retry_after
+            }
             Self::Throttled { retry_after, .. } => Some(*retry_after),
+            Self::KeysFull { .. } | Self::UnknownUnit { .. } => None,
         }
     }
 }
@@ -71,10 +105,31 @@ impl fmt::Display for Rejection {
                 f,
                 "circuit breaker `{policy}` holds calls back because the service asked for a pause"
             )?,
+            Self::RateLimited { policy, quota, .. } => {
+                write!(f, "rate limiter `{policy}` admits {quota}")?;
+            }
+            Self::KeysFull { policy, max_keys } => write!(
+                f,
+                "rate limiter `{policy}` has its limit of {max_keys} keys in use and this one is new"
+            )?,
+            Self::UnknownUnit { policy, unit } => {
+                let unit = &unit.unit;
+                write!(f, "rate limiter `{policy}` has no limit that counts `{unit}`")?;
+            }
         }
-        match self.retry_after() {
-            Some(wait) => write!(f, ": try again in {}", Rounded(wait)),
-            None => f.write_str(": use a fallback until it is released with `automatic`"),
+        match (self.retry_after(), self) {
+            (Some(wait), _) => write!(f, ": try again in {}", Rounded(wait)),
+            (None, Self::RateLimited { .. }) => {
+                f.write_str(" and this call weighs more than ever fits: make it smaller")
+            }
+            (None, Self::KeysFull { .. }) => {
+                f.write_str(": raise `max_keys`, or let it evict with `when_full`")
+            }
+            (None, Self::UnknownUnit { unit, .. }) => {
+                let known: Vec<&str> = unit.known.iter().map(Name::as_str).collect();
+                write!(f, ": it knows `{}`", known.join("`, `"))
+            }
+            (None, _) => f.write_str(": use a fallback until it is released with `automatic`"),
         }
     }
 }
@@ -96,3 +151,15 @@ impl fmt::Display for OpenReason {
 }
 
 impl std::error::Error for Rejection {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They are part of every call's result, which is copied on the way out.
+    #[test]
+    fn rejections_and_errors_stay_small() {
+        assert!(size_of::<Rejection>() <= 48);
+        assert!(size_of::<crate::Error<()>>() <= 56);
+    }
+}

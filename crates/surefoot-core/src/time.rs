@@ -65,3 +65,16 @@ impl Sub for Timestamp {
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_lies_before_the_origin() {
+        let second = Timestamp::from_nanos(1_000_000_000);
+        let half = Duration::from_millis(500);
+        assert_eq!(second.saturating_sub(half), Timestamp::from_nanos(500_000_000));
+        assert_eq!(second.saturating_sub(half * 3), Timestamp::ZERO);
+    }
+}

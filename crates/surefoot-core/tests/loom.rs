@@ -1,4 +1,4 @@
-//! Every interleaving of a few calls on the production breaker and budget, under loom.
+//! Every interleaving of a few calls on the production breaker, budget and limiter, under loom.
 //!
 //! The rule is the design's: under concurrency, exact means as some order of the same calls would
 //! give. Each scenario says what a few threads do; it is first run in every order by one thread,
@@ -16,7 +16,8 @@ use loom::model::Builder;
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, CircuitStatus};
 use surefoot_core::circuit_breaker::{TimeoutGrowth, Trip};
 use surefoot_core::{
-    CircuitBreaker, CircuitState, Event, ManualClock, Name, Permit, RetryBudget, Verdict,
+    CircuitBreaker, CircuitState, Event, Hedge, ManualClock, Name, Permit, RateLimiter,
+    RetryBudget, Timestamp, Verdict,
 };
 
 use Do::{Admit, Advance, Automatic, Call, Cancel, Disable, Fail, ForceOpen, Pause, Reconfigure};
@@ -827,4 +828,141 @@ fn a_token_given_back_beside_a_withdrawal_is_never_lost() {
 
 fn budget(initial: u32, ratio: f64) -> RetryBudget {
     RetryBudget::builder().initial(initial).ratio(ratio).clock(ManualClock::new()).build().unwrap()
+}
+
+// ---- the latencies of a hedge ----------------------------------------------------------------
+
+/// Whatever meets whatever while the banks change, a percentile is a time that was recorded, or there
+/// is none.
+#[test]
+fn answers_recorded_while_the_window_moves_on_are_forgotten_or_told_as_they_were() {
+    loom::model(|| {
+        let hedge = Hedge::builder().percentile(1.0).warm_up(1).build().unwrap();
+        let other = hedge.clone();
+        let [short, long] = [1_100, 1_900].map(Duration::from_nanos);
+        let later = Timestamp::ZERO + Duration::from_secs(30);
+        let thread = loom::thread::spawn(move || other.record(short, Timestamp::ZERO));
+        hedge.record(long, later);
+        let told = hedge.delay(later);
+        thread.join().unwrap();
+        for told in [told, hedge.delay(later)] {
+            // At most a sixteenth too long.
+            assert!(told.is_none_or(|told| told > short && told <= long * 17 / 16), "{told:?}");
+        }
+        assert!(hedge.delay(later).is_some_and(|told| told > long), "the later answer is there");
+    });
+}
+
+// ---- the rate limiter's word ---------------------------------------------------------------
+
+/// GCRA: `burst` units at once, then one each 10 ns.
+fn gcra(burst: u64) -> (RateLimiter, ManualClock) {
+    let clock = ManualClock::new();
+    let limiter = RateLimiter::builder("loom")
+        .max_requests(1)
+        .time_window(Duration::from_nanos(10))
+        .gcra(burst)
+        .max_wait(Duration::from_nanos(1_000))
+        .clock(&clock)
+        .build()
+        .unwrap();
+    (limiter, clock)
+}
+
+#[test]
+fn two_threads_cannot_take_one_unit_twice() {
+    loom::model(|| {
+        let (limiter, _) = gcra(1);
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || other.check().is_ok());
+        let admitted = [limiter.check().is_ok(), thread.join().unwrap()];
+        assert_eq!(admitted.iter().filter(|ok| **ok).count(), 1);
+        assert_eq!(limiter.retry_after(1), Some(Duration::from_nanos(10)));
+    });
+}
+
+#[test]
+fn weights_of_two_threads_fit_in_some_order_and_refusals_take_nothing() {
+    loom::model(|| {
+        let (limiter, _) = gcra(3);
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || {
+            u64::from(other.check_n(2).is_ok()) * 2 + u64::from(other.check().is_ok())
+        });
+        let ours = u64::from(limiter.check_n(2).is_ok()) * 2;
+        let taken = ours + thread.join().unwrap();
+        assert_eq!(taken, 3, "two and one fit in every order");
+        assert_eq!(limiter.remaining(), 0);
+    });
+}
+
+#[test]
+fn a_unit_reserved_beside_a_call_is_not_taken_twice() {
+    loom::model(|| {
+        let (limiter, _) = gcra(1);
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || other.check().is_ok());
+        let slot = limiter.reserve(1, Timestamp::MAX).unwrap();
+        let due = slot.due().as_nanos();
+        assert_eq!(due, if thread.join().unwrap() { 10 } else { 0 });
+        drop(slot);
+        assert_eq!(limiter.remaining(), u64::from(due == 0));
+    });
+}
+
+#[test]
+fn units_given_back_beside_a_call_are_there_before_or_after_it() {
+    loom::model(|| {
+        let (limiter, _) = gcra(2);
+        let charge = limiter.try_reserve(2).unwrap();
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || other.check().is_ok());
+        charge.settle(1);
+        let admitted = thread.join().unwrap();
+        assert_eq!(limiter.remaining(), u64::from(!admitted));
+    });
+}
+
+#[test]
+fn a_debt_beside_a_call_is_owed_whoever_comes_first() {
+    loom::model(|| {
+        let (limiter, _) = gcra(3);
+        let charge = limiter.try_reserve(1).unwrap();
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || other.check_n(2).is_ok());
+        charge.settle(3);
+        let owed = 3 + 2 * u64::from(thread.join().unwrap());
+        assert_eq!(limiter.reset_at().as_nanos(), owed * 10);
+    });
+}
+
+#[test]
+fn a_waiter_that_gives_up_beside_another_moves_it_up() {
+    loom::model(|| {
+        let (limiter, _) = gcra(1);
+        limiter.check().unwrap();
+        let first = limiter.reserve(1, Timestamp::MAX).unwrap();
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || {
+            let slot = other.reserve(1, Timestamp::MAX).unwrap();
+            (slot.due().as_nanos(), slot)
+        });
+        drop(first);
+        let (told, second) = thread.join().unwrap();
+        assert!([10, 20].contains(&told));
+        assert_eq!(second.due().as_nanos(), 10);
+    });
+}
+
+#[test]
+fn an_exact_window_admits_its_limit_to_any_number_of_threads() {
+    loom::model(|| {
+        let limiter =
+            RateLimiter::builder("loom").max_requests(2).clock(ManualClock::new()).build().unwrap();
+        let ask = |limiter: RateLimiter| move || usize::from(limiter.check().is_ok());
+        let threads = [(); 2].map(|()| loom::thread::spawn(ask(limiter.clone())));
+        let ours = usize::from(limiter.check().is_ok());
+        let others: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert_eq!(ours + others, 2);
+    });
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use surefoot::fallback::{FallbackError, MovesOn};
+use surefoot::fallback::FallbackError;
 use surefoot::host::{Judged as _, has_expired};
 use surefoot::{Classify, DefaultClassifier, DropReason, Fallback, Verdict, with_drop_reason};
 use tower_layer::Layer;
@@ -150,7 +150,7 @@ where
                             let judged = this.judge.classify(Ok(response));
                             judged.verdict != Verdict::Success && judged.retryable
                         }
-                        Err(error) => ().moves_on(error) && may_pass(this.judge, error),
+                        Err(error) => may_pass(this.judge, error),
                     };
                     let second = this.second.take().filter(|_| moves_on);
                     let Some((service, request)) = second else { return Poll::Ready(result) };

@@ -95,9 +95,8 @@ where
             let call = Call::Once { call: attempt::call(&mut self.inner, request) };
             return HedgeFuture { call };
         };
-        let clone = self.inner.clone();
+        let service = self.inner.clone();
         let first = ReadyCall::ready(&mut self.inner, request);
-        let service = std::mem::replace(&mut self.inner, clone);
         let another = Another { service, request: Some(copy), duplicate: self.duplicate.clone() };
         let judge = Judge::new(self.classifier.clone());
         let race = Racing::new(self.hedge.clone(), judge, first, another);

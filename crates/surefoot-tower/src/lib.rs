@@ -26,7 +26,9 @@
 //! **Readiness.** `poll_ready` knows no request, and an error from it means "discard this service".
 //! So breaker, retry, timeout, hedge and fallback decide in `call`; their `poll_ready` asks the
 //! service below and reserves nothing of its own. A half-open breaker's trial call is never reserved.
-//! A service that is dropped between `poll_ready` and `call` has taken nothing from any of them.
+//! A service that is dropped between `poll_ready` and `call` has taken nothing from any of them. What the
+//! service below has reserved, a refused call leaves to the next one: a limit that reserves in `poll_ready`
+//! (`ConcurrencyLimit`) belongs above a breaker, or a clone that was refused keeps its permit until it is dropped.
 //!
 //! **Errors.** Every layer's error is [`Error`]: the service's own error, boxed, inside
 //! [`surefoot::Error`]. Layers above one another do not nest: however many there are, and also with
@@ -34,7 +36,8 @@
 //! the service's own one is what [`operation`](surefoot::Error::operation) finds.
 //!
 //! **Cancellation.** Dropping a response future drops the call below it; each policy says what that
-//! means to it.
+//! means to it. Only our own time limits say why they drop: to a breaker, a call that tower's `Timeout` ends
+//! is one whose caller left, and counts as nothing. Use [`TimeoutLayer`].
 //!
 //! **Cost.** Futures are named types; nothing is boxed on the way of a call that succeeds.
 #![forbid(unsafe_code)]

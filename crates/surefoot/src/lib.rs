@@ -67,10 +67,10 @@ pub use registry::{Registry, RegistryBuilder};
 pub use scope::Attempt;
 pub use surefoot_core::{
     Backoff, CircuitBreaker, CircuitState, Classification, Classify, Clock, ConfigError, Deadline,
-    DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter, LastGood, Name, OpenReason,
-    Permit, Rejection, Retry, RetryBudget, StopReason, Subscription, SystemClock, TimeSource,
-    Timeout, Timer, Timestamp, Verdict, circuit_breaker, config, deadline, hedge, retry, timeout,
-    with_drop_reason,
+    DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter, KeyedRateLimiter, LastGood,
+    Name, OpenReason, Permit, RateLimiter, Rejection, Retry, RetryBudget, StopReason, Subscription,
+    SystemClock, TimeSource, Timeout, Timer, Timestamp, Verdict, circuit_breaker, config, deadline,
+    hedge, rate_limiter, retry, timeout, with_drop_reason,
 };
 #[cfg(feature = "test-util")]
 pub use surefoot_core::{ManualClock, ManualSleep};

@@ -14,6 +14,7 @@
 //! | `circuit_breaker.failure_rate` | gauge | `circuit` |
 //! | `retry.attempts` | counter: retries made | `operation` |
 //! | `retry.delay` | histogram: waits in milliseconds | `operation` |
+//! | `hedge.attempts` | counter: attempts beyond the first | `operation` |
 //!
 //! ```
 //! use surefoot::prelude::*;
@@ -28,7 +29,7 @@
 use std::hash::Hash;
 
 use metrics::{counter, gauge, histogram};
-use surefoot_core::{CircuitBreaker, CircuitState, Event, Retry, Subscription};
+use surefoot_core::{CircuitBreaker, CircuitState, Event, Hedge, Retry, Subscription};
 
 use crate::Registry;
 
@@ -73,6 +74,12 @@ impl<K: Hash + Eq + std::fmt::Display> Publish for Registry<K> {
 impl Publish for Retry {
     fn publish(&self) {
         counter!("retry.attempts", "operation" => self.name().to_string()).absolute(self.retries());
+    }
+}
+
+impl Publish for Hedge {
+    fn publish(&self) {
+        counter!("hedge.attempts", "operation" => self.name().to_string()).absolute(self.hedges());
     }
 }
 

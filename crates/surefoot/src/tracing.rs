@@ -63,6 +63,15 @@ pub fn log(events: &Events) -> Subscription {
         Event::NestedRetry { policy } => {
             warn!(operation = policy.as_str(), "a retry runs inside another: attempts multiply");
         }
+        Event::Hedged { policy, attempt, .. } => {
+            info!(operation = policy.as_str(), attempt, "no answer yet, another attempt begins");
+        }
+        Event::HedgeRefused { policy, .. } => {
+            info!(operation = policy.as_str(), "no hedge: the budget is spent");
+        }
+        Event::FellBack { policy, link } => {
+            warn!(operation = policy.as_str(), link = link.as_str(), "a link of a fallback failed");
+        }
         Event::RegistryFull { policy, max_breakers } => {
             warn!(registry = policy.as_str(), max_breakers, "registry is full");
         }

@@ -241,3 +241,55 @@ impl fmt::Debug for CircuitBreaker {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ManualClock;
+
+    fn breaker(clock: &ManualClock) -> CircuitBreaker {
+        CircuitBreaker::builder("api").clock(clock).build().unwrap()
+    }
+
+    #[test]
+    fn a_breaker_that_somebody_else_holds_is_not_let_go() {
+        let breaker = breaker(&ManualClock::new());
+        let handle = breaker.clone();
+        assert!(!breaker.is_disposable());
+        drop(handle);
+        assert!(breaker.is_disposable());
+        let permit = breaker.admit().unwrap();
+        assert!(!breaker.is_disposable());
+        permit.success();
+        assert!(breaker.is_disposable());
+    }
+
+    #[test]
+    fn a_breaker_is_not_let_go_while_a_new_one_would_decide_otherwise() {
+        let fail = |breaker: &CircuitBreaker| breaker.admit_borrowed().unwrap().failure();
+        let pause = |breaker: &CircuitBreaker| {
+            breaker.admit_borrowed().unwrap().throttled(Duration::from_secs(60));
+        };
+        let trip = |breaker: &CircuitBreaker| (0..5).for_each(|_| fail(breaker));
+        // Whether a minute, which ends pauses and windows, makes it as good as new.
+        let cases: [(&str, &dyn Fn(&CircuitBreaker), bool); 5] = [
+            ("failed", &fail, true),
+            ("paused", &pause, true),
+            ("tripped", &trip, false),
+            ("disabled", &CircuitBreaker::disable, false),
+            ("forced open", &CircuitBreaker::force_open, false),
+        ];
+        for (what, happens, passes) in cases {
+            let clock = ManualClock::new();
+            let breaker = breaker(&clock);
+            happens(&breaker);
+            assert!(!breaker.is_disposable(), "{what}");
+            clock.advance(Duration::from_secs(60));
+            assert_eq!(breaker.is_disposable(), passes, "{what}, a minute later");
+            breaker.reset();
+            assert!(breaker.is_disposable(), "{what}, reset");
+        }
+    }
+}

@@ -94,3 +94,20 @@ fn rfc3339<S: serde::Serializer>(
         None => serializer.serialize_none(),
     }
 }
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use super::*;
+    use crate::{CircuitBreaker, ManualClock};
+
+    #[test]
+    fn the_last_failure_is_dated_in_utc() {
+        let clock = ManualClock::new();
+        let breaker = CircuitBreaker::builder("api").clock(&clock).build().unwrap();
+        assert_eq!(breaker.status().last_failure_rfc3339(), None);
+        clock.advance(Duration::from_secs(3661));
+        breaker.admit().unwrap().failure();
+        let date = breaker.status().last_failure_rfc3339();
+        assert_eq!(date.as_deref(), Some("1970-01-01T01:01:01Z"));
+    }
+}

@@ -75,6 +75,7 @@ fn located(policy: &'static str, path: &str, message: &str) -> ConfigError {
                 let value = value.trim_matches('`');
                 let rule = match rule {
                     "u32" => "a whole number from 0 to 4294967295",
+                    "u64" => "a whole number from 0 up",
                     "f64" => "a number",
                     rule => rule,
                 };

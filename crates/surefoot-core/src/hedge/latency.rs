@@ -18,15 +18,17 @@ pub(super) struct Latencies {
     banks: [Bank; 2],
 }
 
-struct Bank {
-    answers: AtomicU32,
-    buckets: Box<[AtomicU32]>,
-}
+/// How many answers fell into each bucket.
+struct Bank(Box<[AtomicU32]>);
 
 /// Everything shorter than 2^10 ns falls into the first bucket.
 const SHORTEST: u32 = 10;
 /// Doublings of time from there; everything longer, 2^42 ns or 73 minutes, falls into the last bucket.
+#[cfg(not(surefoot_loom))]
 const OCTAVES: usize = 32;
+/// The models need two buckets, and loom every one of them.
+#[cfg(surefoot_loom)]
+const OCTAVES: usize = 1;
 /// Buckets within each doubling, as a power of two.
 const STEP_BITS: u32 = 4;
 const BUCKETS: usize = OCTAVES << STEP_BITS;
@@ -46,8 +48,10 @@ impl Latencies {
     /// with fewer than `least` answers.
     pub(super) fn percentile(&self, share: f64, least: u32, now: Timestamp) -> Option<Duration> {
         self.turn_to(now);
-        let answers: u64 =
-            self.banks.iter().map(|bank| u64::from(bank.answers.load(Ordering::Relaxed))).sum();
+        // Read once: what is counted meanwhile is for the next one who asks.
+        let counts: [u64; BUCKETS] =
+            std::array::from_fn(|bucket| self.banks.iter().map(|bank| bank.answers(bucket)).sum());
+        let answers: u64 = counts.iter().sum();
         if answers < u64::from(least.max(1)) {
             return None;
         }
@@ -59,17 +63,11 @@ impl Latencies {
         )]
         let rank = ((share * answers as f64).ceil() as u64).max(1);
         let mut seen = 0;
-        for bucket in 0..BUCKETS {
-            seen += self
-                .banks
-                .iter()
-                .map(|bank| u64::from(bank.buckets[bucket].load(Ordering::Relaxed)))
-                .sum::<u64>();
-            if seen >= rank {
-                return Some(end_of(bucket));
-            }
-        }
-        Some(end_of(BUCKETS - 1))
+        let bucket = counts.iter().position(|count| {
+            seen += count;
+            seen >= rank
+        });
+        bucket.map(end_of)
     }
 
     fn bank(&self, turn: u64) -> &Bank {
@@ -96,18 +94,19 @@ impl Latencies {
 
 impl Bank {
     fn new() -> Self {
-        let buckets = std::iter::repeat_with(|| AtomicU32::new(0)).take(BUCKETS).collect();
-        Self { answers: AtomicU32::new(0), buckets }
+        Self(std::iter::repeat_with(|| AtomicU32::new(0)).take(BUCKETS).collect())
+    }
+
+    fn answers(&self, bucket: usize) -> u64 {
+        u64::from(self.0[bucket].load(Ordering::Relaxed))
     }
 
     fn count(&self, bucket: usize) {
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.0[bucket].fetch_add(1, Ordering::Relaxed);
     }
 
     fn clear(&self) {
-        self.answers.store(0, Ordering::Relaxed);
-        self.buckets.iter().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
+        self.0.iter().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
     }
 }
 

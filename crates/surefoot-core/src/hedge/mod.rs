@@ -33,7 +33,7 @@
 //! counts as nothing.
 //!
 //! **Cost.** An answer that comes at once: no clock reading and no allocation, one atomic step with
-//! a budget, two with `percentile`. A call that waits: two clock readings and a timer; with
+//! a budget, another with `percentile`. A call that waits: two clock readings and a timer; with
 //! `percentile` also a pass over 1,024 counters when the timer is set.
 //!
 //! Source: Dean and Barroso, "The Tail at Scale" (2013); the budget is that of

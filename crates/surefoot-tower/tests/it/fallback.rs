@@ -128,6 +128,10 @@ fn a_request_that_is_itself_at_fault_runs_no_fallback() {
 
     let first = Api::new(&clock, [fails("bad request")]);
     let permanent = |_: Result<&Reply, &ServiceError>| Classification::PERMANENT;
+    let layer = on_second(&second).classify(permanent);
+    let mut service = ServiceBuilder::new().layer(layer).service(first.clone());
+    assert_eq!(failure(&call(&clock, &mut service).unwrap_err()), Some("bad request"));
+
     let mut service = ServiceBuilder::new()
         .layer(on_second(&second))
         .layer(RetryLayer::idempotent(retry(&clock).build().unwrap()).classify(permanent))

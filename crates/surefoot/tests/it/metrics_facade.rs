@@ -139,3 +139,16 @@ fn a_retry_given_to_a_pipeline_publishes_what_the_pipeline_retried() {
         assert_eq!(seen["retry.attempts{operation=\"read\"}"], counter(1), "{host:?}");
     }
 }
+
+#[test]
+fn a_hedge_publishes_its_attempts_beyond_the_first() {
+    let clock = ManualClock::new();
+    let builder = surefoot::Hedge::builder().name("read").delay(SEC).clock(clock.clone());
+    let hedge = builder.build().unwrap();
+    let service = Service::new(&clock, [gives(200).after(2 * SEC), gives(200)]);
+    assert_eq!(run(&clock, hedge.call(|| service.answer())), Ok(200));
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || publish(&hedge));
+    assert_eq!(recorded(&snapshotter)["hedge.attempts{operation=\"read\"}"], counter(1));
+}

@@ -68,9 +68,6 @@ impl Machine {
             if let left @ 1.. = nanos_left(gate, now) {
                 return self.refuse(Refusal::Gate { left });
             }
-            if word.state() == CircuitState::Closed && !word.has(Flag::GATED) {
-                return Ok(Ticket::plain(word, now));
-            }
             return self.admit_locked();
         }
     }
@@ -143,4 +140,26 @@ impl Machine {
 
 fn nanos_left(at: Timestamp, now: Timestamp) -> u64 {
     at.as_nanos().saturating_sub(now.as_nanos())
+}
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use super::super::super::config::CircuitBreakerConfig;
+    use super::*;
+    use crate::{Events, ManualClock, Name, Verdict};
+
+    /// Until then every call has to look at the clock.
+    #[test]
+    fn the_first_call_after_a_pause_opens_the_gate_for_all() {
+        let clock = ManualClock::new();
+        let config = CircuitBreakerConfig { name: Name::from("api"), ..Default::default() };
+        let machine = Machine::new(config, (&clock).into(), Events::default());
+        let pause = Some(Duration::from_secs(1));
+        let ticket = machine.admit().unwrap();
+        machine.settle(ticket, Verdict::Throttled { retry_after: pause });
+        clock.advance(Duration::from_secs(1));
+        assert!(!machine.word().admits_plainly());
+        machine.admit().unwrap();
+        assert!(machine.word().admits_plainly());
+    }
 }

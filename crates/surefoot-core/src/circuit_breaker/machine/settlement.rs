@@ -222,3 +222,86 @@ impl CircuitTotals {
         }
     }
 }
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use super::super::super::config::CircuitBreakerConfig;
+    use super::super::super::trip::Trip;
+    use super::*;
+    use crate::{Events, ManualClock, Name};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Calls {
+        clock: ManualClock,
+        machine: Machine,
+    }
+
+    impl Calls {
+        fn under(trip: Option<Trip>) -> Self {
+            let clock = ManualClock::new();
+            let config =
+                CircuitBreakerConfig { name: Name::from("api"), trip, ..Default::default() };
+            Self { machine: Machine::new(config, (&clock).into(), Events::default()), clock }
+        }
+
+        fn fail(&self) {
+            let ticket = self.machine.admit().unwrap();
+            self.machine.settle(ticket, Verdict::Failure);
+        }
+
+        /// A success after `took`; `true` if counting it was all there was to do.
+        fn is_only_counted(&self, took: Duration) -> bool {
+            let ticket = self.machine.admit().unwrap();
+            self.clock.advance(took);
+            let counted = self.machine.count_success(&ticket);
+            if !counted {
+                self.machine.settle(ticket, Verdict::Success);
+            }
+            counted
+        }
+    }
+
+    #[test]
+    fn a_success_is_only_counted_where_failures_alone_matter() {
+        let calls = Calls::under(None);
+        assert!(calls.is_only_counted(SECOND));
+        calls.fail();
+        assert!(calls.is_only_counted(SECOND));
+    }
+
+    #[test]
+    fn a_success_that_ends_a_streak_is_shown_to_the_window_and_the_next_only_counted() {
+        let calls = Calls::under(Some(Trip::Consecutive { failures: 3 }));
+        calls.fail();
+        assert!(!calls.is_only_counted(SECOND));
+        assert!(calls.is_only_counted(SECOND));
+    }
+
+    #[test]
+    fn successes_are_shown_to_a_rate_until_it_is_known_to_be_below_its_limit() {
+        let trip = Trip::RateCountWindow { rate: 0.5, window_calls: 4, min_calls: 4 };
+        let calls = Calls::under(Some(trip));
+        calls.fail();
+        let counted: Vec<_> = (0..4).map(|_| calls.is_only_counted(SECOND)).collect();
+        assert_eq!(counted, [false, false, false, true]);
+    }
+
+    #[test]
+    fn a_success_is_only_counted_until_its_part_of_a_time_window_is_over() {
+        let trip =
+            Trip::RateTimeWindow { rate: 0.5, window: 10 * SECOND, min_calls: 4, buckets: 10 };
+        let calls = Calls::under(Some(trip));
+        assert!(calls.is_only_counted(SECOND - Duration::from_nanos(1)));
+        assert!(!calls.is_only_counted(Duration::from_nanos(1)));
+        assert!(calls.is_only_counted(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_success_is_only_counted_while_it_is_not_slow() {
+        let trip = Trip::Slow { rate: 1.0, slow_after: SECOND, window_calls: 4, min_calls: 4 };
+        let calls = Calls::under(Some(trip));
+        assert!(calls.is_only_counted(SECOND - Duration::from_nanos(1)));
+        assert!(!calls.is_only_counted(SECOND));
+    }
+}

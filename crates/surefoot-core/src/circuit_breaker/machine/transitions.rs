@@ -182,3 +182,39 @@ impl Inner {
 fn scale(nanos: u64, factor: f64) -> u64 {
     if factor <= 1.0 { nanos } else { (nanos as f64 * factor).round() as u64 }
 }
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{CircuitBreaker, ManualClock};
+
+    /// A breaker whose open times are drawn from `seed`.
+    fn breaker(seed: u32) -> CircuitBreaker {
+        CircuitBreaker::builder("api")
+            .failure_threshold(1)
+            .timeout_jitter(1.0)
+            .seed(seed)
+            .clock(ManualClock::new())
+            .build()
+            .unwrap()
+    }
+
+    fn next_open_time(breaker: &CircuitBreaker) -> Option<Duration> {
+        breaker.reset();
+        breaker.admit().unwrap().failure();
+        breaker.status().retry_after
+    }
+
+    #[test]
+    fn a_new_seed_starts_its_own_row_of_open_times_and_the_same_seed_goes_on_with_its_own() {
+        let kept = breaker(1);
+        let (first, second) = (next_open_time(&kept), next_open_time(&kept));
+        let reconfigured = breaker(1);
+        assert_eq!(next_open_time(&reconfigured), first);
+        reconfigured.reconfigure(breaker(1).config()).unwrap();
+        assert_eq!(next_open_time(&reconfigured), second);
+        reconfigured.reconfigure(breaker(2).config()).unwrap();
+        assert_eq!(next_open_time(&reconfigured), next_open_time(&breaker(2)));
+    }
+}

@@ -20,27 +20,27 @@ use super::{Draw, check};
 
 #[test]
 fn failures_within_the_window_decide_as_the_model_does() {
-    check(14, &cases(Kind::Failures), |case| compare(&case));
+    check(10, &cases(Kind::Failures), |case| compare(&case));
 }
 
 #[test]
 fn failures_in_a_row_decide_as_the_model_does() {
-    check(10, &cases(Kind::Consecutive), |case| compare(&case));
+    check(7, &cases(Kind::Consecutive), |case| compare(&case));
 }
 
 #[test]
 fn a_rate_over_calls_decides_as_the_model_does() {
-    check(14, &cases(Kind::RateCount), |case| compare(&case));
+    check(10, &cases(Kind::RateCount), |case| compare(&case));
 }
 
 #[test]
 fn a_rate_over_time_decides_as_the_model_does() {
-    check(14, &cases(Kind::RateTime), |case| compare(&case));
+    check(10, &cases(Kind::RateTime), |case| compare(&case));
 }
 
 #[test]
 fn slow_calls_decide_as_the_model_does() {
-    check(14, &cases(Kind::Slow), |case| compare(&case));
+    check(10, &cases(Kind::Slow), |case| compare(&case));
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn the_steps_after_every_attempt_are_those_of_the_model() {
         let budget = draw.maybe(1, 3).map(|_| BudgetOptions::draw(&mut draw));
         Case { config, budget, steps: steps.into_iter().map(step).collect() }
     });
-    check(12, &cases, |case| compare(&case));
+    check(9, &cases, |case| compare(&case));
 }
 
 #[derive(Clone, Debug)]
@@ -249,7 +249,7 @@ fn start<'a>(
 #[test]
 fn the_budget_is_that_of_the_model_and_is_never_overspent() {
     let cases = (vec(any::<u8>(), 8), vec((any::<u8>(), any::<u8>()), 1..60));
-    check(5, &cases, |(options, steps)| {
+    check(2, &cases, |(options, steps)| {
         let options = BudgetOptions::draw(&mut Draw::new(&options));
         let clock = ManualClock::new();
         let (budget, mut bucket) = (options.budget(&clock), options.bucket());

@@ -1,0 +1,354 @@
+//! A limiter for each key: callers, addresses, API keys, models.
+
+pub(super) mod shards;
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::task::Waker;
+use std::time::Duration;
+
+use super::config::Built;
+use super::engine::{Refusal, View};
+use super::gcra::Gcra;
+use super::lane::Lane;
+use super::ledger::Windowed;
+use super::reservation::sealed::Sealed;
+use super::reservation::{Charge, Reservation, Slots};
+use super::{Quota, RateLimiterConfig, RateLimiterStatus, rejection};
+use crate::sync::Arc;
+use crate::{Name, Rejection, TimeSource, Timestamp};
+use shards::{Full, Shards};
+
+/// A rate limiter with a limit for each key, in bounded memory. Clones are handles to the same
+/// one.
+///
+/// Keys are spread over shards with a short lock each. A key is forgotten when all that it took
+/// has returned: then it is as good as new. Calls do that in passing, a few shards at a time, and
+/// [`evict_idle`](Self::evict_idle) at once; there is no thread in the background. When `max_keys`
+/// are in use, `when_full` decides what a new one gets.
+///
+/// Keys are hashed with `SipHash` and random keys, which whoever chooses the keys cannot defeat.
+///
+/// **Cost.** A known key: a lock that is rarely contended, one clock reading, no allocation.
+/// **Memory.** For each key the key itself and 17 bytes (GCRA) or 57 and a ring of at least 64
+/// bytes (the others); a hash table has up to 2.3 times the places it needs. Measured with a
+/// million `u64` keys: 52 bytes a key for GCRA, 200 for the exact window. And 64 bytes for each of
+/// up to 1024 shards.
+///
+/// ```
+/// use std::time::Duration;
+/// use surefoot_core::{KeyedRateLimiter, ManualClock, RateLimiter};
+///
+/// let limiter: KeyedRateLimiter<String> = RateLimiter::builder("api")
+///     .max_requests(2)
+///     .time_window(Duration::from_secs(1))
+///     .clock(ManualClock::new())
+///     .build_keyed()?;
+/// assert!(limiter.is_allowed("alice"));
+/// assert!(limiter.is_allowed("alice"));
+/// assert!(!limiter.is_allowed("alice"));
+/// assert!(limiter.is_allowed("bob"));
+/// # Ok::<(), surefoot_core::ConfigError>(())
+/// ```
+pub struct KeyedRateLimiter<K, S = RandomState> {
+    shared: Arc<Shared<K, S>>,
+}
+
+struct Shared<K, S> {
+    table: Table<K, S>,
+    time: TimeSource,
+    quota: Quota,
+    config: RateLimiterConfig,
+}
+
+enum Table<K, S> {
+    Gcra(Shards<K, Lane<Gcra>, S>),
+    Windowed(Shards<K, Lane<Windowed>, S>),
+}
+
+/// The same expression for either table.
+macro_rules! in_table {
+    ($limiter:expr, $shards:ident => $answer:expr) => {
+        match &$limiter.shared.table {
+            Table::Gcra($shards) => $answer,
+            Table::Windowed($shards) => $answer,
+        }
+    };
+}
+
+impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
+    pub(super) fn new(
+        config: RateLimiterConfig,
+        built: Built,
+        time: TimeSource,
+        hasher: S,
+    ) -> Self {
+        let (keys, when_full) = (config.keys(), config.when_full.unwrap_or_default());
+        let window = crate::time::nanos(config.time_window);
+        let table = match built {
+            Built::Gcra(machine) => {
+                Table::Gcra(Shards::new(machine, hasher, keys, when_full, window))
+            }
+            Built::Windowed(machine) => {
+                Table::Windowed(Shards::new(machine, hasher, keys, when_full, window))
+            }
+        };
+        let quota = config.quota();
+        Self { shared: Arc::new(Shared { table, time, quota, config }) }
+    }
+
+    /// Asks to make one call for `key` now.
+    ///
+    /// # Errors
+    /// [`Rejection::RateLimited`] with the time after which the call fits;
+    /// [`Rejection::KeysFull`] if the key is new and there is no room for it.
+    #[inline]
+    pub fn check<Q>(&self, key: &Q) -> Result<(), Rejection>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.check_n(key, 1)
+    }
+
+    /// Takes `n` units for `key` now, or none. Zero units are always admitted.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); without a time if `n` units never fit.
+    #[inline]
+    pub fn check_n<Q>(&self, key: &Q, n: u64) -> Result<(), Rejection>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        if n == 0 {
+            return Ok(());
+        }
+        let time = &self.shared.time;
+        let checked = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
+            lane.check(machine, n, now).map_err(|fits_at| Refusal { now, fits_at })
+        }));
+        match checked {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(refusal)) => Err(self.limited(refusal)),
+            Err(Full) => Err(self.full()),
+        }
+    }
+
+    /// Whether one call for `key` is admitted now; it counts if it is.
+    #[inline]
+    pub fn is_allowed<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.check(key).is_ok()
+    }
+
+    /// Takes `n` units for `key` now, to be corrected when it is known how many the call used.
+    ///
+    /// # Errors
+    /// As [`check_n`](Self::check_n).
+    pub fn try_reserve<Q>(&self, key: &Q, n: u64) -> Result<Charge<KeySlots<K, S>>, Rejection>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let id = self.place(key, n, |now| now)?;
+        Ok(Charge::new(KeySlots { limiter: self.clone(), key: key.to_owned() }, id))
+    }
+
+    /// Takes a place in the line of `key` for `n` units that is due by `latest` and within
+    /// `max_wait`.
+    ///
+    /// # Errors
+    /// As [`RateLimiter::reserve`](super::RateLimiter::reserve); [`Rejection::KeysFull`] if the
+    /// key is new and there is no room for it.
+    pub fn reserve<Q>(
+        &self,
+        key: &Q,
+        n: u64,
+        latest: Timestamp,
+    ) -> Result<Reservation<KeySlots<K, S>>, Rejection>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let longest = self.shared.config.longest_wait();
+        let latest = |now| latest.min(Timestamp::from_nanos(now) + longest).as_nanos();
+        let id = self.place(key, n, latest)?;
+        Ok(Reservation::new(KeySlots { limiter: self.clone(), key: key.to_owned() }, id))
+    }
+
+    fn place<Q>(&self, key: &Q, n: u64, latest: impl Fn(u64) -> u64) -> Result<u64, Rejection>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let time = &self.shared.time;
+        let placed = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
+            lane.reserve(machine, n, now, &latest)
+        }));
+        match placed {
+            Ok(Ok(id)) => Ok(id),
+            Ok(Err(refusal)) => Err(self.limited(refusal)),
+            Err(Full) => Err(self.full()),
+        }
+    }
+
+    /// Units of `key` in the present window; for the GCRA family those not yet returned.
+    pub fn current_rate<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> u64
+    where
+        K: Borrow<Q>,
+    {
+        self.view(key, 1).used
+    }
+
+    /// Units that [`check_n`](Self::check_n) would admit for `key` now.
+    pub fn remaining<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> u64
+    where
+        K: Borrow<Q>,
+    {
+        self.view(key, 1).remaining
+    }
+
+    /// How long until `n` units fit for `key`, if nobody else comes; `None` if they never do.
+    pub fn retry_after<Q: Hash + Eq + ?Sized>(&self, key: &Q, n: u64) -> Option<Duration>
+    where
+        K: Borrow<Q>,
+    {
+        let View { now, fits_at, .. } = self.view(key, n);
+        fits_at.map(|at| Duration::from_nanos(at.saturating_sub(now)))
+    }
+
+    /// When everything that `key` took will have returned; now if nothing is out.
+    pub fn reset_at<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Timestamp
+    where
+        K: Borrow<Q>,
+    {
+        self.status(key).reset_at
+    }
+
+    /// All of this at one moment. Takes nothing and remembers no new key.
+    pub fn status<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> RateLimiterStatus
+    where
+        K: Borrow<Q>,
+    {
+        self.view(key, 1).into()
+    }
+
+    /// How many keys it remembers.
+    pub fn keys(&self) -> usize {
+        in_table!(self, shards => shards.keys())
+    }
+
+    /// Forgets every key all of whose units have returned, and gives its memory back.
+    pub fn evict_idle(&self) {
+        in_table!(self, shards => shards.evict_all_idle(self.shared.time.now().as_nanos()));
+    }
+
+    /// The most units in a window, for each key.
+    pub fn max_requests(&self) -> u64 {
+        self.shared.config.max_requests
+    }
+
+    /// The name it was built with.
+    pub fn name(&self) -> &Name {
+        &self.shared.config.name
+    }
+
+    /// The options in force.
+    pub fn config(&self) -> &RateLimiterConfig {
+        &self.shared.config
+    }
+
+    /// The clock it decides by.
+    pub fn time(&self) -> &TimeSource {
+        &self.shared.time
+    }
+
+    fn view<Q: Hash + Eq + ?Sized>(&self, key: &Q, n: u64) -> View
+    where
+        K: Borrow<Q>,
+    {
+        in_table!(self, shards => shards.look(key, &self.shared.time, |machine, lane, now| {
+            lane.view(machine, n, now)
+        }))
+    }
+
+    #[cold]
+    fn limited(&self, refusal: Refusal) -> Rejection {
+        rejection(&self.shared.config.name, self.shared.quota, refusal)
+    }
+
+    #[cold]
+    fn full(&self) -> Rejection {
+        let config = &self.shared.config;
+        Rejection::KeysFull { policy: config.name.clone(), max_keys: config.keys() }
+    }
+}
+
+impl<K, S> Clone for KeyedRateLimiter<K, S> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<K, S> fmt::Debug for KeyedRateLimiter<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedRateLimiter")
+            .field("name", &self.shared.config.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One key of a keyed limiter, as a reservation holds it.
+pub struct KeySlots<K, S = RandomState> {
+    limiter: KeyedRateLimiter<K, S>,
+    key: K,
+}
+
+impl<K: Hash + Eq, S: BuildHasher> Slots for KeySlots<K, S> {}
+
+impl<K: Hash + Eq, S: BuildHasher> Sealed for KeySlots<K, S> {
+    fn now(&self) -> Timestamp {
+        self.limiter.shared.time.now()
+    }
+
+    fn due(&self, id: u64) -> Timestamp {
+        let due = in_table!(self.limiter, shards => {
+            shards.with_known(&self.key, |_, lane| lane.due(id))
+        });
+        Timestamp::from_nanos(due.unwrap_or(0))
+    }
+
+    fn watch(&self, id: u64, waker: &Waker) {
+        in_table!(self.limiter, shards => {
+            shards.with_known(&self.key, |_, lane| lane.watch(id, waker))
+        });
+    }
+
+    fn settle(&self, id: u64, used: u64) {
+        let time = &self.limiter.shared.time;
+        let moved = in_table!(self.limiter, shards => {
+            shards.with_known(&self.key, |machine, lane| {
+                lane.settle(machine, id, used, time.now().as_nanos())
+            })
+        });
+        moved.unwrap_or_default().wake();
+    }
+
+    fn forget(&self, id: u64) {
+        let time = &self.limiter.shared.time;
+        in_table!(self.limiter, shards => {
+            shards.with_known(&self.key, |_, lane| lane.forget(id, time.now().as_nanos()))
+        });
+    }
+}
+
+impl<K: fmt::Debug, S> fmt::Debug for KeySlots<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeySlots").field("key", &self.key).finish_non_exhaustive()
+    }
+}

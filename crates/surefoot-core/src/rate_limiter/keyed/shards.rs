@@ -1,0 +1,297 @@
+//! Keys spread over locks, in bounded memory.
+
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash};
+
+use hashbrown::HashTable;
+
+use super::super::config::WhenFull;
+use crate::TimeSource;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, lock};
+
+/// What is remembered of one key under some rule.
+pub(in super::super) trait State {
+    /// What is the same for all keys.
+    type Rule;
+
+    /// That of a key which is not known.
+    fn new(rule: &Self::Rule) -> Self;
+
+    /// When it will be as good as new by itself, unless it is reserved.
+    fn idle_at(&self, rule: &Self::Rule) -> u64;
+
+    /// Whether somebody may still come back to it.
+    fn is_reserved(&self, now: u64) -> bool;
+}
+
+/// A hash table in parts, each with its lock.
+pub(in super::super) struct Shards<K, T: State, S> {
+    rule: T::Rule,
+    hasher: S,
+    parts: Box<[Shard<K, T>]>,
+    max_keys: usize,
+    when_full: WhenFull,
+    /// Keys in all shards: claimed before one is inserted, given up after it is removed.
+    keys: AtomicUsize,
+    /// Idle keys are looked for in one shard after the other, a whole turn each window.
+    next_sweep: AtomicU64,
+    sweep_every: u64,
+    /// Sweeps so far: which shard is the next one's.
+    sweeps: AtomicUsize,
+}
+
+/// Alone on its cache line, so that the locks do not disturb each other.
+#[repr(align(64))]
+struct Shard<K, T>(Mutex<HashTable<(K, T)>>);
+
+/// No room for a new key.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Full;
+
+const SHARDS_LEAST: usize = 16;
+const SHARDS_MOST: usize = 1024;
+/// Sweeping a shard should take microseconds, so it should not hold many more than this.
+const KEYS_IN_A_SHARD: usize = 1024;
+/// Shards that one call sweeps at most where sweeps are overdue.
+const OVERDUE_MOST: u64 = 4;
+/// Entries that a call with a new key looks at, in whole shards, before it takes the table to be
+/// full.
+const SEARCH_MOST: usize = 4096;
+/// Tables this small are not worth shrinking.
+const CAPACITY_KEPT: usize = 8;
+
+impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
+    pub(in super::super) fn new(
+        rule: T::Rule,
+        hasher: S,
+        max_keys: u32,
+        when_full: WhenFull,
+        window: u64,
+    ) -> Self {
+        let max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
+        let count = (max_keys / KEYS_IN_A_SHARD).next_power_of_two();
+        let count = count.clamp(SHARDS_LEAST, SHARDS_MOST);
+        Self {
+            rule,
+            hasher,
+            parts: (0..count).map(|_| Shard(Mutex::new(HashTable::new()))).collect(),
+            max_keys,
+            when_full,
+            keys: AtomicUsize::new(0),
+            next_sweep: AtomicU64::new(0),
+            sweep_every: (window / count as u64).max(1),
+            sweeps: AtomicUsize::new(0),
+        }
+    }
+
+    /// Does something with the state of `key`, which may be a new one.
+    #[inline]
+    pub(in super::super) fn with<Q, R>(
+        &self,
+        key: &Q,
+        time: &TimeSource,
+        work: impl FnOnce(&T::Rule, &mut T, u64) -> R,
+    ) -> Result<R, Full>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let hash = self.hasher.hash_one(key);
+        let mut table = lock(&self.shard(hash).0);
+        // Under the lock, so that the order of admission is that of time.
+        let now = time.now().as_nanos();
+        let found = table.find_mut(hash, |(known, _)| known.borrow() == key);
+        let answer = if let Some((_, state)) = found {
+            let answer = work(&self.rule, state, now);
+            drop(table);
+            answer
+        } else {
+            drop(table);
+            self.with_new(key, hash, now, work)?
+        };
+        if now >= self.next_sweep.load(Ordering::Relaxed) {
+            self.sweep_some(now);
+        }
+        Ok(answer)
+    }
+
+    /// The same for a key that should be known; `None` if it was forgotten.
+    pub(in super::super) fn with_known<R>(
+        &self,
+        key: &K,
+        work: impl FnOnce(&T::Rule, &mut T) -> R,
+    ) -> Option<R> {
+        let hash = self.hasher.hash_one(key);
+        let mut table = lock(&self.shard(hash).0);
+        let (_, state) = table.find_mut(hash, |(known, _)| known == key)?;
+        Some(work(&self.rule, state))
+    }
+
+    /// Looks at the state of `key`, or at a new one that is not kept.
+    pub(in super::super) fn look<Q, R>(
+        &self,
+        key: &Q,
+        time: &TimeSource,
+        work: impl FnOnce(&T::Rule, &mut T, u64) -> R,
+    ) -> R
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hasher.hash_one(key);
+        let mut table = lock(&self.shard(hash).0);
+        let now = time.now().as_nanos();
+        match table.find_mut(hash, |(known, _)| known.borrow() == key) {
+            Some((_, state)) => work(&self.rule, state, now),
+            None => work(&self.rule, &mut T::new(&self.rule), now),
+        }
+    }
+
+    pub(in super::super) fn keys(&self) -> usize {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    pub(in super::super) fn evict_all_idle(&self, now: u64) {
+        for shard in &self.parts {
+            self.sweep(shard, now);
+        }
+    }
+
+    #[cold]
+    fn with_new<Q, R>(
+        &self,
+        key: &Q,
+        hash: u64,
+        now: u64,
+        work: impl FnOnce(&T::Rule, &mut T, u64) -> R,
+    ) -> Result<R, Full>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.claim_place(hash, now)?;
+        let shard = self.shard(hash);
+        let mut table = lock(&shard.0);
+        // Another thread may have been faster.
+        if let Some((_, state)) = table.find_mut(hash, |(known, _)| known.borrow() == key) {
+            self.give_up_places(1);
+            return Ok(work(&self.rule, state, now));
+        }
+        if table.len() == table.capacity() {
+            self.forget_idle(&mut table, now);
+        }
+        let rehash = |(key, _): &(K, T)| self.hasher.hash_one(key);
+        let mut entry = table.insert_unique(hash, (key.to_owned(), T::new(&self.rule)), rehash);
+        Ok(work(&self.rule, &mut entry.get_mut().1, now))
+    }
+
+    /// Makes sure that one more key may be inserted.
+    fn claim_place(&self, hash: u64, now: u64) -> Result<(), Full> {
+        loop {
+            if self.keys.fetch_add(1, Ordering::Relaxed) < self.max_keys {
+                return Ok(());
+            }
+            self.give_up_places(1);
+            if !self.find_idle(now) {
+                match self.when_full {
+                    WhenFull::RefuseNewKeys => return Err(Full),
+                    WhenFull::EvictIdlest => self.evict_idlest(hash, now)?,
+                }
+            }
+        }
+    }
+
+    fn give_up_places(&self, places: usize) {
+        self.keys.fetch_sub(places, Ordering::Relaxed);
+    }
+
+    /// Sweeps on from where sweeping is, until something was found or enough was looked at.
+    fn find_idle(&self, now: u64) -> bool {
+        let mut searched = 0;
+        for _ in 0..self.parts.len() {
+            let (looked_at, found) = self.sweep(self.next_shard(), now);
+            searched += looked_at;
+            if found > 0 || searched > SEARCH_MOST {
+                return found > 0;
+            }
+        }
+        false
+    }
+
+    /// Forgets the key of this shard, or of the next that has any, that would be idle soonest.
+    fn evict_idlest(&self, hash: u64, now: u64) -> Result<(), Full> {
+        let first = self.place_of(hash);
+        let (before, from) = self.parts.split_at(first);
+        for shard in from.iter().chain(before) {
+            let mut table = lock(&shard.0);
+            let evictable = table.iter().filter(|(_, state)| !state.is_reserved(now));
+            let idlest = evictable.map(|(_, state)| state.idle_at(&self.rule)).min();
+            let Some(idlest) = idlest else { continue };
+            let mut evicted = false;
+            table.retain(|(_, state)| {
+                let is_idlest = state.idle_at(&self.rule) == idlest && !state.is_reserved(now);
+                let stays = evicted || !is_idlest;
+                evicted = !stays || evicted;
+                stays
+            });
+            self.give_up_places(1);
+            return Ok(());
+        }
+        Err(Full)
+    }
+
+    /// One shard for each sweep that is due, or a few of those that are overdue.
+    #[cold]
+    fn sweep_some(&self, now: u64) {
+        let due = self.next_sweep.load(Ordering::Relaxed);
+        let next = now.saturating_add(self.sweep_every);
+        let swapped =
+            self.next_sweep.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
+        if now < due || swapped.is_err() {
+            return;
+        }
+        let overdue = 1 + (now - due) / self.sweep_every;
+        for _ in 0..overdue.min(OVERDUE_MOST) {
+            self.sweep(self.next_shard(), now);
+        }
+        // What is still overdue is for the next calls.
+        if overdue > OVERDUE_MOST && self.keys() > 0 {
+            let rest = overdue.min(self.parts.len() as u64) - OVERDUE_MOST;
+            let back = now.saturating_sub(rest.saturating_mul(self.sweep_every));
+            self.next_sweep.store(back, Ordering::Relaxed);
+        }
+    }
+
+    /// How many keys were there, and how many were forgotten.
+    fn sweep(&self, shard: &Shard<K, T>, now: u64) -> (usize, usize) {
+        let mut table = lock(&shard.0);
+        let before = table.len();
+        self.forget_idle(&mut table, now);
+        let left = table.len();
+        if table.capacity() > CAPACITY_KEPT && table.capacity() / 4 > left {
+            table.shrink_to(left, |(key, _)| self.hasher.hash_one(key));
+        }
+        (before, before - left)
+    }
+
+    fn forget_idle(&self, table: &mut HashTable<(K, T)>, now: u64) {
+        let before = table.len();
+        table.retain(|(_, state)| state.idle_at(&self.rule) > now || state.is_reserved(now));
+        self.give_up_places(before - table.len());
+    }
+
+    fn next_shard(&self) -> &Shard<K, T> {
+        let sweep = self.sweeps.fetch_add(1, Ordering::Relaxed);
+        &self.parts[sweep & (self.parts.len() - 1)]
+    }
+
+    fn shard(&self, hash: u64) -> &Shard<K, T> {
+        &self.parts[self.place_of(hash)]
+    }
+
+    /// Bits that the tables use neither for places nor for tags.
+    fn place_of(&self, hash: u64) -> usize {
+        (hash >> 40) as usize & (self.parts.len() - 1)
+    }
+}

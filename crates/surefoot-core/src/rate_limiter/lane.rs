@@ -1,0 +1,111 @@
+//! What is remembered of one key: its cell, and its line if somebody reserves.
+
+use std::task::Waker;
+
+use super::engine::{self, Refusal, View};
+use super::keyed::shards::State;
+use super::line::{Line, Moved};
+use super::machine::Machine;
+
+/// One key's state. Most keys never reserve, so the line costs them a pointer.
+#[derive(Debug)]
+pub(super) struct Lane<M: Machine> {
+    cell: M::Cell,
+    line: Option<Box<Line>>,
+}
+
+impl<M: Machine> State for Lane<M> {
+    type Rule = M;
+
+    fn new(_: &M) -> Self {
+        Self { cell: M::Cell::default(), line: None }
+    }
+
+    fn idle_at(&self, machine: &M) -> u64 {
+        machine.idle_at(&self.cell)
+    }
+
+    fn is_reserved(&self, now: u64) -> bool {
+        self.line.as_ref().is_some_and(|line| !line.is_idle(now))
+    }
+}
+
+impl<M: Machine> Lane<M> {
+    /// Takes `n` units that fit at once. The error says when they would.
+    #[inline]
+    pub(super) fn check(&mut self, machine: &M, n: u64, now: u64) -> Result<(), Option<u64>> {
+        if let Some(line) = &mut self.line {
+            return engine::check(machine, &mut self.cell, line, n, now);
+        }
+        if machine.try_take(&mut self.cell, n, now) {
+            return Ok(());
+        }
+        Err(machine.earliest(&mut self.cell, n, now, 0))
+    }
+
+    pub(super) fn reserve(
+        &mut self,
+        machine: &M,
+        n: u64,
+        now: u64,
+        latest: impl FnOnce(u64) -> u64,
+    ) -> Result<u64, Refusal> {
+        let line = self.line.get_or_insert_default();
+        let now = line.see(now);
+        match line.earliest(machine, &mut self.cell, n, now) {
+            Some(due) if due <= latest(now) => {
+                let taken = machine.take(&mut self.cell, n, due);
+                Ok(line.push(n, due, taken))
+            }
+            fits_at => {
+                self.drop_idle_line(now);
+                Err(Refusal { now, fits_at })
+            }
+        }
+    }
+
+    /// When `n` units would fit, behind whoever waits.
+    pub(super) fn earliest(&mut self, machine: &M, n: u64, now: u64) -> Option<u64> {
+        match &self.line {
+            Some(line) => line.earliest(machine, &mut self.cell, n, now),
+            None => machine.earliest(&mut self.cell, n, now, 0),
+        }
+    }
+
+    pub(super) fn due(&self, id: u64) -> u64 {
+        self.line.as_ref().map_or(0, |line| line.due(id))
+    }
+
+    pub(super) fn watch(&mut self, id: u64, waker: &Waker) {
+        if let Some(line) = &mut self.line {
+            line.watch(id, waker);
+        }
+    }
+
+    pub(super) fn settle(&mut self, machine: &M, id: u64, used: u64, now: u64) -> Moved {
+        let Some(line) = &mut self.line else { return Moved::default() };
+        let moved = line.settle(machine, &mut self.cell, id, used, now);
+        self.drop_idle_line(now);
+        moved
+    }
+
+    pub(super) fn forget(&mut self, id: u64, now: u64) {
+        if let Some(line) = &mut self.line {
+            line.forget(id, now);
+        }
+        self.drop_idle_line(now);
+    }
+
+    pub(super) fn view(&mut self, machine: &M, n: u64, now: u64) -> View {
+        match &self.line {
+            Some(line) => engine::view(machine, &mut self.cell, line, n, now),
+            None => engine::view(machine, &mut self.cell, &Line::default(), n, now),
+        }
+    }
+
+    fn drop_idle_line(&mut self, now: u64) {
+        if !self.is_reserved(now) {
+            self.line = None;
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Admits at most so many calls in a window of time, and says exactly when the next one fits.
+//!
+//! **Use it** in front of whatever counts your calls (a provider's requests or tokens per minute,
+//! a paid tool), or to protect a service of your own from each of its callers. **Not** against
+//! overload: how many calls are under way at once is a throttler's business.
+//!
+//! ```text
+//!      window (now − W, now]           N = 3
+//!            ├─────────────────┤
+//!   ──●──────┼──●────●────●────┼──►    full: the next one fits when the oldest leaves,
+//!            │  └─ leaves at t+W       at t + W, exactly
+//! ```
+//!
+//! | option | default | |
+//! |---|---|---|
+//! | `max_requests` | 100 | N: units in a window; a request is one unless it has a weight |
+//! | `time_window` | 60 s | W: what is exactly this old has left |
+//! | `algorithm` | `sliding_log` | see below |
+//! | `burst` | `max_requests` | B: units at once, for the GCRA family |
+//! | `buckets` | 10 | parts of the window, for the ring |
+//! | `max_wait` | `time_window` | longest wait for a slot; a longer one is refused at once |
+//! | `max_keys` | 100 000 | keyed: the most keys remembered |
+//! | `when_full` | `refuse_new_keys` | keyed: what a new key gets then, or `evict_idlest` |
+//!
+//! | algorithm | most in any window | a slot returns | memory |
+//! |---|---|---|---|
+//! | `sliding_log` | **N** | exactly when its request leaves | 16 B for each instant of admission |
+//! | `bucket_ring` | **N** | up to W/`buckets` late | 16 B for each bucket |
+//! | `gcra_exact` | **N** | one each W/(N−B+1) | 8 B |
+//! | `gcra`, `token_bucket` | B+N−1 | one each W/N | 8 B |
+//! | `fixed_window` | 2N | all at the boundary | 16 B |
+//!
+//! **Weights.** `check_n` takes many units or none: a refusal consumes nothing. A weight above
+//! what can ever fit is refused without a time, not made to wait.
+//!
+//! **`retry_after`** is rounded up: obeyed alone, it always suffices. With `sliding_log`,
+//! `fixed_window` and the GCRA family it is also the earliest that does.
+//!
+//! **Waiting.** [`reserve`](RateLimiter::reserve) gives a place in the line and says when it is
+//! due; the host waits. The line is first in, first out, also for those who do not wait: as long as
+//! somebody does, [`check`](RateLimiter::check) is refused. A wait that could not end in time is
+//! refused at once. The slot counts from when it was due.
+//!
+//! **Estimates.** [`try_reserve`](RateLimiter::try_reserve) takes what a call may use, and
+//! [`Charge::settle`] corrects it when the usage is known.
+//!
+//! **Several limits at once**: [`multi`]. **One for each key**: [`KeyedRateLimiter`].
+//!
+//! **Cancellation.** A [`Reservation`] dropped gives its slot back, and those behind move up. A
+//! [`Charge`] dropped keeps what it took, since the call may have run.
+//!
+//! **A clock that goes backwards** is taken to stand still: slots return late, never early.
+//!
+//! **Cost.** `gcra`: one clock reading and one compare-and-swap, no lock. The others: a short lock,
+//! whatever the history. No allocation, except while the log grows to the largest number of
+//! instants it has held.
+//!
+//! **Sources.** ITU-T I.371 for GCRA; the bounds are proved by brute force in the tests, and the
+//! traps (bursts that double the quota, refusals that consume, waits rounded down) are those of
+//! peers.
+
+mod bucket_ring;
+mod config;
+mod engine;
+mod fixed_window;
+mod gcra;
+mod keyed;
+mod lane;
+mod ledger;
+mod line;
+mod machine;
+pub mod multi;
+mod reservation;
+mod sliding_log;
+
+use std::fmt;
+use std::task::Waker;
+use std::time::Duration;
+
+pub use config::{Algorithm, RateLimiterBuilder, RateLimiterConfig, WhenFull};
+pub use keyed::{KeySlots, KeyedRateLimiter};
+pub use reservation::{Charge, Reservation, Slots};
+
+use crate::config::Shown;
+use crate::sync::Arc;
+use crate::{Name, Rejection, TimeSource, Timestamp};
+use config::Built;
+use engine::{Engine, Refusal, View};
+use reservation::sealed::Sealed;
+
+/// A rate limiter without keys. Clones are handles to the same one.
+///
+/// ```
+/// use std::time::Duration;
+/// use surefoot_core::{ManualClock, RateLimiter};
+///
+/// let clock = ManualClock::new();
+/// let limiter = RateLimiter::builder("search")
+///     .max_requests(2)
+///     .time_window(Duration::from_secs(60))
+///     .clock(&clock)
+///     .build()?;
+///
+/// limiter.check()?;
+/// clock.advance(Duration::from_secs(10));
+/// limiter.check()?;
+/// let refusal = limiter.check().unwrap_err();
+/// assert_eq!(refusal.retry_after(), Some(Duration::from_secs(50)));
+///
+/// clock.advance(Duration::from_secs(50));
+/// assert!(limiter.is_allowed());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct RateLimiter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Engine,
+    time: TimeSource,
+    quota: Quota,
+    config: RateLimiterConfig,
+}
+
+/// So many units in a window of so long; part of a rejection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Quota {
+    limit: u64,
+    window: Timestamp,
+}
+
+impl Quota {
+    /// `limit` units in `window`.
+    pub fn new(limit: u64, window: Duration) -> Self {
+        Self { limit, window: Timestamp::ZERO + window }
+    }
+
+    /// Units in the window.
+    pub fn limit(self) -> u64 {
+        self.limit
+    }
+
+    /// The length of the window.
+    pub fn window(self) -> Duration {
+        self.window - Timestamp::ZERO
+    }
+}
+
+/// As in `100 per 1m`.
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} per {}", self.limit, Shown(self.window()))
+    }
+}
+
+/// How a limiter stands at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimiterStatus {
+    /// See [`RateLimiter::current_rate`].
+    pub current_rate: u64,
+    /// See [`RateLimiter::remaining`].
+    pub remaining: u64,
+    /// See [`RateLimiter::reset_at`].
+    pub reset_at: Timestamp,
+    /// See [`RateLimiter::retry_after`], for one unit.
+    pub retry_after: Duration,
+}
+
+impl From<View> for RateLimiterStatus {
+    fn from(view: View) -> Self {
+        let fits_at = view.fits_at.unwrap_or(view.now);
+        Self {
+            current_rate: view.used,
+            remaining: view.remaining,
+            reset_at: Timestamp::from_nanos(view.idle_at.max(view.now)),
+            retry_after: Duration::from_nanos(fits_at.saturating_sub(view.now)),
+        }
+    }
+}
+
+impl RateLimiter {
+    /// Starts building a limiter that will be called `name`.
+    pub fn builder(name: impl Into<Name>) -> RateLimiterBuilder {
+        RateLimiterBuilder::default().name(name.into())
+    }
+
+    fn new(config: RateLimiterConfig, built: Built, time: TimeSource) -> Self {
+        let engine = match built {
+            Built::Gcra(machine) => Engine::from(machine),
+            Built::Windowed(machine) => Engine::from(machine),
+        };
+        let quota = config.quota();
+        Self { shared: Arc::new(Shared { engine, time, quota, config }) }
+    }
+
+    /// Asks to make one call now.
+    ///
+    /// # Errors
+    /// [`Rejection::RateLimited`] with the time after which the call fits.
+    #[inline]
+    pub fn check(&self) -> Result<(), Rejection> {
+        self.check_n(1)
+    }
+
+    /// Takes `n` units now, or none. Zero units are always admitted.
+    ///
+    /// # Errors
+    /// [`Rejection::RateLimited`] with the time after which they fit, or none if they never do.
+    #[inline]
+    pub fn check_n(&self, n: u64) -> Result<(), Rejection> {
+        if n == 0 {
+            return Ok(());
+        }
+        match self.shared.engine.check(n, &self.shared.time) {
+            Ok(()) => Ok(()),
+            Err(refusal) => Err(self.rejection(refusal)),
+        }
+    }
+
+    /// Whether one call is admitted now; it counts if it is.
+    #[inline]
+    pub fn is_allowed(&self) -> bool {
+        self.check().is_ok()
+    }
+
+    /// Takes `n` units now, to be corrected when it is known how many the call used.
+    ///
+    /// # Errors
+    /// As [`check_n`](Self::check_n).
+    pub fn try_reserve(&self, n: u64) -> Result<Charge, Rejection> {
+        match self.shared.engine.reserve(n, &self.shared.time, |now| now) {
+            Ok(id) => Ok(Charge::new(self.clone(), id)),
+            Err(refusal) => Err(self.rejection(refusal)),
+        }
+    }
+
+    /// Takes a place in the line for `n` units that is due by `latest` (a caller's deadline; or
+    /// [`Timestamp::MAX`]) and within `max_wait`.
+    ///
+    /// # Errors
+    /// [`Rejection::RateLimited`] at once if it could not be due in time, with the time after which
+    /// the units would fit behind all who wait, or none if they never do.
+    pub fn reserve(&self, n: u64, latest: Timestamp) -> Result<Reservation, Rejection> {
+        let longest = self.shared.config.longest_wait();
+        let latest = |now| latest.min(Timestamp::from_nanos(now) + longest).as_nanos();
+        match self.shared.engine.reserve(n, &self.shared.time, latest) {
+            Ok(id) => Ok(Reservation::new(self.clone(), id)),
+            Err(refusal) => Err(self.rejection(refusal)),
+        }
+    }
+
+    /// Units in the present window; for the GCRA family those taken and not yet returned.
+    pub fn current_rate(&self) -> u64 {
+        self.view(1).used
+    }
+
+    /// Units that [`check_n`](Self::check_n) would admit now; none while somebody waits.
+    pub fn remaining(&self) -> u64 {
+        self.view(1).remaining
+    }
+
+    /// How long until `n` units fit, if nobody else comes: zero if they fit now, `None` if they
+    /// never do.
+    pub fn retry_after(&self, n: u64) -> Option<Duration> {
+        let View { now, fits_at, .. } = self.view(n);
+        fits_at.map(|at| Duration::from_nanos(at.saturating_sub(now)))
+    }
+
+    /// When everything taken so far will have returned; now if nothing is out.
+    pub fn reset_at(&self) -> Timestamp {
+        RateLimiterStatus::from(self.view(1)).reset_at
+    }
+
+    /// All of this at one moment. Takes nothing.
+    pub fn status(&self) -> RateLimiterStatus {
+        self.view(1).into()
+    }
+
+    /// The most units in a window.
+    pub fn max_requests(&self) -> u64 {
+        self.shared.config.max_requests
+    }
+
+    /// The name it was built with.
+    pub fn name(&self) -> &Name {
+        &self.shared.config.name
+    }
+
+    /// The options in force.
+    pub fn config(&self) -> &RateLimiterConfig {
+        &self.shared.config
+    }
+
+    /// The clock it decides by.
+    pub fn time(&self) -> &TimeSource {
+        &self.shared.time
+    }
+
+    fn view(&self, n: u64) -> View {
+        self.shared.engine.view(n, &self.shared.time)
+    }
+
+    #[cold]
+    fn rejection(&self, refusal: Refusal) -> Rejection {
+        rejection(&self.shared.config.name, self.shared.quota, refusal)
+    }
+}
+
+fn rejection(name: &Name, quota: Quota, Refusal { now, fits_at }: Refusal) -> Rejection {
+    let retry_after = fits_at.map(|at| Duration::from_nanos(at.saturating_sub(now)));
+    Rejection::RateLimited { policy: name.clone(), quota, retry_after }
+}
+
+impl Slots for RateLimiter {}
+
+impl Sealed for RateLimiter {
+    fn now(&self) -> Timestamp {
+        self.shared.time.now()
+    }
+
+    fn due(&self, id: u64) -> Timestamp {
+        Timestamp::from_nanos(self.shared.engine.due(id))
+    }
+
+    fn watch(&self, id: u64, waker: &Waker) {
+        self.shared.engine.watch(id, waker);
+    }
+
+    fn settle(&self, id: u64, used: u64) {
+        self.shared.engine.settle(id, used, &self.shared.time).wake();
+    }
+
+    fn forget(&self, id: u64) {
+        self.shared.engine.forget(id, &self.shared.time);
+    }
+}
+
+impl fmt::Debug for RateLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimiter")
+            .field("name", self.name())
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

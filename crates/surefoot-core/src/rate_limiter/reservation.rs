@@ -1,0 +1,167 @@
+//! Units taken before a call: for a wait that the host does, and for a size that is known later.
+
+use std::fmt;
+use std::task::Waker;
+
+use crate::Timestamp;
+
+/// A slot in the line, which is due now or later; made by `reserve`.
+///
+/// Core decides and the host waits: sleep until [`due`](Self::due), then [`begin`](Self::begin).
+/// Slots are given out in the order in which they are asked for. If somebody ahead gives theirs
+/// back, the due time moves up, and whoever is registered with [`watch`](Self::watch) is woken.
+///
+/// **Cancellation.** Dropping it gives the slot back: the others move up, and the limiter is as if
+/// it had never been asked.
+///
+/// ```
+/// use std::time::Duration;
+/// use surefoot_core::{Clock, ManualClock, RateLimiter, Timestamp};
+///
+/// let clock = ManualClock::new();
+/// let limiter = RateLimiter::builder("search")
+///     .max_requests(1)
+///     .time_window(Duration::from_secs(10))
+///     .clock(&clock)
+///     .build()?;
+/// limiter.check()?;
+/// let slot = limiter.reserve(1, Timestamp::MAX)?;
+/// assert_eq!(slot.due(), Timestamp::ZERO + Duration::from_secs(10));
+/// let slot = slot.begin().unwrap_err(); // not yet
+/// clock.advance(Duration::from_secs(10)); // where a host would sleep
+/// let charge = slot.begin().unwrap();
+/// drop(charge); // the call was made
+/// assert!(limiter.check().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a reservation that is dropped gives its slot back"]
+pub struct Reservation<S: Slots = super::RateLimiter> {
+    held: Option<Held<S>>,
+}
+
+/// Units taken for a call that may have begun; closed with what the call really used.
+///
+/// Dropping it keeps the estimate: the call was made, and nobody knows better. A limit that is
+/// corrected upward is in debt, which time pays off before anybody else is admitted; corrected
+/// downward it gets back at most what is not free again by itself.
+///
+/// ```
+/// use std::time::Duration;
+/// use surefoot_core::{ManualClock, RateLimiter};
+///
+/// let tokens = RateLimiter::builder("tokens")
+///     .max_requests(10_000)
+///     .clock(ManualClock::new())
+///     .build()?;
+/// let charge = tokens.try_reserve(4_000)?; // `max_tokens` of the call
+/// charge.settle(1_500); // as the answer's usage says
+/// assert_eq!(tokens.remaining(), 8_500);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Charge<S: Slots = super::RateLimiter> {
+    held: Option<Held<S>>,
+}
+
+struct Held<S> {
+    slots: S,
+    id: u64,
+}
+
+/// The limiter that a reservation belongs to; implemented by the limiters of this crate.
+pub trait Slots: sealed::Sealed {}
+
+pub(super) mod sealed {
+    use std::task::Waker;
+
+    use crate::Timestamp;
+
+    /// What a reservation asks its limiter.
+    pub trait Sealed {
+        /// The present.
+        fn now(&self) -> Timestamp;
+        /// When a slot is due.
+        fn due(&self, id: u64) -> Timestamp;
+        /// Wakes `waker` when that moves up.
+        fn watch(&self, id: u64, waker: &Waker);
+        /// Corrects what a slot took.
+        fn settle(&self, id: u64, used: u64);
+        /// Leaves it at that.
+        fn forget(&self, id: u64);
+    }
+}
+
+impl<S: Slots> Reservation<S> {
+    pub(super) fn new(slots: S, id: u64) -> Self {
+        Self { held: Some(Held { slots, id }) }
+    }
+
+    /// When the call may begin. May move up, never back.
+    pub fn due(&self) -> Timestamp {
+        self.held.as_ref().map_or(Timestamp::ZERO, |held| held.slots.due(held.id))
+    }
+
+    /// Wakes `waker` once if the due time moves up because somebody ahead gave up. Only the last
+    /// waker counts.
+    pub fn watch(&self, waker: &Waker) {
+        if let Some(held) = &self.held {
+            held.slots.watch(held.id, waker);
+        }
+    }
+
+    /// Uses the slot.
+    ///
+    /// # Errors
+    /// The reservation itself if it is not due yet: wait on.
+    pub fn begin(mut self) -> Result<Charge<S>, Self> {
+        if self.held.as_ref().is_some_and(|held| held.slots.due(held.id) > held.slots.now()) {
+            return Err(self);
+        }
+        Ok(Charge { held: self.held.take() })
+    }
+}
+
+impl<S: Slots> Drop for Reservation<S> {
+    fn drop(&mut self) {
+        if let Some(Held { slots, id }) = self.held.take() {
+            slots.settle(id, 0);
+        }
+    }
+}
+
+impl<S: Slots> fmt::Debug for Reservation<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("due", &self.due()).finish_non_exhaustive()
+    }
+}
+
+impl<S: Slots> Charge<S> {
+    pub(super) fn new(slots: S, id: u64) -> Self {
+        Self { held: Some(Held { slots, id }) }
+    }
+
+    /// Corrects the estimate to what was used, more or less.
+    pub fn settle(mut self, used: u64) {
+        if let Some(Held { slots, id }) = self.held.take() {
+            slots.settle(id, used);
+        }
+    }
+
+    /// The call never ran.
+    pub fn give_back(self) {
+        self.settle(0);
+    }
+}
+
+impl<S: Slots> Drop for Charge<S> {
+    fn drop(&mut self) {
+        if let Some(Held { slots, id }) = self.held.take() {
+            slots.forget(id);
+        }
+    }
+}
+
+impl<S: Slots> fmt::Debug for Charge<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Charge").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,454 @@
+//! What the properties do not say: lines, wakers, corrections, texts, options, threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
+
+use super::*;
+use crate::{ConfigError, ManualClock};
+
+const SEC: Duration = Duration::from_secs(1);
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::ZERO + SEC * u32::try_from(seconds).unwrap()
+}
+
+fn builder(limit: u64, seconds: u32, clock: &ManualClock) -> RateLimiterBuilder {
+    RateLimiter::builder("test").max_requests(limit).time_window(SEC * seconds).clock(clock)
+}
+
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn slots_are_due_in_the_order_in_which_they_were_asked_for() {
+    let clock = ManualClock::new();
+    let limiter = builder(2, 10, &clock).max_wait(SEC * 100).build().unwrap();
+    limiter.check_n(2).unwrap();
+    let dues: Vec<_> = (0..5).map(|_| limiter.reserve(1, Timestamp::MAX).unwrap()).collect();
+    let dues: Vec<_> = dues.iter().map(Reservation::due).collect();
+    assert_eq!(dues, [at(10), at(10), at(20), at(20), at(30)]);
+}
+
+#[test]
+fn a_call_that_does_not_wait_cannot_push_in_before_those_who_do() {
+    let clock = ManualClock::new();
+    let limiter = builder(3, 10, &clock).build().unwrap();
+    limiter.check_n(2).unwrap();
+    let heavy = limiter.reserve(2, Timestamp::MAX).unwrap();
+    assert_eq!(heavy.due(), at(10));
+    assert_eq!(limiter.remaining(), 0);
+    assert_eq!(limiter.check().unwrap_err().retry_after(), Some(SEC * 10));
+    drop(heavy);
+    assert_eq!(limiter.check(), Ok(()));
+}
+
+#[test]
+fn a_wait_that_cannot_end_in_time_is_refused_at_once_and_takes_nothing() {
+    let clock = ManualClock::new();
+    let limiter = builder(1, 10, &clock).build().unwrap();
+    limiter.check().unwrap();
+    let refused = limiter.reserve(1, at(9)).unwrap_err();
+    assert_eq!(refused.retry_after(), Some(SEC * 10));
+    let slot = limiter.reserve(1, at(10)).unwrap();
+    // The next would have to wait for longer than `max_wait`, which is the window here.
+    let refused = limiter.reserve(1, Timestamp::MAX).unwrap_err();
+    assert_eq!(refused.retry_after(), Some(SEC * 20));
+    assert_eq!(slot.due(), at(10));
+    assert_eq!(limiter.reserve(2, Timestamp::MAX).unwrap_err().retry_after(), None);
+}
+
+#[test]
+fn a_slot_is_begun_when_it_is_due_and_not_before() {
+    let clock = ManualClock::new();
+    let limiter = builder(1, 10, &clock).build().unwrap();
+    limiter.check().unwrap();
+    let slot = limiter.reserve(1, Timestamp::MAX).unwrap();
+    clock.set(at(10).saturating_sub(Duration::from_nanos(1)));
+    let slot = slot.begin().unwrap_err();
+    clock.set(at(10));
+    drop(slot.begin().unwrap());
+    assert_eq!(limiter.retry_after(1), Some(SEC * 10));
+}
+
+#[test]
+fn whoever_moves_up_is_woken_once_and_nobody_else() {
+    let clock = ManualClock::new();
+    for builder in [builder(1, 10, &clock), builder(1, 10, &clock).gcra(1)] {
+        let limiter = builder.max_wait(SEC * 100).build().unwrap();
+        limiter.check().unwrap();
+        let bells: Vec<_> = (0..3).map(|_| Arc::new(Bell::default())).collect();
+        let mut slots: Vec<_> = bells
+            .iter()
+            .map(|bell| {
+                let slot = limiter.reserve(1, Timestamp::MAX).unwrap();
+                slot.watch(&Waker::from(Arc::clone(bell)));
+                slot
+            })
+            .collect();
+        drop(slots.remove(1));
+        let rung: Vec<_> = bells.iter().map(|bell| bell.0.load(Ordering::SeqCst)).collect();
+        assert_eq!(rung, [0, 0, 1]);
+        assert_eq!([slots[0].due(), slots[1].due()], [at(10), at(20)]);
+    }
+}
+
+#[test]
+fn a_waker_may_call_the_limiter() {
+    struct Caller(RateLimiter, AtomicUsize);
+    impl Wake for Caller {
+        fn wake(self: Arc<Self>) {
+            self.1.fetch_add(usize::try_from(self.0.remaining()).unwrap() + 1, Ordering::SeqCst);
+        }
+    }
+    let clock = ManualClock::new();
+    let limiter = builder(1, 10, &clock).max_wait(SEC * 100).build().unwrap();
+    limiter.check().unwrap();
+    let first = limiter.reserve(1, Timestamp::MAX).unwrap();
+    let second = limiter.reserve(1, Timestamp::MAX).unwrap();
+    let caller = Arc::new(Caller(limiter, AtomicUsize::new(0)));
+    second.watch(&Waker::from(Arc::clone(&caller)));
+    drop(first);
+    assert_eq!(caller.1.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_correction_upward_is_a_debt_that_time_pays_off() {
+    let clock = ManualClock::new();
+    let limiter = builder(10, 10, &clock).token_bucket(10).build().unwrap();
+    limiter.try_reserve(4).unwrap().settle(25);
+    assert_eq!(limiter.remaining(), 0);
+    assert_eq!(limiter.retry_after(1), Some(SEC * 16));
+    clock.advance(SEC * 16);
+    assert_eq!(limiter.check(), Ok(()));
+
+    let exact = builder(10, 10, &clock).build().unwrap();
+    let charge = exact.try_reserve(4).unwrap();
+    clock.advance(SEC * 3);
+    charge.settle(25);
+    assert_eq!((exact.current_rate(), exact.remaining()), (25, 0));
+    assert_eq!(exact.retry_after(1), Some(SEC * 10));
+}
+
+#[test]
+fn a_correction_downward_returns_what_has_not_returned_by_itself_and_no_more() {
+    let clock = ManualClock::new();
+    let limiter = builder(10, 10, &clock).token_bucket(10).build().unwrap();
+    let charge = limiter.try_reserve(6).unwrap();
+    clock.advance(SEC * 4);
+    assert_eq!(limiter.remaining(), 8);
+    charge.give_back();
+    assert_eq!(limiter.remaining(), 10);
+
+    // One that has returned whole is not returned again at the cost of others.
+    let charge = limiter.try_reserve(2).unwrap();
+    clock.advance(SEC * 2);
+    limiter.check_n(10).unwrap();
+    charge.give_back();
+    assert_eq!(limiter.remaining(), 0);
+
+    let exact = builder(10, 10, &clock).build().unwrap();
+    let charge = exact.try_reserve(6).unwrap();
+    clock.advance(SEC * 10);
+    exact.check_n(10).unwrap();
+    charge.settle(1);
+    assert_eq!(exact.current_rate(), 10);
+}
+
+#[test]
+fn estimates_of_many_calls_are_each_returned_in_their_own_place() {
+    let clock = ManualClock::new();
+    let limiter = builder(10, 10, &clock).token_bucket(10).build().unwrap();
+    let charges: Vec<_> = (0..3).map(|_| limiter.try_reserve(3).unwrap()).collect();
+    clock.advance(SEC * 4); // the first has returned, and a third of the second
+    let [first, second, third]: [Charge; 3] = charges.try_into().unwrap();
+    second.give_back();
+    assert_eq!(limiter.remaining(), 7);
+    third.give_back();
+    assert_eq!(limiter.remaining(), 10);
+    first.give_back();
+    assert_eq!(limiter.remaining(), 10);
+}
+
+#[test]
+fn a_charge_that_is_dropped_keeps_its_estimate() {
+    let clock = ManualClock::new();
+    for builder in [builder(10, 10, &clock), builder(10, 10, &clock).gcra(10)] {
+        let limiter = builder.build().unwrap();
+        drop(limiter.try_reserve(4).unwrap());
+        assert_eq!(limiter.remaining(), 6);
+    }
+}
+
+#[test]
+fn a_clock_that_starts_late_costs_gcra_no_precision() {
+    let clock = ManualClock::new();
+    clock.set(Timestamp::from_nanos(u64::MAX / 2));
+    let limiter = builder(7, 1, &clock).gcra(1).build().unwrap();
+    limiter.check().unwrap();
+    assert_eq!(limiter.retry_after(1), Some(Duration::from_nanos(142_857_143)));
+}
+
+#[test]
+fn the_end_of_time_does_not_panic() {
+    for algorithm in [Algorithm::Gcra, Algorithm::SlidingLog, Algorithm::FixedWindow] {
+        let clock = ManualClock::new();
+        let limiter = builder(2, 1, &clock).algorithm(algorithm).build().unwrap();
+        clock.set(Timestamp::MAX);
+        let admitted = (0..5).filter(|_| limiter.is_allowed()).count();
+        assert!(algorithm != Algorithm::Gcra || admitted == 0, "no time is left to pay in");
+        let _ = (limiter.status(), limiter.reserve(1, Timestamp::MAX).map(drop));
+    }
+}
+
+#[test]
+fn keys_that_have_returned_everything_are_forgotten_by_calls_in_passing() {
+    let clock = ManualClock::new();
+    let keyed: KeyedRateLimiter<u32> = builder(1, 1, &clock).gcra(1).build_keyed().unwrap();
+    (0..10_000).for_each(|key| assert!(keyed.is_allowed(&key)));
+    assert_eq!(keyed.keys(), 10_000);
+    clock.advance(SEC * 100);
+    (0..600).for_each(|_| drop(keyed.check(&0)));
+    assert_eq!(keyed.keys(), 1);
+}
+
+#[test]
+fn a_key_with_an_open_reservation_is_not_forgotten() {
+    let clock = ManualClock::new();
+    let keyed: KeyedRateLimiter<String> = builder(10, 1, &clock).build_keyed().unwrap();
+    let charge = keyed.try_reserve("a", 3).unwrap();
+    clock.advance(SEC * 100);
+    keyed.evict_idle();
+    assert_eq!(keyed.keys(), 1);
+    charge.settle(5); // a debt
+    assert_eq!(keyed.remaining("a"), 8);
+}
+
+#[test]
+fn new_keys_are_refused_when_all_that_fit_are_in_use() {
+    let clock = ManualClock::new();
+    let keyed: KeyedRateLimiter<u32> = builder(2, 10, &clock).max_keys(3).build_keyed().unwrap();
+    (0..3).for_each(|key| keyed.check(&key).unwrap());
+    assert_eq!(keyed.check(&3), Err(Rejection::KeysFull { policy: "test".into(), max_keys: 3 }));
+    assert_eq!(keyed.check(&0), Ok(()));
+    clock.advance(SEC * 10);
+    // The key that was asked first is in use again, the other two have returned everything.
+    assert_eq!(keyed.check(&0), Ok(()));
+    assert_eq!((keyed.check(&3), keyed.check(&4)), (Ok(()), Ok(())));
+    assert!(keyed.keys() <= 3);
+}
+
+#[test]
+fn a_flood_of_new_keys_stays_within_the_cap_and_evicts_the_idlest() {
+    let clock = ManualClock::new();
+    let keyed: KeyedRateLimiter<u32> = builder(1, 1000, &clock)
+        .max_keys(100)
+        .when_full(WhenFull::EvictIdlest)
+        .build_keyed()
+        .unwrap();
+    for key in 0..20_000 {
+        clock.advance(Duration::from_millis(1));
+        assert!(keyed.is_allowed(&key), "{key}");
+        assert!(keyed.keys() <= 100);
+    }
+    assert!(!keyed.is_allowed(&19_999));
+}
+
+#[test]
+fn looking_at_a_key_does_not_remember_it() {
+    let clock = ManualClock::new();
+    let keyed: KeyedRateLimiter<String> = builder(1, 1, &clock).build_keyed().unwrap();
+    assert_eq!(keyed.remaining("a"), 1);
+    assert_eq!(keyed.retry_after("a", 1), Some(Duration::ZERO));
+    assert_eq!(keyed.keys(), 0);
+}
+
+#[test]
+fn threads_get_no_more_than_the_limit_whatever_the_algorithm() {
+    for algorithm in [
+        Algorithm::SlidingLog,
+        Algorithm::Gcra,
+        Algorithm::GcraExact,
+        Algorithm::BucketRing,
+        Algorithm::FixedWindow,
+    ] {
+        let clock = ManualClock::new();
+        let limiter = builder(1000, 10, &clock).algorithm(algorithm).build().unwrap();
+        let keyed: KeyedRateLimiter<u8> =
+            builder(100, 10, &clock).algorithm(algorithm).build_keyed().unwrap();
+        let (single, by_key) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for call in 0..1000 {
+                        single.fetch_add(usize::from(limiter.is_allowed()), Ordering::SeqCst);
+                        let key = u8::try_from(call % 7).unwrap();
+                        by_key.fetch_add(usize::from(keyed.is_allowed(&key)), Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!(single.into_inner(), 1000, "{algorithm:?}");
+        assert_eq!(by_key.into_inner(), 700, "{algorithm:?}");
+    }
+}
+
+#[test]
+fn a_rejection_says_what_is_admitted_and_when_to_come_back() {
+    let clock = ManualClock::new();
+    let limiter = builder(2, 60, &clock).build().unwrap();
+    limiter.check_n(2).unwrap();
+    clock.advance(Duration::from_millis(1500));
+    let shown = |n| limiter.check_n(n).unwrap_err().to_string();
+    assert_eq!(shown(1), "rate limiter `test` admits 2 per 1m: try again in 58s 500ms");
+    assert_eq!(
+        shown(3),
+        "rate limiter `test` admits 2 per 1m and this call weighs more than ever fits: make it \
+         smaller"
+    );
+}
+
+#[test]
+fn options_that_the_algorithm_does_not_have_are_errors() {
+    let clock = ManualClock::new();
+    let error = |builder: RateLimiterBuilder| builder.build().unwrap_err().field().to_owned();
+    assert_eq!(error(builder(1, 1, &clock).bucket_ring(3).fixed_window()), "buckets");
+    assert_eq!(error(builder(5, 1, &clock).gcra(3).fixed_window()), "burst");
+    assert_eq!(error(builder(5, 1, &clock).gcra_exact(6)), "burst");
+    assert_eq!(error(builder(5, 1, &clock).bucket_ring(0)), "buckets");
+    assert_eq!(error(builder(5, 1, &clock).max_keys(3)), "max_keys");
+    assert_eq!(error(builder(5, 1, &clock).when_full(WhenFull::EvictIdlest)), "when_full");
+    let keyed: Result<KeyedRateLimiter<u8>, ConfigError> =
+        builder(5, 1, &clock).max_keys(0).build_keyed();
+    assert_eq!(keyed.unwrap_err().field(), "max_keys");
+    let slow = RateLimiter::builder("x").max_requests(1).time_window(SEC * 3_000_000_000);
+    assert_eq!(error(slow.clone().gcra(2)), "time_window");
+    assert!(slow.build().is_ok());
+}
+
+mod several {
+    use super::*;
+    use crate::rate_limiter::multi::{Limit, RateLimits, RateLimitsBuilder};
+
+    fn limits(clock: &ManualClock) -> RateLimitsBuilder {
+        RateLimits::builder("model")
+            .limit(Limit::overall("requests", 3, SEC * 10))
+            .limit(Limit::overall("tokens", 100, SEC * 10).algorithm(Algorithm::TokenBucket))
+            .limit(Limit::per_key("tokens", 60, SEC * 10))
+            .clock(clock)
+    }
+
+    #[test]
+    fn all_limits_are_taken_or_none() {
+        let clock = ManualClock::new();
+        let limits: RateLimits<String> = limits(&clock).build().unwrap();
+        limits.check("a", &[("tokens", 50)]).unwrap();
+        // The key's own limit refuses: nothing is taken of the others.
+        let refused = limits.check("a", &[("tokens", 20)]).unwrap_err();
+        assert_eq!(refused.policy(), "model/tokens");
+        assert_eq!(refused.retry_after(), Some(SEC * 10));
+        assert_eq!(limits.remaining("b", "requests"), Some(2));
+        assert_eq!(limits.remaining("b", "tokens"), Some(50));
+        // The overall limit refuses: nothing is taken of the key's.
+        let refused = limits.check("b", &[("tokens", 55)]).unwrap_err();
+        assert_eq!(refused.retry_after(), Some(Duration::from_millis(500)));
+        assert_eq!(limits.remaining("b", "tokens"), Some(50));
+        clock.advance(Duration::from_millis(500));
+        assert_eq!(limits.check("b", &[("tokens", 55)]), Ok(()));
+    }
+
+    #[test]
+    fn a_call_is_one_request_unless_it_says_otherwise() {
+        let clock = ManualClock::new();
+        let limits: RateLimits<String> = limits(&clock).build().unwrap();
+        limits.check("a", &[]).unwrap();
+        limits.check("a", &[("requests", 2)]).unwrap();
+        assert!(limits.check("a", &[]).is_err());
+        assert_eq!(limits.check("a", &[("requests", 0)]), Ok(()));
+    }
+
+    #[test]
+    fn the_longest_wait_of_all_limits_is_told_and_suffices() {
+        let clock = ManualClock::new();
+        let limits: RateLimits<u8> = limits(&clock).build().unwrap();
+        limits.check(&1, &[("tokens", 60)]).unwrap();
+        clock.advance(SEC);
+        limits.check(&2, &[("tokens", 40)]).unwrap();
+        let wait = limits.check(&1, &[("tokens", 60)]).unwrap_err().retry_after().unwrap();
+        assert_eq!(wait, SEC * 9);
+        assert_eq!(limits.retry_after(&1, &[("tokens", 60)]), Ok(Some(wait)));
+        clock.advance(wait);
+        assert_eq!(limits.check(&1, &[("tokens", 60)]), Ok(()));
+        assert_eq!(limits.check(&1, &[("tokens", 61)]).unwrap_err().retry_after(), None);
+    }
+
+    #[test]
+    fn estimates_are_corrected_in_all_limits_of_their_unit() {
+        let clock = ManualClock::new();
+        let limits: RateLimits<String> = limits(&clock).build().unwrap();
+        let charge = limits.try_reserve("a", &[("tokens", 60)]).unwrap();
+        charge.settle(&[("tokens", 10)]).unwrap();
+        assert_eq!(limits.remaining("a", "tokens"), Some(50));
+        assert_eq!(limits.remaining("b", "tokens"), Some(60));
+        assert_eq!(limits.remaining("b", "requests"), Some(2));
+        limits.try_reserve("a", &[("tokens", 50)]).unwrap().give_back();
+        assert_eq!(limits.remaining("a", "tokens"), Some(50));
+        assert_eq!(limits.remaining("b", "requests"), Some(2));
+        drop(limits.try_reserve("a", &[("tokens", 50)]).unwrap());
+        assert_eq!(limits.remaining("a", "tokens"), Some(0));
+    }
+
+    #[test]
+    fn a_unit_that_no_limit_counts_is_an_error_that_lists_the_known_ones() {
+        let clock = ManualClock::new();
+        let limits: RateLimits<String> = limits(&clock).build().unwrap();
+        let error = limits.check("a", &[("token", 5)]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "rate limiter `model` has no limit that counts `token`: it knows `requests`, `tokens`"
+        );
+        assert_eq!(limits.remaining("a", "requests"), Some(3));
+        assert_eq!(limits.remaining("a", "token"), None);
+    }
+
+    #[test]
+    fn threads_get_what_all_limits_allow_and_lose_nothing_to_refusals() {
+        let clock = ManualClock::new();
+        let limits: RateLimits<u8> = RateLimits::builder("model")
+            .limit(Limit::overall("requests", 100, SEC * 10))
+            .limit(Limit::per_key("requests", 60, SEC * 10).algorithm(Algorithm::Gcra))
+            .clock(&clock)
+            .build()
+            .unwrap();
+        let admitted = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for key in [0, 1, 0, 1] {
+                let (limits, admitted) = (&limits, &admitted);
+                scope.spawn(move || {
+                    for _ in 0..500 {
+                        let taken = limits.check(&key, &[]).is_ok();
+                        admitted.fetch_add(usize::from(taken), Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!(admitted.into_inner(), 100);
+    }
+
+    #[test]
+    fn a_bad_limit_is_named_by_its_place() {
+        let build = |builder: RateLimitsBuilder| builder.build::<u8>().unwrap_err();
+        let error = build(RateLimits::builder("x"));
+        assert_eq!(error.field(), "limits");
+        let one = RateLimits::builder("x").limit(Limit::overall("tokens", 1, SEC));
+        let error = build(one.clone().limit(Limit::per_key("tokens", 1, Duration::ZERO)));
+        assert_eq!(error.field(), "limits[1].time_window");
+        assert_eq!(build(one.limit(Limit::overall("", 1, SEC))).field(), "limits[1].unit");
+    }
+}
