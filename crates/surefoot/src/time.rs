@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -24,7 +25,8 @@ pin_project! {
     #[project = SomeTimerProjection]
     enum SomeTimer {
         Manual { #[pin] sleep: ManualSleep },
-        Custom { sleep: Pin<Box<dyn Future<Output = ()> + Send>> },
+        // The mutex is never locked: it makes the sleep `Sync`, which bodies of HTTP have to be.
+        Custom { sleep: Mutex<Pin<Box<dyn Future<Output = ()> + Send>>> },
         Tokio { #[pin] sleep: TokioSleep },
         Thread { sleep: ThreadSleep },
     }
@@ -41,7 +43,9 @@ impl Sleep {
         let timer = match time {
             TimeSource::System => SomeTimer::on_system_clock(at),
             TimeSource::Manual(clock) => SomeTimer::Manual { sleep: clock.sleep_until(at) },
-            TimeSource::Custom(clock) => SomeTimer::Custom { sleep: clock.sleep_until(at) },
+            TimeSource::Custom(clock) => {
+                SomeTimer::Custom { sleep: Mutex::new(clock.sleep_until(at)) }
+            }
         };
         Self { timer }
     }
@@ -66,7 +70,9 @@ impl Future for Sleep {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.project().timer.project() {
             SomeTimerProjection::Manual { sleep } => sleep.poll(cx),
-            SomeTimerProjection::Custom { sleep } => sleep.as_mut().poll(cx),
+            SomeTimerProjection::Custom { sleep } => {
+                sleep.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll(cx)
+            }
             SomeTimerProjection::Tokio { sleep } => sleep.poll(cx),
             SomeTimerProjection::Thread { sleep } => Pin::new(sleep).poll(cx),
         }

@@ -2,18 +2,25 @@
 
 use std::error::Error as StdError;
 
-use http::{HeaderMap, Response, StatusCode};
-use surefoot::http::HttpClassifier;
+use http::{Extensions, HeaderMap, Response, StatusCode};
+use surefoot::http::{HttpClassifier, grpc};
 use surefoot::{Classification, Classify};
 
 use super::ErrorBody;
+use super::first_frame::NothingButTrailers;
 use crate::ServiceError;
 
 /// Judges HTTP responses by status, headers and, where an [`ErrorBodyLayer`](super::ErrorBodyLayer) has read it,
 /// body: the rules are those of [`surefoot::http`], gRPC's codes among them.
 ///
-/// A transport error is transient, but for one that says the request itself is at fault (one that
-/// reqwest could not build, for example), which is permanent.
+/// What kept a response from coming is judged by whatever error is known in its chain of sources:
+///
+/// | error | verdict | tried again |
+/// |---|---|---|
+/// | the request itself is at fault: an invalid URI or header; one that reqwest could not build, or that was redirected too often; with feature `hyper`, one that hyper calls the user's | ignored | no |
+/// | the peer does not speak HTTP, or not this version (feature `hyper`) | failure | no |
+/// | reqwest's `error_for_status` | as the status | |
+/// | everything else: refused and broken connections, timeouts | failure | yes |
 ///
 /// ```
 /// use surefoot::{Classification, Classify};
@@ -38,9 +45,13 @@ impl ResponseClassifier {
         self,
         status: StatusCode,
         headers: &HeaderMap,
-        body: Option<&ErrorBody>,
+        extensions: &Extensions,
     ) -> Classification {
-        self.rules.classify(status, headers, body.map(ErrorBody::bytes))
+        let trailers = extensions.get().and_then(|NothingButTrailers(trailers)| {
+            grpc::is_grpc(headers).then(|| grpc::classify(trailers)).flatten()
+        });
+        let body = extensions.get().map(ErrorBody::bytes);
+        trailers.unwrap_or_else(|| self.rules.classify(status, headers, body))
     }
 }
 
@@ -48,8 +59,7 @@ impl<B> Classify<Response<B>, ServiceError> for ResponseClassifier {
     fn classify(&self, result: Result<&Response<B>, &ServiceError>) -> Classification {
         match result {
             Ok(response) => {
-                let body = response.extensions().get();
-                self.judge(response.status(), response.headers(), body)
+                self.judge(response.status(), response.headers(), response.extensions())
             }
             Err(error) => judge_error(error.get_ref()),
         }
@@ -61,31 +71,63 @@ impl Classify<reqwest::Response, ServiceError> for ResponseClassifier {
     fn classify(&self, result: Result<&reqwest::Response, &ServiceError>) -> Classification {
         match result {
             Ok(response) => {
-                let body = response.extensions().get();
-                self.judge(response.status(), response.headers(), body)
+                self.judge(response.status(), response.headers(), response.extensions())
             }
             Err(error) => judge_error(error.get_ref()),
         }
     }
 }
 
-fn judge_error(error: &(dyn StdError + 'static)) -> Classification {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if is_the_requests_fault(error) {
-            return Classification::PERMANENT;
+/// For reqwest's own results, as [`Policy::classify`](surefoot::Policy::classify) of a call with `send()` sees them.
+#[cfg(feature = "reqwest")]
+impl Classify<reqwest::Response, reqwest::Error> for ResponseClassifier {
+    fn classify(&self, result: Result<&reqwest::Response, &reqwest::Error>) -> Classification {
+        match result {
+            Ok(response) => {
+                self.judge(response.status(), response.headers(), response.extensions())
+            }
+            Err(error) => judge_error(error),
         }
-        cause = error.source();
     }
-    Classification::TRANSIENT
 }
 
-fn is_the_requests_fault(error: &(dyn StdError + 'static)) -> bool {
+fn judge_error(error: &(dyn StdError + 'static)) -> Classification {
+    causes(Some(error)).find_map(judge_cause).unwrap_or(Classification::TRANSIENT)
+}
+
+/// An error and all that is below it.
+pub(super) fn causes<'a>(
+    error: Option<&'a (dyn StdError + 'static)>,
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(error, |&error| error.source())
+}
+
+/// What an error says by itself, whatever is below it.
+fn judge_cause(error: &(dyn StdError + 'static)) -> Option<Classification> {
     #[cfg(feature = "reqwest")]
     if let Some(error) = error.downcast_ref::<reqwest::Error>() {
-        return error.is_builder() || error.is_redirect();
+        if let Some(status) = error.status() {
+            return Some(Classification::from_http_status(status.as_u16(), None));
+        }
+        // A body that "cannot be decoded" may as well have been cut off.
+        return (error.is_builder() || error.is_redirect()).then_some(Classification::PERMANENT);
     }
-    error.is::<http::Error>() || error.is::<http::uri::InvalidUri>()
+    #[cfg(feature = "hyper")]
+    if let Some(error) = error.downcast_ref::<hyper::Error>() {
+        return if error.is_user() {
+            Some(Classification::PERMANENT)
+        } else if error.is_parse() {
+            Some(Classification::TRANSIENT.without_retry())
+        } else {
+            None
+        };
+    }
+    let is_invalid = error.is::<http::Error>()
+        || error.is::<http::uri::InvalidUri>()
+        || error.is::<http::uri::InvalidUriParts>()
+        || error.is::<http::header::InvalidHeaderName>()
+        || error.is::<http::header::InvalidHeaderValue>();
+    is_invalid.then_some(Classification::PERMANENT)
 }
 
 #[cfg(test)]
@@ -99,8 +141,12 @@ mod tests {
 
     #[test]
     fn a_request_that_cannot_be_made_is_not_tried_again() {
-        let invalid = http::Uri::try_from("http://[").unwrap_err();
-        assert_eq!(judged(invalid), Classification::PERMANENT);
+        assert_eq!(judged(http::Uri::try_from("http://[").unwrap_err()), Classification::PERMANENT);
+        let header = http::HeaderValue::from_bytes(b"\n").unwrap_err();
+        assert_eq!(judged(header), Classification::PERMANENT);
+        // However deep it is.
+        let header = http::HeaderValue::from_bytes(b"\n").unwrap_err();
+        assert_eq!(judged(std::io::Error::other(header)), Classification::PERMANENT);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
+use http::{HeaderMap, Request};
 use pin_project_lite::pin_project;
 use surefoot::http::deadline::DeadlineHeader;
 use surefoot::{Attempt, TimeSource, Timeout};
@@ -17,7 +17,8 @@ use crate::{BoxError, Error};
 
 /// Tells the callee, in a header, how much time is left for the call: that of the
 /// [`TimeoutLayer`](crate::TimeoutLayer)s around, of a [`DeadlineServerLayer`], and of the policies of
-/// [`surefoot`] that the call runs under. Without any time limit around, no header is set.
+/// [`surefoot`] that the call runs under. Without any time limit around, no header is set. A request that asks for
+/// less time itself, such as one of tonic's with a `set_timeout`, keeps its own header.
 ///
 /// Put it innermost, so that a retry's every attempt tells what is left then.
 #[derive(Clone, Debug, Default)]
@@ -66,10 +67,15 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        if let Some(remaining) = Attempt::current().remaining() {
-            self.header.set(request.headers_mut(), remaining);
-        }
+        tell(&self.header, request.headers_mut());
         attempt::call(&mut self.inner, request)
+    }
+}
+
+fn tell(header: &DeadlineHeader, headers: &mut HeaderMap) {
+    let Some(remaining) = Attempt::current().remaining() else { return };
+    if header.get(headers).is_none_or(|asked| asked > remaining) {
+        header.set(headers, remaining);
     }
 }
 
@@ -88,9 +94,7 @@ where
     }
 
     fn call(&mut self, mut request: reqwest::Request) -> Self::Future {
-        if let Some(remaining) = Attempt::current().remaining() {
-            self.header.set(request.headers_mut(), remaining);
-        }
+        tell(&self.header, request.headers_mut());
         attempt::call(&mut self.inner, request)
     }
 }
@@ -99,7 +103,12 @@ where
 /// own calls, with a [`DeadlineClientLayer`], tell what is left of it.
 ///
 /// A deadline that is over already is refused before anything is dispatched; a malformed one is none. With
-/// [`at_most`](Self::at_most) a caller cannot ask for more time than that.
+/// [`at_most`](Self::at_most) a caller cannot ask for more time than that. What bounds the call is a
+/// [`Timeout`]: a response that got through is given, and its body then takes as long as it takes.
+///
+/// **Cancellation.** At the deadline the call is dropped, which to the policies inside is a failure of what they
+/// call ([`DropReason::Deadline`](surefoot::DropReason::Deadline)). Handlers see the time left with
+/// [`Attempt::current`]; what they spawn does not.
 #[derive(Clone, Debug, Default)]
 pub struct DeadlineServerLayer {
     header: DeadlineHeader,
@@ -118,7 +127,7 @@ impl DeadlineServerLayer {
         Self { header, ..Self::default() }
     }
 
-    /// The most time that a request gets, also one that brings no deadline.
+    /// The most time that a request gets, also one that brings no deadline. Zero refuses them all.
     pub fn at_most(self, limit: Duration) -> Self {
         Self { most: Some(limit), ..self }
     }

@@ -20,9 +20,13 @@ use crate::{BoxError, Error};
 /// thing when the rate is too high, and another when the money is spent.
 ///
 /// Who receives the response can still read the body. One that is longer than the limit (64 KiB by default), or
-/// that breaks off, is handed on as far as it was read, with its rest or its error behind, and is not judged.
+/// that breaks off, is handed on as far as it was read, with its rest or its error behind, and is not judged. One
+/// that says beforehand that it is longer is not read at all.
 ///
-/// Put it innermost, inside every layer whose classifier should see the body. Its wait is part of the call.
+/// Put it innermost, inside every layer whose classifier should see the body. Its wait is part of the call, and
+/// dropping the call drops the body. reqwest's responses: see [the module](super#reqwest).
+///
+/// **Cost.** Nothing for other responses; for an error two allocations, and a copy of the body.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorBodyLayer {
     limit: usize,
@@ -117,17 +121,20 @@ where
         loop {
             match this.step.as_mut().project() {
                 StepProjection::Headers { call } => {
-                    let response = ready!(call.poll(cx))?.map(Box::pin);
-                    if response.status().as_u16() < 400 {
+                    let response = ready!(call.poll(cx))?;
+                    let least = response.body().size_hint().lower();
+                    let is_too_long =
+                        usize::try_from(least).map_or(true, |least| least > *this.limit);
+                    if response.status().as_u16() < 400 || is_too_long {
                         return Poll::Ready(Ok(response.map(MaybeRead::unread)));
                     }
-                    let read = BytesMut::new();
-                    this.step.set(Step::Body { response: Some(response), read });
+                    let response = Some(response.map(Box::pin));
+                    this.step.set(Step::Body { response, read: BytesMut::new() });
                 }
                 StepProjection::Body { response, read } => {
                     let Some(open) = response.as_mut() else { return Poll::Pending };
                     let next = ready!(open.body_mut().as_mut().poll_frame(cx));
-                    let (rest, whole) = match next {
+                    let (stop, whole) = match next {
                         Some(Ok(frame)) => match frame.into_data() {
                             Ok(mut data) => {
                                 // No more than the limit is taken in; a longer body keeps its rest.
@@ -136,19 +143,19 @@ where
                                     read.extend_from_slice(&data.copy_to_bytes(data.remaining()));
                                     continue;
                                 }
-                                (Rest::Frame(Frame::data(data)), false)
+                                (Stop::At(Frame::data(data)), false)
                             }
-                            Err(trailers) => (Rest::Frame(trailers), true),
+                            Err(trailers) => (Stop::At(trailers), true),
                         },
-                        Some(Err(error)) => (Rest::Failed(error), false),
-                        None => (Rest::None, true),
+                        Some(Err(error)) => (Stop::Failed(error), false),
+                        None => (Stop::Ended, true),
                     };
                     let read = std::mem::take(read).freeze();
                     let Some(mut response) = response.take() else { return Poll::Pending };
                     if whole {
                         response.extensions_mut().insert(ErrorBody(read.clone()));
                     }
-                    let response = response.map(|body| MaybeRead { read, rest, body });
+                    let response = response.map(|body| MaybeRead::read(read, stop, body));
                     return Poll::Ready(Ok(response));
                 }
             }
@@ -156,23 +163,50 @@ where
     }
 }
 
-/// A body of which some, or all, has been read and kept.
-pub struct MaybeRead<B: Body> {
-    read: Bytes,
-    rest: Rest<B>,
-    body: Pin<Box<B>>,
+pin_project! {
+    /// A body of which some, or all, may have been read and kept.
+    pub struct MaybeRead<B: Body> {
+        #[pin]
+        state: State<B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<B: Body> {
+        Unread { #[pin] body: B },
+        Read { read: Bytes, rest: Rest<B> },
+    }
 }
 
 /// What was found where the reading stopped.
-enum Rest<B: Body> {
-    None,
-    Frame(Frame<B::Data>),
+enum Stop<B: Body> {
+    Ended,
+    At(Frame<B::Data>),
     Failed(B::Error),
 }
 
+/// What comes after the part that was read.
+enum Rest<B: Body> {
+    /// Nothing: a body is not asked again after its end.
+    None,
+    Failed(B::Error),
+    Frame(Frame<B::Data>, Pin<Box<B>>),
+    Body(Pin<Box<B>>),
+}
+
 impl<B: Body> MaybeRead<B> {
-    fn unread(body: Pin<Box<B>>) -> Self {
-        Self { read: Bytes::new(), rest: Rest::None, body }
+    fn unread(body: B) -> Self {
+        Self { state: State::Unread { body } }
+    }
+
+    fn read(read: Bytes, stop: Stop<B>, body: Pin<Box<B>>) -> Self {
+        let rest = match stop {
+            Stop::Ended => Rest::None,
+            Stop::At(frame) => Rest::Frame(frame, body),
+            Stop::Failed(error) => Rest::Failed(error),
+        };
+        Self { state: State::Read { read, rest } }
     }
 }
 
@@ -184,14 +218,26 @@ impl<B: Body> Body for MaybeRead<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let this = self.get_mut();
-        if !this.read.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.read)))));
-        }
-        let next = match std::mem::replace(&mut this.rest, Rest::None) {
-            Rest::None => ready!(this.body.as_mut().poll_frame(cx)),
-            Rest::Frame(frame) => Some(Ok(frame)),
-            Rest::Failed(error) => Some(Err(error)),
+        let next = match self.project().state.project() {
+            StateProjection::Unread { body } => ready!(body.poll_frame(cx)),
+            StateProjection::Read { read, .. } if !read.is_empty() => {
+                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(read)))));
+            }
+            StateProjection::Read { rest, .. } => match std::mem::replace(rest, Rest::None) {
+                Rest::None => None,
+                Rest::Failed(error) => Some(Err(error)),
+                Rest::Frame(frame, body) => {
+                    *rest = Rest::Body(body);
+                    Some(Ok(frame))
+                }
+                Rest::Body(mut body) => {
+                    let polled = body.as_mut().poll_frame(cx);
+                    if !matches!(polled, Poll::Ready(None)) {
+                        *rest = Rest::Body(body);
+                    }
+                    ready!(polled)
+                }
+            },
         };
         let copied =
             |frame: Frame<B::Data>| frame.map_data(|mut data| data.copy_to_bytes(data.remaining()));
@@ -199,21 +245,58 @@ impl<B: Body> Body for MaybeRead<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && matches!(self.rest, Rest::None) && self.body.is_end_stream()
+        match &self.state {
+            State::Unread { body } => body.is_end_stream(),
+            State::Read { read, rest } => read.is_empty() && rest.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.read.is_empty() && matches!(self.rest, Rest::None) {
-            return self.body.size_hint();
+        match &self.state {
+            State::Unread { body } => body.size_hint(),
+            State::Read { read, rest } => longer(&rest.size_hint(), read.len()),
         }
-        SizeHint::default()
     }
 }
 
-impl<B: Body> Unpin for MaybeRead<B> {}
+impl<B: Body> Rest<B> {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Failed(_) | Self::Frame(..) => false,
+            Self::Body(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::None => SizeHint::with_exact(0),
+            Self::Failed(_) => SizeHint::default(),
+            Self::Frame(frame, body) => {
+                longer(&body.size_hint(), frame.data_ref().map_or(0, Buf::remaining))
+            }
+            Self::Body(body) => body.size_hint(),
+        }
+    }
+}
+
+/// The hint of a body that has `before` more bytes in front.
+pub(super) fn longer(hint: &SizeHint, before: usize) -> SizeHint {
+    let before = u64::try_from(before).unwrap_or(u64::MAX);
+    let mut sum = SizeHint::new();
+    if let Some(upper) = hint.upper().and_then(|upper| upper.checked_add(before)) {
+        sum.set_upper(upper);
+    }
+    sum.set_lower(hint.lower().saturating_add(before).min(sum.upper().unwrap_or(u64::MAX)));
+    sum
+}
 
 impl<B: Body> fmt::Debug for MaybeRead<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MaybeRead").field("read", &self.read).finish_non_exhaustive()
+        let read = match &self.state {
+            State::Unread { .. } => None,
+            State::Read { read, .. } => Some(read),
+        };
+        f.debug_struct("MaybeRead").field("read", &read).finish_non_exhaustive()
     }
 }

@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
-use http::Response;
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::error_body::longer;
 use crate::attempt::{self, Called};
 use crate::error::ours;
 use crate::{BoxError, Error};
@@ -21,6 +22,11 @@ use crate::{BoxError, Error};
 /// A streaming server sends its headers at once and thinks then. With this layer inside a retry and an attempt
 /// timeout, what goes wrong before the first frame can still be tried again, and the timeout bounds the wait for
 /// the first token. The frame is kept, and nothing else is read ahead.
+///
+/// A gRPC call that fails without a message may send headers and then, as its first frame, trailers. A
+/// [`ResponseClassifier`](super::ResponseClassifier) outside sees them here.
+///
+/// **Cancellation.** Dropping the call drops the body. **Cost.** One allocation for the body.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FirstFrameLayer;
 
@@ -99,19 +105,28 @@ where
                             .transpose()
                             .map_err(ours)?
                     };
-                    let begun = response.take();
-                    return begun.map_or(Poll::Pending, |begun| {
-                        Poll::Ready(Ok(begun.map(|body| Begun { body, first })))
-                    });
+                    let Some(mut begun) = response.take() else { return Poll::Pending };
+                    if let Some(trailers) = first.as_ref().and_then(Frame::trailers_ref) {
+                        let trailers = NothingButTrailers(trailers.clone());
+                        begun.extensions_mut().insert(trailers);
+                    }
+                    return Poll::Ready(Ok(
+                        begun.map(|body| Begun { body: first.is_some().then_some(body), first })
+                    ));
                 }
             }
         }
     }
 }
 
+/// The trailers of a response without content; in its extensions, for the classifier.
+#[derive(Clone, Debug)]
+pub(super) struct NothingButTrailers(pub(super) HeaderMap);
+
 /// A body whose first frame has come.
 pub struct Begun<B: Body> {
-    body: Pin<Box<B>>,
+    /// `None` if it was empty: a body is not asked again after its end.
+    body: Option<Pin<Box<B>>>,
     first: Option<Frame<B::Data>>,
 }
 
@@ -124,26 +139,21 @@ impl<B: Body> Body for Begun<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.get_mut();
-        match this.first.take() {
-            Some(first) => Poll::Ready(Some(Ok(first))),
-            None => this.body.as_mut().poll_frame(cx),
+        match (this.first.take(), &mut this.body) {
+            (Some(first), _) => Poll::Ready(Some(Ok(first))),
+            (None, Some(body)) => body.as_mut().poll_frame(cx),
+            (None, None) => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.body.is_end_stream()
+        self.first.is_none() && self.body.as_ref().is_none_or(|body| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, Buf::remaining);
-        let first = u64::try_from(first).unwrap_or(u64::MAX);
-        let rest = self.body.size_hint();
-        let mut hint = SizeHint::new();
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(first)) {
-            hint.set_upper(upper);
-        }
-        hint.set_lower(rest.lower().saturating_add(first).min(hint.upper().unwrap_or(u64::MAX)));
-        hint
+        let rest =
+            self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint());
+        longer(&rest, self.first.as_ref().and_then(Frame::data_ref).map_or(0, Buf::remaining))
     }
 }
 

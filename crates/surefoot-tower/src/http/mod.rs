@@ -40,15 +40,57 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # reqwest
+//!
+//! With feature `reqwest`, a `reqwest::Client` can stand at the bottom: requests can be sent twice, told the time
+//! left, and their responses judged. The layers that look into bodies work on [`http::Response`], which reqwest
+//! converts to and from:
+//!
+#![cfg_attr(feature = "reqwest", doc = "```")]
+#![cfg_attr(not(feature = "reqwest"), doc = "```ignore")]
+//! use surefoot::prelude::*;
+//! use surefoot_tower::RetryLayer;
+//! use surefoot_tower::http::{ErrorBodyLayer, Idempotent, ResponseClassifier};
+//! use tower::ServiceBuilder;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let api = ServiceBuilder::new()
+//!     .map_response(reqwest::Response::from)
+//!     .layer(RetryLayer::new(Retry::builder().build()?, Idempotent).classify(ResponseClassifier::new()))
+//!     .layer(ErrorBodyLayer::default())
+//!     .map_response(http::Response::<reqwest::Body>::from)
+//!     .service(reqwest::Client::new());
+//! # fn check<S: tower::Service<reqwest::Request, Response = reqwest::Response>>(_: S) {}
+//! # check(api);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # tonic
+//!
+//! A tonic client is built on any service, and a tonic server takes any layer, so these stand under the one and
+//! around the other: see [`DeadlineClientLayer`] and [`DeadlineServerLayer`] with
+//! [`DeadlineHeader::grpc`](surefoot::http::deadline::DeadlineHeader::grpc), and
+//! [`until_body_end`](crate::CircuitBreakerLayer::until_body_end), which reads the trailers. Feature `tonic` adds
+//! what `tonic::Status` means, and what our errors are as one.
 
+mod body_circuit_breaker;
 mod classifier;
 mod deadline;
 mod error_body;
 mod events;
 mod first_frame;
 mod idempotent;
+#[cfg(feature = "reqwest")]
+mod reqwest_body;
+#[cfg(feature = "tonic")]
+pub mod tonic;
 mod watched_body;
 
+pub use body_circuit_breaker::{
+    BodyCircuitBreakerFuture, BodyCircuitBreakerLayer, BodyCircuitBreakerService,
+};
 pub use classifier::ResponseClassifier;
 pub use deadline::{
     DeadlineClientLayer, DeadlineClientService, DeadlineServerFuture, DeadlineServerLayer,
@@ -58,6 +100,4 @@ pub use error_body::{ErrorBody, ErrorBodyFuture, ErrorBodyLayer, ErrorBodyServic
 pub use events::{EventError, Events};
 pub use first_frame::{Begun, FirstFrameFuture, FirstFrameLayer, FirstFrameService};
 pub use idempotent::Idempotent;
-pub use watched_body::{
-    BodyCircuitBreakerFuture, BodyCircuitBreakerLayer, BodyCircuitBreakerService, WatchedBody,
-};
+pub use watched_body::WatchedBody;

@@ -1,240 +1,124 @@
-//! A circuit breaker whose verdict comes at the end of the response's body.
+//! A body that is watched until it has ended.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, Response, header};
+use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use surefoot::host::{Judged, Sleep, Watched};
+use surefoot::host::Sleep;
 use surefoot::http::grpc;
-use surefoot::stream::{Holding, Kept};
-use surefoot::{
-    CircuitBreaker, Classification, Classify, DropReason, Rejection, Timeout, Timestamp, Verdict,
-    with_drop_reason,
-};
-use tower_layer::Layer;
-use tower_service::Service;
+use surefoot::stream::Holding;
+use surefoot::{Classification, DropReason, Timeout, Timestamp, Verdict, with_drop_reason};
 
-use crate::attempt::{self, Called};
-use crate::{BoxError, CircuitBreakerLayer, Error, ServiceError};
-
-impl<C> CircuitBreakerLayer<C> {
-    /// The same layer for responses with a body, whose verdict is known only when the body has ended: see
-    /// [`BodyCircuitBreakerLayer`].
-    pub fn until_body_end(self) -> BodyCircuitBreakerLayer<C> {
-        BodyCircuitBreakerLayer { layer: self, idle: None }
-    }
-}
-
-/// A circuit breaker whose permit lives in the response's body; made by
-/// [`CircuitBreakerLayer::until_body_end`].
-///
-/// | the response | counts as |
-/// |---|---|
-/// | its head is a failure | that, at once |
-/// | its body ends as it should | success; with gRPC what the trailers say |
-/// | its body breaks off, or a gRPC body ends without trailers | failure |
-/// | the body is dropped before | nothing: the consumer walked away |
-///
-/// A half-open breaker's trial call is thus the whole response. The body is handed on as it comes: nothing is read
-/// ahead.
-#[derive(Clone, Debug)]
-pub struct BodyCircuitBreakerLayer<C> {
-    layer: CircuitBreakerLayer<C>,
-    idle: Option<Timeout>,
-}
-
-impl<C> BodyCircuitBreakerLayer<C> {
-    /// The longest time to wait for the next frame, while somebody waits for it. Default: as long as it takes.
-    pub fn idle_timeout(self, limit: Timeout) -> Self {
-        Self { idle: Some(limit), ..self }
-    }
-}
-
-impl<S, C: Clone> Layer<S> for BodyCircuitBreakerLayer<C> {
-    type Service = BodyCircuitBreakerService<S, C>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        BodyCircuitBreakerService { inner, layer: self.clone() }
-    }
-}
-
-/// A service behind a circuit breaker that judges whole responses; made by [`BodyCircuitBreakerLayer`].
-#[derive(Clone, Debug)]
-pub struct BodyCircuitBreakerService<S, C> {
-    inner: S,
-    layer: BodyCircuitBreakerLayer<C>,
-}
-
-impl<S, Q, B, C> Service<Q> for BodyCircuitBreakerService<S, C>
-where
-    S: Service<Q, Response = Response<B>>,
-    S::Error: Into<BoxError> + 'static,
-    B: Body,
-    C: Classify<Response<WatchedBody<B>>, ServiceError> + Clone,
-{
-    type Response = Response<WatchedBody<B>>;
-    type Error = Error;
-    type Future = BodyCircuitBreakerFuture<S::Future, C, B>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        attempt::poll_ready(&mut self.inner, cx)
-    }
-
-    fn call(&mut self, request: Q) -> Self::Future {
-        let (breaker, classifier) = self.layer.layer.parts();
-        let call = match breaker.admit() {
-            Ok(permit) => {
-                let call = attempt::call(&mut self.inner, request);
-                let wrapped = Wrapped { call, idle: self.layer.idle.clone() };
-                let judge =
-                    BodyJudge { classifier: classifier.clone(), body: std::marker::PhantomData };
-                Call::Admitted { call: Watched::new(permit, judge, wrapped) }
-            }
-            Err(rejection) => Call::Refused { rejection: Some(rejection) },
-        };
-        BodyCircuitBreakerFuture { call }
-    }
-}
+use crate::{BoxError, Error};
 
 pin_project! {
-    /// A call through a [`BodyCircuitBreakerService`].
-    pub struct BodyCircuitBreakerFuture<F, C, B> {
-        #[pin]
-        call: Call<F, C, B>,
-    }
-}
-
-pin_project! {
-    #[project = CallProjection]
-    enum Call<F, C, B> {
-        Admitted { #[pin] call: Watched<CircuitBreaker, BodyJudge<C, B>, Wrapped<F>> },
-        Refused { rejection: Option<Rejection> },
-    }
-}
-
-impl<F, C, B, E> Future for BodyCircuitBreakerFuture<F, C, B>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-    E: Into<BoxError> + 'static,
-    B: Body,
-    C: Classify<Response<WatchedBody<B>>, ServiceError>,
-{
-    type Output = Result<Response<WatchedBody<B>>, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().call.project() {
-            CallProjection::Admitted { call } => call.poll(cx),
-            CallProjection::Refused { rejection } => match rejection.take() {
-                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
-                None => Poll::Pending, // polled again after it was ready
-            },
-        }
-    }
-}
-
-/// Judges the head, and has the body keep the permit.
-struct BodyJudge<C, B> {
-    classifier: C,
-    body: std::marker::PhantomData<fn() -> B>,
-}
-
-impl<C, B> Judged for BodyJudge<C, B>
-where
-    C: Classify<Response<WatchedBody<B>>, ServiceError>,
-    B: Body,
-{
-    type Value = Response<WatchedBody<B>>;
-    type Error = ServiceError;
-
-    const STREAMS: bool = true;
-
-    fn keep(&self, response: &mut Response<WatchedBody<B>>, kept: Kept) {
-        response.body_mut().hold(kept.into_holding());
-    }
-
-    fn classify(&self, result: Result<&Response<WatchedBody<B>>, &ServiceError>) -> Classification {
-        self.classifier.classify(result)
-    }
-}
-
-pin_project! {
-    /// A call whose response gets a watched body.
-    struct Wrapped<F> {
-        #[pin]
-        call: Called<F>,
-        idle: Option<Timeout>,
-    }
-}
-
-impl<F, B, E> Future for Wrapped<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-    E: Into<BoxError> + 'static,
-    B: Body,
-{
-    type Output = Result<Response<WatchedBody<B>>, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        this.call.poll(cx).map_ok(|response| {
-            let is_grpc = is_grpc(response.headers());
-            response.map(|body| WatchedBody::new(body, is_grpc, this.idle.take()))
-        })
-    }
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes);
-    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
-}
-
-pin_project! {
-    /// A body that holds its call's permit until it has ended.
+    /// A body that holds its call's permit until it has ended; made by
+    /// [`CircuitBreakerLayer::until_body_end`](crate::CircuitBreakerLayer::until_body_end).
     ///
     /// Its error is the body's own, or, after an idle timeout, an [`Error`]:
     /// [`Interrupted`](surefoot::Error::Interrupted).
     pub struct WatchedBody<B> {
-        // Dropped before the permit.
+        // Dropped before the permit. `None` once we have ended it.
         #[pin]
         body: Option<B>,
-        permit: Option<Box<dyn Holding>>,
-        is_grpc: bool,
+        held: Held,
+        ending: Ending,
         frames: u64,
-        idle: Option<Timeout>,
-        waiting_since: Option<Timestamp>,
-        sleep: Option<Pin<Box<Sleep>>>,
+        idle: Option<Idle>,
+    }
+}
+
+/// Where a response tells how it ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ending {
+    /// The end itself is the success.
+    Plain,
+    /// In its trailers.
+    Trailers,
+    /// In its headers already.
+    Told(Verdict),
+}
+
+impl Ending {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        if !has_grpc_trailers(headers) {
+            return Self::Plain;
+        }
+        grpc::classify(headers).map_or(Self::Trailers, |judged| Self::Told(judged.verdict))
+    }
+}
+
+/// gRPC-Web has no trailers but those inside its body.
+fn has_grpc_trailers(headers: &HeaderMap) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let kind = headers.get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes);
+    kind.and_then(|kind| kind.split_at_checked(GRPC.len())).is_some_and(|(kind, suffix)| {
+        let ends_there = matches!(suffix.first(), None | Some(b'+' | b';' | b' '));
+        kind.eq_ignore_ascii_case(GRPC) && ends_there
+    })
+}
+
+/// The permit. Dropped from outside, so a panic that is unwinding meanwhile is not the body's.
+#[derive(Debug, Default)]
+struct Held {
+    permit: Option<Box<dyn Holding>>,
+}
+
+impl Held {
+    /// Only the first verdict counts.
+    fn close(&mut self, verdict: Verdict) {
+        if let Some(mut permit) = self.permit.take() {
+            permit.close(verdict);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.close(DropReason::scoped().verdict());
+    }
+}
+
+/// Dropped armed only when the body panics.
+struct FailureOnPanic<'a>(Option<&'a mut Held>);
+
+impl Drop for FailureOnPanic<'_> {
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take() {
+            held.close(Verdict::Failure);
+        }
     }
 }
 
 impl<B: Body> WatchedBody<B> {
-    fn new(body: B, is_grpc: bool, idle: Option<Timeout>) -> Self {
+    pub(super) fn new(body: B, idle: Option<Timeout>) -> Self {
         Self {
             body: Some(body),
-            permit: None,
-            is_grpc,
+            held: Held::default(),
+            ending: Ending::Plain,
             frames: 0,
-            idle,
-            waiting_since: None,
-            sleep: None,
+            idle: idle.map(Idle::new),
         }
     }
 
-    fn hold(&mut self, permit: Option<Box<dyn Holding>>) {
-        self.permit = permit;
-        // A body that is complete already may never be asked for a frame.
-        if !self.is_grpc && self.body.as_ref().is_some_and(Body::is_end_stream) {
-            close(&mut self.permit, Verdict::Success);
+    /// Keeps a permit, until the end that `ending` tells of.
+    pub(super) fn hold(&mut self, permit: Box<dyn Holding>, ending: Ending) {
+        self.held.permit = Some(permit);
+        self.ending = ending;
+        match ending {
+            Ending::Told(verdict) => self.held.close(verdict),
+            // A body that is complete already may never be asked for a frame.
+            Ending::Plain => {
+                if self.body.as_ref().is_none_or(Body::is_end_stream) {
+                    self.held.close(Verdict::Success);
+                }
+            }
+            Ending::Trailers => {}
         }
-    }
-}
-
-fn close(permit: &mut Option<Box<dyn Holding>>, verdict: Verdict) {
-    if let Some(mut permit) = permit.take() {
-        permit.close(verdict);
     }
 }
 
@@ -247,46 +131,47 @@ impl<B: Body<Error: Into<BoxError>>> Body for WatchedBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let mut this = self.project();
-        let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        let polled = body.poll_frame(cx);
-        if polled.is_ready() {
-            *this.waiting_since = None;
+        let Some(mut body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        let mut on_panic = FailureOnPanic(Some(this.held));
+        let polled = body.as_mut().poll_frame(cx);
+        let is_over = polled.is_ready() && body.is_end_stream();
+        let Some(held) = on_panic.0.take() else { return polled.map_err(Into::into) };
+        if polled.is_ready()
+            && let Some(idle) = this.idle
+        {
+            idle.since = None;
         }
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 *this.frames += 1;
-                if let Some(trailers) = frame.trailers_ref().filter(|_| *this.is_grpc) {
-                    let judged = grpc::classify(trailers).unwrap_or(Classification::TRANSIENT);
-                    close(this.permit, judged.verdict);
-                } else if !*this.is_grpc
-                    && this.body.as_ref().get_ref().as_ref().is_some_and(Body::is_end_stream)
-                {
-                    close(this.permit, Verdict::Success); // nobody may ask for what is not there
+                match (*this.ending, frame.trailers_ref()) {
+                    (Ending::Trailers, Some(trailers)) => {
+                        let judged = grpc::classify(trailers).unwrap_or(Classification::TRANSIENT);
+                        held.close(judged.verdict);
+                    }
+                    // Nobody may ask for what is not there.
+                    (Ending::Plain, _) if is_over => held.close(Verdict::Success),
+                    _ => {}
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                close(this.permit, Verdict::Failure);
+                held.close(Verdict::Failure);
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
-                let verdict = if *this.is_grpc { Verdict::Failure } else { Verdict::Success };
-                close(this.permit, verdict);
+                held.close(match this.ending {
+                    Ending::Trailers => Verdict::Failure,
+                    Ending::Plain | Ending::Told(_) => Verdict::Success,
+                });
+                this.body.set(None);
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                let Some(limit) = this.idle.as_ref() else { return Poll::Pending };
-                if poll_idle(limit, this.waiting_since, this.sleep, cx).is_pending() {
-                    return Poll::Pending;
-                }
+                let Some(idle) = this.idle else { return Poll::Pending };
+                let timeout = ready!(idle.poll(cx));
                 with_drop_reason(DropReason::Deadline, || this.body.set(None));
-                close(this.permit, Verdict::Failure);
-                let timeout = Error::Timeout {
-                    policy: limit.name().clone(),
-                    limit: limit.limit(),
-                    dispatched: true,
-                    last: None,
-                };
+                held.close(Verdict::Failure);
                 let cause = Some(Box::new(timeout));
                 Poll::Ready(Some(Err(Error::Interrupted { items: *this.frames, cause }.into())))
             }
@@ -302,22 +187,37 @@ impl<B: Body<Error: Into<BoxError>>> Body for WatchedBody<B> {
     }
 }
 
-/// Ready once the wait that began at `since` has lasted as long as `limit` allows. The timer is set again only
-/// after it has gone off.
-fn poll_idle(
-    limit: &Timeout,
-    since: &mut Option<Timestamp>,
-    sleep: &mut Option<Pin<Box<Sleep>>>,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    let time = limit.time();
-    let due = limit.deadline(*since.get_or_insert_with(|| time.now()));
-    loop {
-        let timer = sleep.get_or_insert_with(|| Box::pin(Sleep::until(time, due.timestamp())));
-        std::task::ready!(timer.as_mut().poll(cx));
-        *sleep = None;
-        if due.is_over(time.now()) {
-            return Poll::Ready(());
+/// A limit for each wait.
+struct Idle {
+    limit: Timeout,
+    /// The start of the present wait.
+    since: Option<Timestamp>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Idle {
+    fn new(limit: Timeout) -> Self {
+        Self { limit, since: None, sleep: None }
+    }
+
+    /// Ready once the present wait has lasted as long as it may. The timer is set again only after it has gone
+    /// off, and not for every frame.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let Self { limit, since, sleep } = self;
+        let time = limit.time();
+        let due = limit.deadline(*since.get_or_insert_with(|| time.now()));
+        loop {
+            let timer = sleep.get_or_insert_with(|| Box::pin(Sleep::until(time, due.timestamp())));
+            ready!(timer.as_mut().poll(cx));
+            *sleep = None;
+            if due.is_over(time.now()) {
+                return Poll::Ready(Error::Timeout {
+                    policy: limit.name().clone(),
+                    limit: limit.limit(),
+                    dispatched: true,
+                    last: None,
+                });
+            }
         }
     }
 }
@@ -326,7 +226,7 @@ impl<B> fmt::Debug for WatchedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatchedBody")
             .field("frames", &self.frames)
-            .field("permit", &self.permit)
+            .field("held", &self.held)
             .finish_non_exhaustive()
     }
 }

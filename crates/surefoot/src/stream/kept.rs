@@ -21,7 +21,7 @@ pub(super) enum What {
 
 /// Something that is held during a call and closed with its verdict, which is that of the
 /// [`DropReason`] if the answer is dropped before its end.
-pub trait Holding: Send + fmt::Debug {
+pub trait Holding: Send + Sync + fmt::Debug {
     /// The call has ended. Only the first verdict counts.
     fn close(&mut self, verdict: Verdict);
 }

@@ -130,8 +130,8 @@ fn retry_delay_in(trailers: &HeaderMap) -> Option<Duration> {
     details.filter_map(|details| retry_delay(&details)).max()
 }
 
-/// Whether an HTTP answer is one of gRPC.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+/// Whether an HTTP answer is one of gRPC, by its content type; gRPC-Web too.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
     let is_grpc = |value: &str| {
         value.get(..16).is_some_and(|start| start.eq_ignore_ascii_case("application/grpc"))
     };
