@@ -53,6 +53,11 @@ impl ResponseClassifier {
         let body = extensions.get().map(ErrorBody::bytes);
         trailers.unwrap_or_else(|| self.rules.classify(status, headers, body))
     }
+
+    #[cfg(feature = "reqwest")]
+    pub(super) fn judge_reqwest(self, response: &reqwest::Response) -> Classification {
+        self.judge(response.status(), response.headers(), response.extensions())
+    }
 }
 
 impl<B> Classify<Response<B>, ServiceError> for ResponseClassifier {
@@ -70,28 +75,13 @@ impl<B> Classify<Response<B>, ServiceError> for ResponseClassifier {
 impl Classify<reqwest::Response, ServiceError> for ResponseClassifier {
     fn classify(&self, result: Result<&reqwest::Response, &ServiceError>) -> Classification {
         match result {
-            Ok(response) => {
-                self.judge(response.status(), response.headers(), response.extensions())
-            }
+            Ok(response) => self.judge_reqwest(response),
             Err(error) => judge_error(error.get_ref()),
         }
     }
 }
 
-/// For reqwest's own results, as [`Policy::classify`](surefoot::Policy::classify) of a call with `send()` sees them.
-#[cfg(feature = "reqwest")]
-impl Classify<reqwest::Response, reqwest::Error> for ResponseClassifier {
-    fn classify(&self, result: Result<&reqwest::Response, &reqwest::Error>) -> Classification {
-        match result {
-            Ok(response) => {
-                self.judge(response.status(), response.headers(), response.extensions())
-            }
-            Err(error) => judge_error(error),
-        }
-    }
-}
-
-fn judge_error(error: &(dyn StdError + 'static)) -> Classification {
+pub(super) fn judge_error(error: &(dyn StdError + 'static)) -> Classification {
     causes(Some(error)).find_map(judge_cause).unwrap_or(Classification::TRANSIENT)
 }
 

@@ -45,12 +45,13 @@
 //!
 //! With feature `reqwest`, a `reqwest::Client` can stand at the bottom: requests can be sent twice, told the time
 //! left, and their responses judged. The layers that look into bodies work on [`http::Response`], which reqwest
-//! converts to and from:
+//! can be made into and of:
 //!
 #![cfg_attr(feature = "reqwest", doc = "```")]
 #![cfg_attr(not(feature = "reqwest"), doc = "```ignore")]
 //! use surefoot::prelude::*;
 //! use surefoot_tower::RetryLayer;
+//! use surefoot_tower::http::reqwest::into_http;
 //! use surefoot_tower::http::{ErrorBodyLayer, Idempotent, ResponseClassifier};
 //! use tower::ServiceBuilder;
 //!
@@ -59,7 +60,7 @@
 //!     .map_response(reqwest::Response::from)
 //!     .layer(RetryLayer::new(Retry::builder().build()?, Idempotent).classify(ResponseClassifier::new()))
 //!     .layer(ErrorBodyLayer::default())
-//!     .map_response(http::Response::<reqwest::Body>::from)
+//!     .map_response(into_http)
 //!     .service(reqwest::Client::new());
 //! # fn check<S: tower::Service<reqwest::Request, Response = reqwest::Response>>(_: S) {}
 //! # check(api);
@@ -73,7 +74,7 @@
 //! around the other: see [`DeadlineClientLayer`] and [`DeadlineServerLayer`] with
 //! [`DeadlineHeader::grpc`](surefoot::http::deadline::DeadlineHeader::grpc), and
 //! [`until_body_end`](crate::CircuitBreakerLayer::until_body_end), which reads the trailers. Feature `tonic` adds
-//! what `tonic::Status` means, and what our errors are as one.
+//! what a `tonic::Status` means, and what our errors are as one.
 
 mod body_circuit_breaker;
 mod classifier;
@@ -83,7 +84,7 @@ mod events;
 mod first_frame;
 mod idempotent;
 #[cfg(feature = "reqwest")]
-mod reqwest_body;
+pub mod reqwest;
 #[cfg(feature = "tonic")]
 pub mod tonic;
 mod watched_body;

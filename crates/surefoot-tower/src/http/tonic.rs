@@ -17,17 +17,17 @@
 //! # let _ = layer;
 //! ```
 //!
-//! The methods of a tonic client, as calls of a policy, are judged by [`ResponseClassifier`]:
+//! The methods of a tonic client, as calls of a policy, are judged by [`classify`]:
 //!
 //! ```
 //! use surefoot::prelude::*;
-//! use surefoot_tower::http::ResponseClassifier;
+//! use surefoot_tower::http::tonic::classify;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # async fn check() -> Result<tonic::Response<()>, tonic::Status> { Err(tonic::Status::not_found("nobody")) }
 //! let breaker = CircuitBreaker::builder("health").build()?;
-//! let health = breaker.clone().classify(ResponseClassifier::new());
+//! let health = breaker.clone().classify(classify);
 //! let answer = health.call(check).await;
 //! assert!(answer.is_err());
 //! assert_eq!(breaker.status().totals.ignored, 1); // the caller's mistake
@@ -40,23 +40,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use surefoot::http::grpc::{self, Pushback};
-use surefoot::{Classification, Classify, Rejection, Verdict};
+use surefoot::{Classification, Rejection, Verdict};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
-use super::ResponseClassifier;
 use super::classifier::causes;
 use crate::Error;
 
-/// By the code, and the wait that the server asks for: the table is that of [`surefoot::http::grpc`]. A status that was
-/// made of an error of ours, inside this process, means what that error does.
-impl<T> Classify<T, Status> for ResponseClassifier {
-    fn classify(&self, result: Result<&T, &Status>) -> Classification {
-        match result {
-            Ok(_) => Classification::SUCCESS,
-            Err(status) => judge(status),
-        }
-    }
+/// What the result of a tonic client's method means.
+///
+/// By the code, and the wait that the server asks for, as `grpc-retry-pushback-ms` or `RetryInfo`: the table is that of
+/// [`surefoot::http::grpc`]. A status that was made of a refusal of ours, inside this process, means what that does: it is
+/// ignored, and may be tried again.
+pub fn classify<T>(result: Result<&T, &Status>) -> Classification {
+    result.map_or_else(judge, |_| Classification::SUCCESS)
 }
 
 fn judge(status: &Status) -> Classification {

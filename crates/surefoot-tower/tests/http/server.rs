@@ -222,8 +222,12 @@ pub(crate) fn client(protocol: Protocol) -> HttpClient {
     client.build_http()
 }
 
+pub(crate) fn request(url: &str) -> Request<Full<Bytes>> {
+    Request::get(url).body(Full::default()).unwrap()
+}
+
 pub(crate) fn get(server: &Server) -> Request<Full<Bytes>> {
-    Request::get(&server.url).body(Full::default()).unwrap()
+    request(&server.url)
 }
 
 pub(crate) async fn text<B: Body<Data = Bytes>>(body: B) -> Result<String, B::Error> {
