@@ -147,12 +147,11 @@ impl<B: Body> Body for Begun<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.body.as_ref().is_none_or(|body| body.is_end_stream())
+        self.first.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest =
-            self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint());
+        let rest = self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         longer(&rest, self.first.as_ref().and_then(Frame::data_ref).map_or(0, Buf::remaining))
     }
 }

@@ -34,14 +34,14 @@ use Piece::{Data, Fails, Panics, Trailers, Waits};
 /// A body that holds whoever asks it to the rules: not again after its end or its error.
 #[derive(Debug)]
 struct Pieces {
-    pieces: VecDeque<Piece>,
+    left: VecDeque<Piece>,
     /// Whether it says that it is at its end before it is asked for more.
     foresees: bool,
     over: bool,
 }
 
 fn pieces(pieces: impl IntoIterator<Item = Piece>) -> Pieces {
-    Pieces { pieces: pieces.into_iter().collect(), foresees: false, over: false }
+    Pieces { left: pieces.into_iter().collect(), foresees: false, over: false }
 }
 
 /// The same body, foreseeing its end and not.
@@ -58,7 +58,7 @@ impl Body for Pieces {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         assert!(!self.over, "asked again after its end");
-        Poll::Ready(match self.pieces.pop_front() {
+        Poll::Ready(match self.left.pop_front() {
             Some(Data(text)) => Some(Ok(Frame::data(text.into()))),
             Some(Trailers(name, value)) => {
                 let trailers = [(name.parse().unwrap(), value.parse().unwrap())];
@@ -69,7 +69,7 @@ impl Body for Pieces {
                 Some(Err(io::Error::other("broken off")))
             }
             Some(Waits) => {
-                self.pieces.push_front(Waits);
+                self.left.push_front(Waits);
                 return Poll::Pending;
             }
             Some(Panics) => panic!("the body panics"),
@@ -81,16 +81,16 @@ impl Body for Pieces {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.over || self.foresees && self.pieces.is_empty()
+        self.over || self.foresees && self.left.is_empty()
     }
 
     /// As a body with a content length has it.
     fn size_hint(&self) -> SizeHint {
-        let left = self.pieces.iter().map(|piece| match piece {
+        let lengths = self.left.iter().map(|piece| match piece {
             Data(text) => text.len() as u64,
             _ => 0,
         });
-        SizeHint::with_exact(left.sum())
+        SizeHint::with_exact(lengths.sum())
     }
 }
 

@@ -1,5 +1,6 @@
 //! reqwest under the layers, and its bodies as streams of events under a pipeline.
 
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use reqwest::{Client, Method, Request, Response, Url};
@@ -138,20 +139,16 @@ async fn transport_errors_are_tried_again_but_for_those_that_the_request_is_to_b
 
 #[tokio::test]
 async fn a_peer_that_does_not_speak_http_is_a_failure_that_is_not_tried_again() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            stream.readable().await.unwrap(); // the request
-            let _ = stream.try_write(b"SSH-2.0-OpenSSH_9.9\r\n\r\n");
-            let mut sink = [0; 1024];
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n\r\n").unwrap();
             // Until the client has had enough: a reset would be another error.
-            while stream.readable().await.is_ok() {
-                if let Ok(0) = stream.try_read(&mut sink) {
-                    break;
-                }
-            }
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
         }
     });
     let (tried, failures, _) = attempts(&url).await;
