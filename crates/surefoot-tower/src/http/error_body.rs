@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::FramesInARow;
 use crate::attempt::{self, Called};
 use crate::{BoxError, Error};
 
@@ -23,7 +24,7 @@ use crate::{BoxError, Error};
 /// that breaks off, is handed on as far as it was read, with its rest or its error behind, and is not judged. One
 /// that says beforehand that it is longer is not read at all.
 ///
-/// Put it innermost, inside every layer whose classifier should see the body. Its wait is part of the call, and
+/// Put it innermost, inside every layer whose classifier should see the body, and outside one that decompresses. Its wait is part of the call, and
 /// dropping the call drops the body. reqwest's responses: see [the module](super#reqwest).
 ///
 /// **Cost.** Nothing for other responses; for an error two allocations, and a copy of the body.
@@ -118,6 +119,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let mut frames = FramesInARow::default();
         loop {
             match this.step.as_mut().project() {
                 StepProjection::Headers { call } => {
@@ -133,6 +135,7 @@ where
                 }
                 StepProjection::Body { response, read } => {
                     let Some(open) = response.as_mut() else { return Poll::Pending };
+                    ready!(frames.poll_another(cx));
                     let next = ready!(open.body_mut().as_mut().poll_frame(cx));
                     let (stop, whole) = match next {
                         Some(Ok(frame)) => match frame.into_data() {

@@ -9,13 +9,18 @@ use futures_core::Stream;
 use http_body::Body;
 use surefoot::http::sse::{EventTooLarge, SseEvent, SseParser};
 
+use super::FramesInARow;
 use crate::BoxError;
 
 /// The events of a `text/event-stream` body, as they come in: for
 /// [`call_stream`](surefoot::Policy::call_stream), whose `until` knows the terminal one.
 ///
 /// Nothing is read ahead: the next piece of the body is asked for when every event of the one before has been
-/// taken, so back-pressure reaches the server, and memory holds one piece and one event.
+/// taken, so back-pressure reaches the server, and memory holds one piece and one event. A stream of nothing but
+/// comments, however fast they come, lets others run and time limits be looked at now and then.
+///
+/// **Cancellation.** Dropping it drops the body, which closes its connection or stream. **Cost.** An allocation for
+/// the body, and those of the parser for each event.
 ///
 /// ```
 /// use http_body_util::Full;
@@ -103,6 +108,7 @@ impl<B: Body<Error: Into<BoxError>>> Stream for Events<B> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        let mut frames = FramesInARow::default();
         while !this.over {
             match this.next_at_hand() {
                 Ok(Some(event)) => return Poll::Ready(Some(Ok(event))),
@@ -112,6 +118,7 @@ impl<B: Body<Error: Into<BoxError>>> Stream for Events<B> {
                     return Poll::Ready(Some(Err(EventError::TooLarge(error))));
                 }
             }
+            ready!(frames.poll_another(cx));
             match ready!(this.body.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     if let Ok(mut data) = frame.into_data() {

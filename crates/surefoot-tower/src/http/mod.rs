@@ -82,12 +82,15 @@ mod deadline;
 mod error_body;
 mod events;
 mod first_frame;
+mod frames_in_a_row;
 mod idempotent;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
 #[cfg(feature = "tonic")]
 pub mod tonic;
 mod watched_body;
+
+use frames_in_a_row::FramesInARow;
 
 pub use body_circuit_breaker::{
     BodyCircuitBreakerFuture, BodyCircuitBreakerLayer, BodyCircuitBreakerService,

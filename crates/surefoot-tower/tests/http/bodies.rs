@@ -7,18 +7,20 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use surefoot::prelude::*;
-use surefoot::{Classify, DropReason, with_drop_reason};
-use surefoot_tower::CircuitBreakerLayer;
+use surefoot::{Classify, DropReason, ManualClock, with_drop_reason};
 use surefoot_tower::http::{
-    Begun, ErrorBody, ErrorBodyLayer, FirstFrameLayer, MaybeRead, ResponseClassifier, WatchedBody,
+    Begun, ErrorBody, ErrorBodyLayer, EventError, Events, FirstFrameLayer, MaybeRead,
+    ResponseClassifier, WatchedBody,
 };
-use tower::{Layer, Service, service_fn};
+use surefoot_tower::{CircuitBreakerLayer, TimeoutLayer};
+use tower::{Layer, Service, ServiceExt as _, service_fn};
 
 /// What a body does when it is asked.
 #[derive(Clone, Debug)]
@@ -230,6 +232,41 @@ fn a_grpc_error_without_a_message_is_judged_by_its_trailers_before_the_response_
         assert_eq!(judged, expected, "{content_type} {status}");
         assert_eq!(read(response.into_body()), "!");
     }
+}
+
+/// A body that is ready for ever, and never gets anywhere.
+struct Endless(&'static str);
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(self.0.into()))))
+    }
+}
+
+#[tokio::test]
+async fn a_flood_that_leads_nowhere_does_not_get_past_a_time_limit() {
+    let clock = ManualClock::new();
+    let limit = Timeout::new(Duration::from_secs(1)).unwrap().on_clock(clock.clone());
+    let open = || async { Ok::<_, EventError>(Events::new(Endless(": keep-alive\n"))) };
+    let advance = async { clock.advance(Duration::from_secs(1)) };
+    let error = tokio::join!(limit.call_stream(open), advance).0.map(drop).unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+
+    let flood = service_fn(|()| async {
+        let mut response = Response::new(Endless(""));
+        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        Ok::<_, Infallible>(response)
+    });
+    let limited = TimeoutLayer::new(limit).layer(ErrorBodyLayer::default().layer(flood));
+    let advance = async { clock.advance(Duration::from_secs(1)) };
+    let error = tokio::join!(limited.oneshot(()), advance).0.map(drop).unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
 }
 
 // ---- watched bodies ----------------------------------------------------------------------------

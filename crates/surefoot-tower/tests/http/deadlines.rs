@@ -63,6 +63,8 @@ async fn a_server_obeys_the_deadline_it_is_told() {
     for malformed in ["-1", "soon", "1.5", "", "99999999999999999999999999999999999999999"] {
         assert_eq!(time_left(layer(), Some(malformed)).await, Ok(None), "{malformed}");
     }
+    // Half a million years are no limit that a clock could tell.
+    assert_eq!(time_left(layer(), Some("18446744073709551615")).await, Ok(None));
     // No caller gets more than that, nor one that does not say.
     for header in [None, Some("60000")] {
         assert_eq!(time_left(layer().at_most(5 * SEC), header).await, Ok(Some(5 * SEC)));

@@ -8,10 +8,10 @@ use surefoot::http::sse::SseEvent;
 use surefoot::prelude::*;
 use surefoot::{ManualClock, StopReason};
 use surefoot_tower::http::{
-    ErrorBodyLayer, EventError, Events, FirstFrameLayer, Idempotent, ResponseClassifier,
-    reqwest::into_http,
+    DeadlineClientLayer, ErrorBodyLayer, EventError, Events, FirstFrameLayer, Idempotent,
+    ResponseClassifier, reqwest::into_http,
 };
-use surefoot_tower::{CircuitBreakerLayer, RetryLayer};
+use surefoot_tower::{CircuitBreakerLayer, RetryLayer, TimeoutLayer};
 use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _};
 
 use super::server::{Answer, Protocol, Server, Step, serve};
@@ -95,6 +95,19 @@ async fn reqwest_goes_through_every_layer() {
         server.seen.abandoned(1).await;
         assert_eq!(counts(&breaker), (1, 2), "{protocol:?}");
     }
+}
+
+#[tokio::test]
+async fn reqwest_tells_the_time_left() {
+    let server = serve([Answer::ok([])]).await;
+    let limit = Timeout::new(2 * SEC).unwrap().on_clock(ManualClock::new());
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(limit))
+        .layer(DeadlineClientLayer::new())
+        .service(client(Protocol::Http1));
+    service.oneshot(request(Method::GET, &server.url)).await.unwrap();
+    let headers = server.seen.headers.lock().unwrap();
+    assert_eq!(headers["x-envoy-expected-rq-timeout-ms"], "2000");
 }
 
 #[tokio::test]

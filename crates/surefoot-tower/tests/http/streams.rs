@@ -1,7 +1,9 @@
 //! Streamed bodies: when they are retried, what they count as, and who is told that they are given up.
 
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use surefoot::http::sse::SseEvent;
 use surefoot::prelude::*;
@@ -12,7 +14,7 @@ use surefoot_tower::http::{
 use surefoot_tower::{CircuitBreakerLayer, RetryLayer, TimeoutLayer};
 use tower::{Layer as _, ServiceBuilder, ServiceExt as _};
 
-use super::server::{Answer, Protocol, Step, client, get, serve, text};
+use super::server::{Answer, Protocol, Step, client, get, request, serve, text};
 
 const SEC: Duration = Duration::from_secs(1);
 
@@ -206,6 +208,46 @@ async fn an_error_body_says_whether_trying_again_can_help_and_can_still_be_read(
     let service = ErrorBodyLayer::with_limit(6).layer(client(Protocol::Http1));
     let response = service.oneshot(get(&server)).await.unwrap();
     assert_eq!(text(response.into_body()).await.unwrap(), "01234567");
+}
+
+#[tokio::test]
+async fn an_error_body_that_does_not_come_is_bounded_and_closed_by_the_time_limit_around() {
+    for protocol in Protocol::BOTH {
+        let clock = ManualClock::new();
+        let stalls = [Step::Send("{\"error\": "), Step::Hang];
+        let server = serve([Answer { status: 500, ..Answer::ok(stalls) }]).await;
+        let service = ServiceBuilder::new()
+            .layer(TimeoutLayer::new(Timeout::new(SEC).unwrap().on_clock(clock.clone())))
+            .layer(ErrorBodyLayer::default())
+            .service(client(protocol));
+        let call = tokio::spawn(service.oneshot(get(&server)));
+        server.seen.request(1).await;
+        while clock.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        clock.advance(SEC);
+        let error = call.await.unwrap().map(drop).unwrap_err();
+        assert!(matches!(error, Error::Timeout { dispatched: true, .. }), "{error}");
+        server.seen.abandoned(1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_shorter_than_it_promised_is_a_failure() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 1024];
+        assert!(stream.read(&mut request).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").unwrap();
+    });
+    let breaker = breaker();
+    let layer = CircuitBreakerLayer::new(breaker.clone()).until_body_end();
+    let response = layer.layer(client(Protocol::Http1)).oneshot(request(&url)).await.unwrap();
+    assert_eq!(response.body().size_hint().exact(), Some(10));
+    assert!(text(response.into_body()).await.is_err());
+    assert_eq!(counts(&breaker), (0, 1));
 }
 
 #[tokio::test]
