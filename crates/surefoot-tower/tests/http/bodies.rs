@@ -29,9 +29,10 @@ enum Piece {
     Trailers(&'static str, &'static str),
     Fails,
     Waits,
+    WaitsOnce,
     Panics,
 }
-use Piece::{Data, Fails, Panics, Trailers, Waits};
+use Piece::{Data, Fails, Panics, Trailers, Waits, WaitsOnce};
 
 /// A body that holds whoever asks it to the rules: not again after its end or its error.
 #[derive(Debug)]
@@ -74,6 +75,7 @@ impl Body for Pieces {
                 self.left.push_front(Waits);
                 return Poll::Pending;
             }
+            Some(WaitsOnce) => return Poll::Pending,
             Some(Panics) => panic!("the body panics"),
             None => {
                 self.over = true;
@@ -349,6 +351,59 @@ fn a_body_that_is_empty_from_the_start_need_not_be_asked() {
         service_fn(|()| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) });
     drop(now(layer.layer(empty).call(())).unwrap());
     assert_eq!(counts(&breaker), SUCCESS);
+}
+
+#[test]
+fn a_body_that_foresees_its_end_need_not_be_asked_for_it() {
+    let breaker = breaker();
+    let [_, body] = both(&[Data("0"), Data("1")]);
+    let mut body = watched(&breaker, response(200, "text/plain", body));
+    assert!(frame(&mut body).is_some());
+    assert_eq!(counts(&breaker), [0; 4]);
+    assert!(frame(&mut body).is_some());
+    assert_eq!(counts(&breaker), SUCCESS);
+    drop(body);
+    assert_eq!(counts(&breaker), SUCCESS);
+}
+
+#[test]
+fn the_idle_timeout_is_for_each_gap_and_not_for_all_of_them() {
+    let (clock, breaker) = (ManualClock::new(), breaker());
+    let idle = Timeout::new(Duration::from_secs(1)).unwrap().on_clock(clock.clone());
+    let layer = CircuitBreakerLayer::new(breaker.clone()).until_body_end().idle_timeout(idle);
+    let gaps = [WaitsOnce, Data("0"), WaitsOnce, Data("1"), WaitsOnce, Data("2")];
+    let response: Response<WatchedBody<_>> =
+        through(layer, response(200, "text/plain", pieces(gaps))).unwrap();
+    let mut body = response.into_body();
+    let mut poll = || Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+    for _ in 0..3 {
+        assert!(poll().is_pending());
+        clock.advance(Duration::from_millis(900));
+        assert!(matches!(poll(), Poll::Ready(Some(Ok(_)))));
+    }
+    assert!(matches!(poll(), Poll::Ready(None)));
+    assert_eq!(counts(&breaker), SUCCESS);
+}
+
+#[test]
+fn a_body_that_was_idle_for_too_long_gives_one_error_and_its_end() {
+    let (clock, breaker) = (ManualClock::new(), breaker());
+    let idle = Timeout::new(Duration::from_secs(1)).unwrap().on_clock(clock.clone());
+    let layer = CircuitBreakerLayer::new(breaker.clone()).until_body_end().idle_timeout(idle);
+    let stalls = pieces([Data("0"), Waits]);
+    let response: Response<WatchedBody<_>> =
+        through(layer, response(200, "text/plain", stalls)).unwrap();
+    let mut body = response.into_body();
+    let mut poll = || Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+    assert!(poll().is_ready());
+    assert!(poll().is_pending());
+    clock.advance(Duration::from_millis(999));
+    assert!(poll().is_pending());
+    clock.advance(Duration::from_millis(1));
+    assert!(matches!(poll(), Poll::Ready(Some(Err(_)))));
+    assert!(matches!(poll(), Poll::Ready(None)));
+    assert!(body.is_end_stream() && body.size_hint().exact() == Some(0));
+    assert_eq!(counts(&breaker), FAILURE);
 }
 
 #[test]

@@ -8,11 +8,11 @@ use std::time::Duration;
 use futures_core::Stream;
 use surefoot::http::deadline::DeadlineHeader;
 use surefoot::prelude::*;
-use surefoot::{Attempt, ManualClock, Verdict};
+use surefoot::{Attempt, ManualClock, StopReason, Verdict};
 use surefoot_tower::http::{
     DeadlineClientLayer, DeadlineServerLayer, ResponseClassifier, tonic::classify, tonic::status,
 };
-use surefoot_tower::{CircuitBreakerLayer, TimeoutLayer};
+use surefoot_tower::{CircuitBreakerLayer, ServiceError, TimeoutLayer};
 use tokio::sync::Notify;
 use tonic::body::Body;
 use tonic::transport::Endpoint;
@@ -252,6 +252,37 @@ async fn a_refusal_is_a_status() {
     assert!((1..=60_000).contains(&millis), "{millis}");
 }
 
+#[test]
+fn each_error_has_the_code_of_its_kind() {
+    let own = |status: Status| surefoot_tower::Error::Operation(ServiceError::new(status));
+    let exhausted = |last| Error::Exhausted {
+        last: Box::new(last),
+        stop: StopReason::Attempts,
+        attempts: 3,
+        elapsed: SEC,
+        retry_after: Some(Duration::from_micros(1_000_001)),
+    };
+    let reset = || Error::Operation(ServiceError::new(std::io::Error::other("reset")));
+    let interrupted = |cause: Option<surefoot_tower::Error>| Error::Interrupted {
+        items: 1,
+        cause: cause.map(Box::new),
+    };
+    for (error, code) in [
+        (own(Status::not_found("nobody")), Code::NotFound),
+        (reset(), Code::Unknown), // as tonic has it
+        (exhausted(own(Status::aborted("lost"))), Code::Aborted),
+        (exhausted(reset()), Code::Unavailable),
+        (interrupted(None), Code::Unavailable),
+        (interrupted(Some(own(Status::data_loss("lost")))), Code::DataLoss),
+    ] {
+        let text = error.to_string();
+        assert_eq!(status(error).code(), code, "{text}");
+    }
+    // Rounded up: whoever obeys comes late enough.
+    let told = status(exhausted(reset()));
+    assert_eq!(told.metadata().get("grpc-retry-pushback-ms").unwrap(), "1001");
+}
+
 /// What a tonic call means to a policy.
 async fn judged(service: &'static str) -> CircuitBreaker {
     let server = serve().await;
@@ -287,7 +318,17 @@ fn a_status_made_of_our_own_refusal_is_no_failure_of_the_service() {
     let refused = status(Error::Rejected(rejection));
     let judged = classify(Err::<&(), _>(&refused));
     assert_eq!((judged.verdict, judged.retryable), (Verdict::Ignored, true));
-    // Over the network only the code is left.
-    let remote = Status::new(refused.code(), refused.message());
-    assert_eq!(classify(Err::<&(), _>(&remote)), Classification::TRANSIENT);
+    // Over the network only the code is left, and the wait that goes along.
+    let mut remote = Status::new(refused.code(), refused.message());
+    for (pushback, expected) in [
+        (None, Classification::TRANSIENT),
+        (Some("1500"), Classification::TRANSIENT.with_retry_after(Some(SEC * 3 / 2))),
+        (Some("-1"), Classification::TRANSIENT.without_retry()),
+        (Some("soon"), Classification::TRANSIENT.without_retry()),
+    ] {
+        if let Some(pushback) = pushback {
+            remote.metadata_mut().insert("grpc-retry-pushback-ms", pushback.parse().unwrap());
+        }
+        assert_eq!(classify(Err::<&(), _>(&remote)), expected, "{pushback:?}");
+    }
 }
