@@ -98,13 +98,8 @@ where
                 }
                 StepProjection::Body { response } => {
                     let Some(begun) = response else { return Poll::Pending };
-                    let first = if begun.body().is_end_stream() {
-                        None
-                    } else {
-                        ready!(begun.body_mut().as_mut().poll_frame(cx))
-                            .transpose()
-                            .map_err(ours)?
-                    };
+                    let first = ready!(begun.body_mut().as_mut().poll_frame(cx));
+                    let first = first.transpose().map_err(ours)?;
                     let Some(mut begun) = response.take() else { return Poll::Pending };
                     if let Some(trailers) = first.as_ref().and_then(Frame::trailers_ref) {
                         let trailers = NothingButTrailers(trailers.clone());

@@ -6,10 +6,13 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_core::Stream as _;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -198,7 +201,7 @@ fn an_error_body_is_read_up_to_the_limit_and_handed_on_whole() {
 
 #[test]
 fn a_body_that_is_too_long_from_the_start_is_not_waited_for() {
-    let body = || pieces([Data("0123"), Data("4567"), Waits]);
+    let body = || pieces([Waits, Data("01234567")]);
     let layer = ErrorBodyLayer::with_limit(7);
     let late: Response<MaybeRead<_>> = through(layer, response(500, "text/plain", body())).unwrap();
     assert!(late.extensions().get::<ErrorBody>().is_none());
@@ -269,6 +272,21 @@ async fn a_flood_that_leads_nowhere_does_not_get_past_a_time_limit() {
     let advance = async { clock.advance(Duration::from_secs(1)) };
     let error = tokio::join!(limited.oneshot(()), advance).0.map(drop).unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
+}
+
+#[test]
+fn a_body_that_always_has_more_is_asked_again_soon() {
+    struct Woken(AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let mut events = Events::new(Endless(": keep-alive\n"));
+    let waker = Waker::from(woken.clone());
+    let polled = Pin::new(&mut events).poll_next(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending() && woken.0.load(Ordering::SeqCst));
 }
 
 // ---- watched bodies ----------------------------------------------------------------------------

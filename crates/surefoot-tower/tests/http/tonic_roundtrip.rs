@@ -318,6 +318,8 @@ fn a_status_made_of_our_own_refusal_is_no_failure_of_the_service() {
     let refused = status(Error::Rejected(rejection));
     let judged = classify(Err::<&(), _>(&refused));
     assert_eq!((judged.verdict, judged.retryable), (Verdict::Ignored, true));
+    let late = Error::Timeout { policy: "gap".into(), limit: SEC, dispatched: true, last: None };
+    assert_eq!(classify(Err::<&(), _>(&status(late))), Classification::TRANSIENT);
     // Over the network only the code is left, and the wait that goes along.
     let mut remote = Status::new(refused.code(), refused.message());
     for (pushback, expected) in [
