@@ -48,6 +48,9 @@
 //! # }
 //! ```
 //!
+//! - **Slow calls.** A breaker that trips on slow calls measures the whole stream, the consumer's pauses
+//!   included: give a model that streams for minutes another trip.
+//!
 //! **Cancellation.** Dropping the stream drops the one below, which closes its connection, and then
 //! the permits, which counts as nothing; dropped by one of our own deadlines, it is a failure.
 //!
