@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
+use http::{HeaderMap, Request};
 use pin_project_lite::pin_project;
 use surefoot::http::deadline::DeadlineHeader;
 use surefoot::{Attempt, TimeSource, Timeout};
@@ -17,7 +17,7 @@ use crate::{BoxError, Error};
 
 /// Tells the callee, in a header, how much time is left for the call: that of the
 /// [`TimeoutLayer`](crate::TimeoutLayer)s around, of a [`DeadlineServerLayer`], and of the policies of
-/// [`surefoot`] that the call runs under. Without any time limit around, no header is set.
+/// [`surefoot`] that the call runs under. Without any time limit around, no header is set; a request that says less already keeps its own.
 ///
 /// Put it innermost, so that a retry's every attempt tells what is left then.
 #[derive(Clone, Debug, Default)]
@@ -66,9 +66,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        if let Some(remaining) = Attempt::current().remaining() {
-            self.header.set(request.headers_mut(), remaining);
-        }
+        attempt::take_over();
+        tell(&self.header, request.headers_mut());
         attempt::call(&mut self.inner, request)
     }
 }
@@ -88,10 +87,19 @@ where
     }
 
     fn call(&mut self, mut request: reqwest::Request) -> Self::Future {
-        if let Some(remaining) = Attempt::current().remaining() {
-            self.header.set(request.headers_mut(), remaining);
-        }
+        attempt::take_over();
+        tell(&self.header, request.headers_mut());
         attempt::call(&mut self.inner, request)
+    }
+}
+
+/// Tells the time left, or what the request says already if that is less.
+fn tell(header: &DeadlineHeader, headers: &mut HeaderMap) {
+    if let Some(remaining) = Attempt::current().remaining() {
+        let told = header.get(headers);
+        if told.is_none_or(|told| told > remaining) {
+            header.set(headers, remaining);
+        }
     }
 }
 
@@ -166,6 +174,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        attempt::take_over();
         let Self { inner, layer } = self;
         let limit = layer.limit(&request);
         if limit.is_some_and(|limit| limit.is_zero()) {

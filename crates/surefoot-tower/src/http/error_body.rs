@@ -82,6 +82,7 @@ where
     }
 
     fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
         let call = attempt::call(&mut self.inner, request);
         ErrorBodyFuture { limit: self.limit, step: Step::Headers { call } }
     }
@@ -141,7 +142,7 @@ where
                             Err(trailers) => (Rest::Frame(trailers), true),
                         },
                         Some(Err(error)) => (Rest::Failed(error), false),
-                        None => (Rest::None, true),
+                        None => (Rest::Over, true),
                     };
                     let read = std::mem::take(read).freeze();
                     let Some(mut response) = response.take() else { return Poll::Pending };
@@ -165,14 +166,17 @@ pub struct MaybeRead<B: Body> {
 
 /// What was found where the reading stopped.
 enum Rest<B: Body> {
-    None,
+    /// The body has not been asked for it yet.
+    Unread,
+    /// Nothing, and the body is not to be asked again.
+    Over,
     Frame(Frame<B::Data>),
     Failed(B::Error),
 }
 
 impl<B: Body> MaybeRead<B> {
     fn unread(body: Pin<Box<B>>) -> Self {
-        Self { read: Bytes::new(), rest: Rest::None, body }
+        Self { read: Bytes::new(), rest: Rest::Unread, body }
     }
 }
 
@@ -188,22 +192,31 @@ impl<B: Body> Body for MaybeRead<B> {
         if !this.read.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.read)))));
         }
-        let next = match std::mem::replace(&mut this.rest, Rest::None) {
-            Rest::None => ready!(this.body.as_mut().poll_frame(cx)),
+        let next = match std::mem::replace(&mut this.rest, Rest::Unread) {
+            Rest::Unread => ready!(this.body.as_mut().poll_frame(cx)),
             Rest::Frame(frame) => Some(Ok(frame)),
             Rest::Failed(error) => Some(Err(error)),
+            Rest::Over => None,
         };
+        if !matches!(next, Some(Ok(_))) {
+            this.rest = Rest::Over;
+        }
         let copied =
             |frame: Frame<B::Data>| frame.map_data(|mut data| data.copy_to_bytes(data.remaining()));
         Poll::Ready(next.map(|frame| frame.map(copied)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && matches!(self.rest, Rest::None) && self.body.is_end_stream()
+        self.read.is_empty()
+            && match self.rest {
+                Rest::Unread => self.body.is_end_stream(),
+                Rest::Over => true,
+                Rest::Frame(_) | Rest::Failed(_) => false,
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.read.is_empty() && matches!(self.rest, Rest::None) {
+        if self.read.is_empty() && matches!(self.rest, Rest::Unread) {
             return self.body.size_hint();
         }
         SizeHint::default()

@@ -53,6 +53,7 @@ where
     }
 
     fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
         let call = attempt::call(&mut self.inner, request);
         FirstFrameFuture { step: Step::Headers { call } }
     }
@@ -99,9 +100,10 @@ where
                             .transpose()
                             .map_err(ours)?
                     };
+                    let over = first.is_none();
                     let begun = response.take();
                     return begun.map_or(Poll::Pending, |begun| {
-                        Poll::Ready(Ok(begun.map(|body| Begun { body, first })))
+                        Poll::Ready(Ok(begun.map(|body| Begun { body, first, over })))
                     });
                 }
             }
@@ -113,6 +115,8 @@ where
 pub struct Begun<B: Body> {
     body: Pin<Box<B>>,
     first: Option<Frame<B::Data>>,
+    /// Not to be asked again.
+    over: bool,
 }
 
 impl<B: Body> Body for Begun<B> {
@@ -126,12 +130,13 @@ impl<B: Body> Body for Begun<B> {
         let this = self.get_mut();
         match this.first.take() {
             Some(first) => Poll::Ready(Some(Ok(first))),
+            None if this.over => Poll::Ready(None),
             None => this.body.as_mut().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.body.is_end_stream()
+        self.first.is_none() && (self.over || self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

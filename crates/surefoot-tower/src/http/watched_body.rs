@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, Response, header};
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use surefoot::host::{Judged, Sleep, Watched};
@@ -85,6 +85,7 @@ where
     }
 
     fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
         let (breaker, classifier) = self.layer.layer.parts();
         let call = match breaker.admit() {
             Ok(permit) => {
@@ -181,15 +182,12 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         this.call.poll(cx).map_ok(|response| {
-            let is_grpc = is_grpc(response.headers());
-            response.map(|body| WatchedBody::new(body, is_grpc, this.idle.take()))
+            let headers = response.headers();
+            // Without trailers, gRPC's status is in the headers, and what they say has been judged.
+            let in_trailers = grpc::is_grpc(headers) && !headers.contains_key("grpc-status");
+            response.map(|body| WatchedBody::new(body, in_trailers, this.idle.take()))
         })
     }
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes);
-    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
 pin_project! {
@@ -201,8 +199,8 @@ pin_project! {
         // Dropped before the permit.
         #[pin]
         body: Option<B>,
-        permit: Option<Box<dyn Holding>>,
-        is_grpc: bool,
+        held: Held,
+        verdict_in_trailers: bool,
         frames: u64,
         idle: Option<Timeout>,
         waiting_since: Option<Timestamp>,
@@ -211,11 +209,11 @@ pin_project! {
 }
 
 impl<B: Body> WatchedBody<B> {
-    fn new(body: B, is_grpc: bool, idle: Option<Timeout>) -> Self {
+    fn new(body: B, verdict_in_trailers: bool, idle: Option<Timeout>) -> Self {
         Self {
             body: Some(body),
-            permit: None,
-            is_grpc,
+            held: Held(None),
+            verdict_in_trailers,
             frames: 0,
             idle,
             waiting_since: None,
@@ -224,17 +222,40 @@ impl<B: Body> WatchedBody<B> {
     }
 
     fn hold(&mut self, permit: Option<Box<dyn Holding>>) {
-        self.permit = permit;
+        self.held = Held(permit);
         // A body that is complete already may never be asked for a frame.
-        if !self.is_grpc && self.body.as_ref().is_some_and(Body::is_end_stream) {
-            close(&mut self.permit, Verdict::Success);
+        if !self.verdict_in_trailers && self.body.as_ref().is_some_and(Body::is_end_stream) {
+            self.held.close(Verdict::Success);
         }
     }
 }
 
-fn close(permit: &mut Option<Box<dyn Holding>>, verdict: Verdict) {
-    if let Some(mut permit) = permit.take() {
-        permit.close(verdict);
+/// The permit, until the verdict is in. Dropped by its consumer, whose own panic is not the service's.
+#[derive(Debug)]
+struct Held(Option<Box<dyn Holding>>);
+
+impl Held {
+    fn close(&mut self, verdict: Verdict) {
+        if let Some(mut permit) = self.0.take() {
+            permit.close(verdict);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.close(DropReason::scoped().verdict());
+    }
+}
+
+/// Dropped armed only when the body panics.
+struct FailureOnPanic<'a>(Option<&'a mut Held>);
+
+impl Drop for FailureOnPanic<'_> {
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take() {
+            held.close(Verdict::Failure);
+        }
     }
 }
 
@@ -248,30 +269,34 @@ impl<B: Body<Error: Into<BoxError>>> Body for WatchedBody<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let mut this = self.project();
         let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        let mut on_panic = FailureOnPanic(Some(&mut *this.held));
         let polled = body.poll_frame(cx);
+        on_panic.0 = None;
+        drop(on_panic);
         if polled.is_ready() {
             *this.waiting_since = None;
         }
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 *this.frames += 1;
-                if let Some(trailers) = frame.trailers_ref().filter(|_| *this.is_grpc) {
+                if let Some(trailers) = frame.trailers_ref().filter(|_| *this.verdict_in_trailers) {
                     let judged = grpc::classify(trailers).unwrap_or(Classification::TRANSIENT);
-                    close(this.permit, judged.verdict);
-                } else if !*this.is_grpc
+                    this.held.close(judged.verdict);
+                } else if !*this.verdict_in_trailers
                     && this.body.as_ref().get_ref().as_ref().is_some_and(Body::is_end_stream)
                 {
-                    close(this.permit, Verdict::Success); // nobody may ask for what is not there
+                    this.held.close(Verdict::Success); // nobody may ask for what is not there
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                close(this.permit, Verdict::Failure);
+                this.held.close(Verdict::Failure);
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
-                let verdict = if *this.is_grpc { Verdict::Failure } else { Verdict::Success };
-                close(this.permit, verdict);
+                let verdict =
+                    if *this.verdict_in_trailers { Verdict::Failure } else { Verdict::Success };
+                this.held.close(verdict);
                 Poll::Ready(None)
             }
             Poll::Pending => {
@@ -280,7 +305,7 @@ impl<B: Body<Error: Into<BoxError>>> Body for WatchedBody<B> {
                     return Poll::Pending;
                 }
                 with_drop_reason(DropReason::Deadline, || this.body.set(None));
-                close(this.permit, Verdict::Failure);
+                this.held.close(Verdict::Failure);
                 let timeout = Error::Timeout {
                     policy: limit.name().clone(),
                     limit: limit.limit(),
@@ -326,7 +351,7 @@ impl<B> fmt::Debug for WatchedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatchedBody")
             .field("frames", &self.frames)
-            .field("permit", &self.permit)
+            .field("held", &self.held)
             .finish_non_exhaustive()
     }
 }

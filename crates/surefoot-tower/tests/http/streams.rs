@@ -245,3 +245,30 @@ async fn a_request_that_is_not_idempotent_is_sent_once() {
     let error = retry().layer(client(Protocol::Http1)).oneshot(request).await.unwrap_err();
     assert!(matches!(error, Error::Exhausted { stop: StopReason::Unrepeatable, .. }), "{error}");
 }
+
+/// A body that must not be asked again once it has ended.
+#[tokio::test]
+async fn a_body_is_not_asked_again_after_its_end() {
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    let answer = |status: u16, text: &'static str| {
+        tower::service_fn(move |_: ()| async move {
+            let mut left = Some(text).filter(|text| !text.is_empty());
+            let mut over = false;
+            let frames = futures_lite::stream::poll_fn(move |_| {
+                assert!(!over, "asked again after its end");
+                over = left.is_none();
+                let frame = left.take().map(|text| Frame::data(bytes::Bytes::from(text)));
+                std::task::Poll::Ready(frame.map(Ok::<_, std::io::Error>))
+            });
+            let mut response = http::Response::new(StreamBody::new(frames));
+            *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
+            Ok::<_, std::io::Error>(response)
+        })
+    };
+    let read = ErrorBodyLayer::default().layer(answer(500, "why")).oneshot(()).await.unwrap();
+    assert_eq!(text(read.into_body()).await.unwrap(), "why");
+    let begun = FirstFrameLayer.layer(answer(200, "")).oneshot(()).await.unwrap();
+    assert_eq!(text(begun.into_body()).await.unwrap(), "");
+}
