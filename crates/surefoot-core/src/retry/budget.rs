@@ -297,4 +297,11 @@ mod tests {
         let budget = RetryBudget::unlimited();
         assert!((0..1000).all(|_| budget.try_withdraw()));
     }
+
+    #[test]
+    fn only_handles_to_one_budget_are_the_same() {
+        let budget = RetryBudget::default();
+        assert!(budget.is_same(&budget.clone()));
+        assert!(!budget.is_same(&RetryBudget::default()));
+    }
 }
