@@ -253,7 +253,7 @@ async fn a_body_is_not_asked_again_after_its_end() {
     use http_body_util::StreamBody;
 
     let answer = |status: u16, text: &'static str| {
-        tower::service_fn(move |_: ()| async move {
+        tower::service_fn(move |(): ()| async move {
             let mut left = Some(text).filter(|text| !text.is_empty());
             let mut over = false;
             let frames = futures_lite::stream::poll_fn(move |_| {
