@@ -114,7 +114,7 @@ fn cases() -> Result<Vec<Case>, ConfigError> {
     });
     let pipeline = Pipeline::builder("measured")
         .idempotent()
-        .allow(surefoot::OrderRule::NoTimeoutInsideBreaker)
+        .allow(OrderRule::NoTimeoutInsideBreaker)
         .add(Timeout::new(Duration::from_secs(30))?)
         .add(Retry::builder().budget(RetryBudget::unlimited()).build()?)
         .add(CircuitBreaker::builder("measured").build()?)
