@@ -86,7 +86,7 @@ pub(crate) fn pipeline(clock: impl Into<TimeSource>) -> ThreePolicies {
     valid(
         Pipeline::builder("measured")
             .idempotent()
-            .allow(surefoot::OrderRule::NoTimeoutInsideBreaker)
+            .allow(OrderRule::NoTimeoutInsideBreaker)
             .add(timeout().on_clock(clock))
             .add(valid(retry.build()))
             .add(valid(breaker.build()))

@@ -20,7 +20,7 @@ pub use parse::from_deserializer;
 pub(crate) use parse::from_toml;
 
 /// An option that cannot be: which one, what it was, and the rule it breaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     policy: &'static str,
     field: String,
@@ -68,6 +68,13 @@ impl fmt::Display for ConfigError {
         } else {
             write!(f, "{policy}: `{field}` = {value} {rule}")
         }
+    }
+}
+
+/// As the sentence it is: `main` and `unwrap` show errors so.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -62,6 +62,8 @@ pub enum StopReason {
     /// The request may have taken effect and is not declared safe to repeat, or cannot be sent
     /// twice.
     Unrepeatable,
+    /// The service became unusable between two attempts.
+    NotReady,
     /// A policy inside refused, and promised no time at which it would not.
     Rejected,
     /// The callee asked for a longer wait than `max_retry_after`.
@@ -209,6 +211,7 @@ impl fmt::Display for StopReason {
             Self::Budget => "the retry budget is spent",
             Self::Permanent => "trying again cannot mend this error",
             Self::Unrepeatable => "the request is not safe to repeat",
+            Self::NotReady => "the service can be called no more",
             Self::Rejected => "a policy refuses further calls",
             Self::WaitTooLong => "the service asked for a longer wait than max_retry_after",
         })

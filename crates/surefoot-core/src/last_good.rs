@@ -14,7 +14,8 @@ use crate::{ConfigError, TimeSource, Timestamp};
 /// a fallback.
 ///
 /// At `max_age` an answer is too old. There are at most `capacity` of them (default 1,000); to make
-/// room the oldest is let go, which looks at all of them.
+/// room the oldest is let go, which looks at all of them. An answer is cloned under the cache's lock, so its
+/// `Clone` must not ask the cache.
 ///
 /// ```
 /// use std::time::Duration;

@@ -862,7 +862,7 @@ fn gcra(burst: u64) -> (RateLimiter, ManualClock) {
         .max_requests(1)
         .time_window(Duration::from_nanos(10))
         .gcra(burst)
-        .max_wait(Duration::from_nanos(1_000))
+        .max_wait(Duration::from_micros(1))
         .clock(&clock)
         .build()
         .unwrap();

@@ -1,5 +1,6 @@
 //! One call of a service.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,19 +10,30 @@ use surefoot::Timeout;
 use surefoot::host::{Limited, note_dispatch};
 use tower_service::Service;
 
-use crate::error::{BoxError, Error, is_ours, ours};
+use crate::error::{BoxError, Error, ours};
 
-/// Calls a service that is ready.
+thread_local! {
+    /// Whether the service that is being called is a layer of ours, which itself knows when anything
+    /// is dispatched.
+    static TAKEN_OVER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that a layer of ours takes the call over: to be called first of all in its `call`.
 #[inline]
-pub(crate) fn call<S, Q>(service: &mut S, request: Q) -> Called<S::Future>
-where
-    S: Service<Q>,
-    S::Error: 'static,
-{
-    if !is_ours::<S::Error>() {
+pub(crate) fn take_over() {
+    TAKEN_OVER.set(true);
+}
+
+/// Calls a service that is ready. Whatever is not a layer of ours, nor hands the call on to one before
+/// it returns, is taken for the operation itself, which may take effect from here on.
+#[inline]
+pub(crate) fn call<S: Service<Q>, Q>(service: &mut S, request: Q) -> Called<S::Future> {
+    TAKEN_OVER.set(false);
+    let response = service.call(request);
+    if !TAKEN_OVER.replace(true) {
         note_dispatch();
     }
-    Called { response: service.call(request) }
+    Called { response }
 }
 
 /// Asks whether a service is ready.

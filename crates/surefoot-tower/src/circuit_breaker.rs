@@ -91,6 +91,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
         let call = match self.breaker.admit() {
             Ok(permit) => {
                 let judge = Judge::new(self.classifier.clone());

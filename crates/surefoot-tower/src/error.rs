@@ -1,6 +1,5 @@
 //! One error for all layers.
 
-use std::any::TypeId;
 use std::fmt;
 
 /// Any error at all, as tower's own layers use it.
@@ -66,12 +65,6 @@ pub(crate) fn ours<E: Into<BoxError> + 'static>(error: E) -> Error {
         Ok(ours) => *ours,
         Err(theirs) => Error::Operation(ServiceError(theirs)),
     }
-}
-
-/// Whether a service with this error is a layer of ours, which itself knows whether anything was
-/// dispatched.
-pub(crate) fn is_ours<E: 'static>() -> bool {
-    TypeId::of::<E>() == TypeId::of::<Error>()
 }
 
 #[cfg(test)]

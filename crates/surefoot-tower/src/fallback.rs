@@ -3,11 +3,16 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use surefoot::fallback::FallbackError;
-use surefoot::host::{Judged as _, has_expired};
-use surefoot::{Classify, DefaultClassifier, DropReason, Fallback, Verdict, with_drop_reason};
+use surefoot::host::{Judged as _, has_expired, watch_dispatch};
+use surefoot::retry::AttemptResult;
+use surefoot::{
+    Classification, Classify, DefaultClassifier, DropReason, Fallback, Rejection, Verdict,
+    with_drop_reason,
+};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -19,10 +24,14 @@ use crate::{BoxError, Cloned, Duplicate, Error, Judge, ServiceError};
 /// A response that the classifier takes for a failure counts as one; if the second service fails too,
 /// and the first had given a response, that response is the answer, bad as it is. The second service has to be `Clone`, and is
 /// asked whether it is ready only when it is needed. Requests that cannot be duplicated get no
-/// second chance.
+/// second chance, and neither do those that may not be sent twice ([`Duplicate::is_idempotent`]) once the first
+/// service has been called: [`Cloned`], the default, says of all that they may.
+///
+/// A first service that says not to ask *it* again is passed over all the same; a fault of the request itself
+/// (permanent, to the classifier) is not taken to another.
 ///
 /// **Errors.** If both fail, [`Operation`](surefoot::Error::Operation) holds a [`FallbackError`] with both
-/// errors. A deadline that passes during the second call tells what the first one gave. **Cancellation.** A
+/// errors; if both refused, it is one refusal, and nothing was dispatched. A deadline that passes during the second call tells what the first one gave. **Cancellation.** A
 /// response future that is dropped runs no fallback.
 #[derive(Clone, Debug)]
 pub struct FallbackLayer<G, C = DefaultClassifier, D = Cloned> {
@@ -94,14 +103,20 @@ where
     }
 
     fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
         let FallbackLayer { fallback, second, classifier, duplicate } = &self.layer;
         let copy = duplicate.duplicate(&request);
+        let idempotent = duplicate.is_idempotent(&request);
+        let inner = &mut self.inner;
+        let (call, dispatched) = watch_dispatch(|| attempt::call(inner, request));
         FallbackFuture {
             fallback: fallback.clone(),
             second: copy.map(|copy| (second.clone(), copy)),
+            idempotent,
+            dispatched,
             judge: Judge::new(classifier.clone()),
             failed: None,
-            step: Step::First { call: attempt::call(&mut self.inner, request) },
+            step: Step::First { call },
         }
     }
 }
@@ -111,6 +126,9 @@ pin_project! {
     pub struct FallbackFuture<F, G: Service<Q>, Q, C, R> {
         fallback: Fallback,
         second: Option<(G, Q)>,
+        idempotent: bool,
+        // Whether the first service's operation was started.
+        dispatched: bool,
         judge: Judge<C, R>,
         // What the first service gave.
         failed: Option<Result<R, Error>>,
@@ -144,14 +162,18 @@ where
         loop {
             match this.step.as_mut().project() {
                 StepProjection::First { call } => {
-                    let result = ready!(call.poll(cx));
-                    let moves_on = match &result {
-                        Ok(response) => {
-                            let judged = this.judge.classify(Ok(response));
-                            judged.verdict != Verdict::Success && judged.retryable
-                        }
-                        Err(error) => may_pass(this.judge, error),
-                    };
+                    let (polled, dispatched) = watch_dispatch(|| call.poll(cx));
+                    *this.dispatched |= dispatched;
+                    let result = ready!(polled);
+                    let undispatched = !*this.dispatched
+                        && matches!(&result, Err(error) if error.is_undispatched());
+                    let moves_on = (*this.idempotent || undispatched)
+                        && match &result {
+                            Ok(response) => {
+                                is_the_services_fault(this.judge.classify(Ok(response)))
+                            }
+                            Err(error) => may_pass(this.judge, error),
+                        };
                     let second = this.second.take().filter(|_| moves_on);
                     let Some((service, request)) = second else { return Poll::Ready(result) };
                     this.fallback.note_failure(FIRST);
@@ -181,17 +203,34 @@ where
 
 const FIRST: &str = "first";
 
-/// Whether another service might do better: not if the request itself is at fault.
+/// Whether another service might do better: also where this one is not to be asked again, but not where
+/// the request itself is at fault.
 fn may_pass<C: Classify<R, ServiceError>, R>(judge: &Judge<C, R>, error: &Error) -> bool {
-    use surefoot::retry::AttemptResult;
-    match judge.attempt_error(error) {
-        AttemptResult::Ran(classification) => classification.retryable,
-        AttemptResult::Rejected { .. } => true,
+    use surefoot::StopReason::Permanent;
+    match (judge.attempt_error(error), error.operation()) {
+        (_, Some(operation)) => {
+            let judged = judge.classify(Err(operation));
+            // A retry below knew better than a classifier that would have tried again.
+            let told = matches!(error, Error::Exhausted { stop: Permanent, .. });
+            is_the_services_fault(judged) && !(told && judged.retryable)
+        }
+        (AttemptResult::Ran(judged), None) => judged.retryable,
+        (AttemptResult::Rejected { .. }, None) => true,
     }
+}
+
+fn is_the_services_fault(judged: Classification) -> bool {
+    matches!(judged.verdict, Verdict::Failure | Verdict::Throttled { .. }) || judged.retryable
 }
 
 #[cold]
 fn both(first: Error, last: Error) -> Error {
+    // Two refusals are one: nothing was dispatched, and who promises the shorter wait is asked first.
+    if let (Error::Rejected(first), Error::Rejected(last)) = (&first, &last) {
+        let wait = |rejection: &Rejection| rejection.retry_after().unwrap_or(Duration::MAX);
+        let sooner = if wait(first) < wait(last) { first } else { last };
+        return Error::Rejected(sooner.clone());
+    }
     let earlier = vec![(FIRST.into(), first)];
     Error::Operation(ServiceError::new(FallbackError { link: "second".into(), last, earlier }))
 }

@@ -90,6 +90,7 @@ where
     }
 
     fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
         let idempotent = self.duplicate.is_idempotent(&request);
         let Some(copy) = self.duplicate.duplicate(&request).filter(|_| idempotent) else {
             let call = Call::Once { call: attempt::call(&mut self.inner, request) };

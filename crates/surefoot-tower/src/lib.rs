@@ -39,8 +39,8 @@
 //! means to it. Only our own time limits say why they drop: to a breaker, a call that tower's `Timeout` ends
 //! is one whose caller left, and counts as nothing. Use [`TimeoutLayer`].
 //!
-//! **Cost.** Futures are named types; nothing is boxed on the way of a call that succeeds. The layers
-//! for HTTP bodies say what they allocate.
+//! **Cost.** Futures are named types; the layers here box nothing on the way of a call that succeeds. Those of
+//! [`http`] that look into bodies say what they allocate.
 #![forbid(unsafe_code)]
 
 mod attempt;

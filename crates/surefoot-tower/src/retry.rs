@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use surefoot::host::{Run, Sleep, has_expired, in_attempt, is_retrying};
+use surefoot::host::{Run, Sleep, has_expired, in_attempt, is_retrying, watch_dispatch};
 use surefoot::retry::NextStep;
 use surefoot::{Classify, DefaultClassifier, DropReason, Retry, StopReason, with_drop_reason};
 use tower_layer::Layer;
@@ -95,6 +95,7 @@ where
     }
 
     fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
         if is_retrying() {
             self.retry.note_nesting();
         }
@@ -107,9 +108,11 @@ where
         if self.retry.config().max_elapsed.is_some() {
             run.attempts.note_start(self.retry.time().now());
         }
-        let first = in_attempt(number, || {
-            let limit = self.retry.attempt_timeout();
-            MaybeLimited::start(limit, || attempt::call(&mut service, request))
+        let (first, dispatched) = watch_dispatch(|| {
+            in_attempt(number, || {
+                let limit = self.retry.attempt_timeout();
+                MaybeLimited::start(limit, || attempt::call(&mut service, request))
+            })
         });
         RetryFuture {
             service,
@@ -119,6 +122,7 @@ where
             judge: Judge::new(self.classifier.clone()),
             run: Some(run),
             last: None,
+            dispatched,
             step: Step::Attempt { call: first, number },
         }
     }
@@ -137,6 +141,8 @@ pin_project! {
         run: Option<Run>,
         // The latest failure.
         last: Option<Error>,
+        // Whether anything was dispatched in the present attempt.
+        dispatched: bool,
         #[pin]
         step: Step<S::Future>,
     }
@@ -167,7 +173,10 @@ where
             match this.step.as_mut().project() {
                 StepProjection::Attempt { call, number } => {
                     let number = *number;
-                    let Poll::Ready(result) = in_attempt(number, || call.poll(cx)) else {
+                    let (polled, dispatched) =
+                        watch_dispatch(|| in_attempt(number, || call.poll(cx)));
+                    *this.dispatched |= dispatched;
+                    let Poll::Ready(result) = polled else {
                         if number == 1 {
                             // A call that is answered at once needs no clock.
                             run.attempts.note_start(run.attempts.retry().time().now());
@@ -186,7 +195,9 @@ where
                         *this.run = Some(run);
                         return Poll::Pending;
                     };
-                    let undispatched = matches!(&result, Err(error) if error.is_undispatched());
+                    // A handler may hand on the refusal of a call of its own, after it has taken effect.
+                    let undispatched = !*this.dispatched
+                        && matches!(&result, Err(error) if error.is_undispatched());
                     let repeatable = this.request.is_some() && (*this.idempotent || undispatched);
                     run.attempts.set_repeatable(repeatable);
                     match run.next(this.judge, &result) {
@@ -228,7 +239,7 @@ where
                     }
                     // It is to be discarded, so there is nothing to try again with.
                     Poll::Ready(Err(error)) => {
-                        let stop = StopReason::Permanent;
+                        let stop = StopReason::NotReady;
                         return Poll::Ready(run.give_up(this.judge, Err(error), stop));
                     }
                     Poll::Ready(Ok(())) => {
@@ -243,10 +254,13 @@ where
                         *this.request = this.duplicate.duplicate(&request);
                         let number = run.attempts.begin();
                         let service = &mut *this.service;
-                        let call = in_attempt(number, || {
-                            let limit = run.attempts.retry().attempt_timeout();
-                            MaybeLimited::start(limit, || attempt::call(service, request))
+                        let (call, dispatched) = watch_dispatch(|| {
+                            in_attempt(number, || {
+                                let limit = run.attempts.retry().attempt_timeout();
+                                MaybeLimited::start(limit, || attempt::call(service, request))
+                            })
                         });
+                        *this.dispatched = dispatched;
                         this.step.set(Step::Attempt { call, number });
                     }
                 },

@@ -12,6 +12,10 @@ use crate::{BoxError, Error};
 
 /// Ends calls that take too long: see [`surefoot::timeout`].
 ///
+/// A call ends with its response, so a body that is still to come is not bounded: see
+/// [`FirstFrameLayer`](crate::http::FirstFrameLayer) and
+/// [`BodyCircuitBreakerLayer::idle_timeout`](crate::http::BodyCircuitBreakerLayer::idle_timeout) (feature `http`).
+///
 /// The clock starts with `call`. Waiting for a service to become ready is not part of it; put what has
 /// to be waited for below a layer that waits in `call`, as the retry does.
 #[derive(Clone, Debug)]
@@ -67,6 +71,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
         let Self { inner, timeout } = self;
         Limited::start(timeout.clone(), || attempt::call(inner, request))
     }

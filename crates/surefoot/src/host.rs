@@ -10,5 +10,5 @@ pub use crate::hosts::hedge::{Begin, Racing};
 pub use crate::hosts::retry::Run;
 pub use crate::hosts::timeout::Limited;
 pub use crate::operation::Judged;
-pub use crate::scope::{has_expired, in_attempt, is_retrying, note_dispatch};
+pub use crate::scope::{has_expired, in_attempt, is_retrying, note_dispatch, watch_dispatch};
 pub use crate::time::Sleep;

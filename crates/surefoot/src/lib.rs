@@ -29,6 +29,7 @@
 //! |---|---|
 //! | `tokio` (default) | wait with tokio's timers inside a tokio runtime, which needs `enable_time` as `#[tokio::main]` has it; elsewhere a timer thread serves |
 //! | `serde`, `toml` | configuration as data |
+//! | `http` | what HTTP and gRPC answers mean, those of model APIs too: [`http`] |
 //! | `test-util` | [`ManualClock`]: virtual time for your tests |
 //! | `metrics` | counters and gauges through the `metrics` facade |
 //! | `tracing` | spans and events through `tracing` |
@@ -80,6 +81,7 @@ pub mod prelude {
     pub use crate::circuit_breaker::Trip;
     pub use crate::{
         BlockingPolicy, CircuitBreaker, CircuitState, Classification, ConfigError, Error, Fallback,
-        Hedge, Jitter, Pipeline, Policy, Registry, Retry, RetryBudget, Timeout, Verdict, retry_on,
+        Hedge, Jitter, OrderRule, Pipeline, Policy, Registry, Retry, RetryBudget, Timeout, Verdict,
+        retry_on,
     };
 }

@@ -78,6 +78,17 @@ pub fn note_dispatch() {
     DISPATCHED.set(true);
 }
 
+/// Runs `poll`, and tells whether the operation itself was being started in it.
+pub fn watch_dispatch<R>(poll: impl FnOnce() -> R) -> (R, bool) {
+    let outside = DISPATCHED.replace(false);
+    let polled = poll();
+    let noted = DISPATCHED.replace(outside);
+    if noted {
+        note_dispatch();
+    }
+    (polled, noted)
+}
+
 /// Whether a deadline around this call has passed, so that this poll is its last: whoever can answer
 /// with something should.
 pub fn has_expired() -> bool {

@@ -268,18 +268,23 @@ mod tests {
 
     #[test]
     fn a_breaker_is_not_let_go_while_a_new_one_would_decide_otherwise() {
-        let fail = |breaker: &CircuitBreaker| breaker.admit_borrowed().unwrap().failure();
-        let pause = |breaker: &CircuitBreaker| {
+        fn fail(breaker: &CircuitBreaker) {
+            breaker.admit_borrowed().unwrap().failure();
+        }
+        fn pause(breaker: &CircuitBreaker) {
             breaker.admit_borrowed().unwrap().throttled(Duration::from_secs(60));
-        };
-        let trip = |breaker: &CircuitBreaker| (0..5).for_each(|_| fail(breaker));
+        }
+        fn trip(breaker: &CircuitBreaker) {
+            (0..5).for_each(|_| fail(breaker));
+        }
+        type Happens = fn(&CircuitBreaker);
         // Whether a minute, which ends pauses and windows, makes it as good as new.
-        let cases: [(&str, &dyn Fn(&CircuitBreaker), bool); 5] = [
-            ("failed", &fail, true),
-            ("paused", &pause, true),
-            ("tripped", &trip, false),
-            ("disabled", &CircuitBreaker::disable, false),
-            ("forced open", &CircuitBreaker::force_open, false),
+        let cases: [(&str, Happens, bool); 5] = [
+            ("failed", fail, true),
+            ("paused", pause, true),
+            ("tripped", trip, false),
+            ("disabled", CircuitBreaker::disable, false),
+            ("forced open", CircuitBreaker::force_open, false),
         ];
         for (what, happens, passes) in cases {
             let clock = ManualClock::new();

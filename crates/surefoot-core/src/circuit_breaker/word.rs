@@ -122,4 +122,15 @@ mod tests {
         assert!(!closed.with(Flag::BUCKETED, true).counts_plainly(7));
         assert!(!Word::new(CircuitState::HalfOpen, 7).counts_plainly(7));
     }
+
+    #[test]
+    fn successes_change_the_bank_each_time_the_breaker_closes_and_count_plainly_in_either() {
+        let mut word = Word::new(CircuitState::Closed, 0);
+        for generation in [2, 4, 6] {
+            let next = word.enter(CircuitState::Open).enter(CircuitState::Closed);
+            assert_ne!(next.bank(), word.bank());
+            assert!(next.with(Flag::DISABLED, true).counts_plainly(generation));
+            word = next;
+        }
+    }
 }

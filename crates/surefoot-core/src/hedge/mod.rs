@@ -135,7 +135,8 @@ impl Hedge {
         }
     }
 
-    /// Notes how long an accepted answer took; only with `percentile` does it matter.
+    /// Notes how long the caller waited for an accepted answer, since its first attempt began; only with
+    /// `percentile` does it matter.
     #[inline]
     pub fn record(&self, latency: Duration, now: Timestamp) {
         if let Some(latencies) = &self.shared.latencies {

@@ -209,3 +209,74 @@ impl<B: Borrow<Retry>> Drop for Attempts<B> {
         }
     }
 }
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::Jitter;
+    use crate::retry::RetryBuilder;
+
+    const FAILED: AttemptResult = AttemptResult::Ran(Classification::TRANSIENT);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn after_one(builder: RetryBuilder, result: AttemptResult) -> NextStep {
+        let retry = builder.build().unwrap();
+        let mut attempts = retry.attempts();
+        attempts.begin();
+        attempts.next(result, Timestamp::ZERO, None)
+    }
+
+    #[test]
+    fn attempts_are_numbered_from_one_and_the_first_is_no_retry() {
+        let retry = Retry::builder().build().unwrap();
+        let mut attempts = retry.attempts();
+        for (made, retries) in [(1, 0), (2, 1), (3, 2)] {
+            assert_eq!(attempts.begin(), made);
+            assert_eq!((attempts.made(), retry.retries()), (made, retries));
+        }
+    }
+
+    #[test]
+    fn what_does_harm_if_repeated_is_not_repeated() {
+        let retry = Retry::builder().build().unwrap();
+        let mut attempts = retry.attempts();
+        attempts.begin();
+        attempts.set_repeatable(false);
+        let step = attempts.next(FAILED, Timestamp::ZERO, None);
+        assert_eq!(step, NextStep::Stop(StopReason::Unrepeatable));
+    }
+
+    #[test]
+    fn a_wait_that_is_as_long_as_asked_for_is_not_lengthened() {
+        let jittered = || Retry::builder().jitter(Jitter::Full).seed(1);
+        let NextStep::Wait(own) = after_one(jittered(), FAILED) else { panic!("no wait") };
+        assert!(!own.is_zero());
+        let asked = Classification::TRANSIENT.with_retry_after(Some(own));
+        assert_eq!(after_one(jittered(), AttemptResult::Ran(asked)), NextStep::Wait(own));
+    }
+
+    #[test]
+    fn listeners_are_told_of_each_wait_and_of_the_end() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = Arc::clone(&heard);
+        let retry = Retry::builder()
+            .max_attempts(2)
+            .on_event(move |event| ear.lock().unwrap().push(event.clone()))
+            .build()
+            .unwrap();
+        let mut attempts = retry.attempts();
+        let at = Timestamp::from_nanos(5);
+        for _ in 0..2 {
+            attempts.begin();
+            attempts.next(FAILED, at, None);
+        }
+        let policy = || retry.name().clone();
+        let told = [
+            Event::RetryScheduled { policy: policy(), at, attempt: 1, delay: SECOND },
+            Event::RetryStopped { policy: policy(), at, attempts: 2, stop: StopReason::Attempts },
+        ];
+        assert_eq!(*heard.lock().unwrap(), told);
+    }
+}

@@ -282,4 +282,26 @@ mod tests {
         budget.give_back();
         assert_eq!(budget.balance(), 100);
     }
+
+    #[test]
+    fn the_default_budget_can_tell_time_by_another_clock() {
+        let clock = ManualClock::new();
+        let budget = RetryBudget::on_clock(&clock);
+        assert_eq!(withdrawals(&budget), 10);
+        clock.advance(Duration::from_secs(20));
+        assert_eq!(withdrawals(&budget), 2);
+    }
+
+    #[test]
+    fn an_unlimited_budget_never_refuses() {
+        let budget = RetryBudget::unlimited();
+        assert!((0..1000).all(|_| budget.try_withdraw()));
+    }
+
+    #[test]
+    fn only_handles_to_one_budget_are_the_same() {
+        let budget = RetryBudget::default();
+        assert!(budget.is_same(&budget.clone()));
+        assert!(!budget.is_same(&RetryBudget::default()));
+    }
 }

@@ -93,6 +93,7 @@ where
     }
 
     fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
         let (breaker, classifier) = self.layer.layer.parts();
         let call = match breaker.admit() {
             Ok(permit) => {

@@ -1,6 +1,7 @@
 //! What responses and transport errors mean.
 
 use std::error::Error as StdError;
+use std::io;
 
 use http::{Extensions, HeaderMap, Response, StatusCode};
 use surefoot::http::{HttpClassifier, grpc};
@@ -89,7 +90,11 @@ pub(super) fn judge_error(error: &(dyn StdError + 'static)) -> Classification {
 pub(super) fn causes<'a>(
     error: Option<&'a (dyn StdError + 'static)>,
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(error, |&error| error.source())
+    // An I/O error names the source of what it wraps as its own, and so leaves that out.
+    std::iter::successors(error, |&error| match error.downcast_ref::<io::Error>() {
+        Some(io) => io.get_ref().map(|error| error as &(dyn StdError + 'static)),
+        None => error.source(),
+    })
 }
 
 /// What an error says by itself, whatever is below it.
@@ -136,12 +141,12 @@ mod tests {
         assert_eq!(judged(header), Classification::PERMANENT);
         // However deep it is.
         let header = http::HeaderValue::from_bytes(b"\n").unwrap_err();
-        assert_eq!(judged(std::io::Error::other(header)), Classification::PERMANENT);
+        assert_eq!(judged(io::Error::other(header)), Classification::PERMANENT);
     }
 
     #[test]
     fn what_happens_on_the_way_may_pass() {
-        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
         assert_eq!(judged(reset), Classification::TRANSIENT);
     }
 }

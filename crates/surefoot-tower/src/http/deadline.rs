@@ -67,6 +67,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        attempt::take_over();
         tell(&self.header, request.headers_mut());
         attempt::call(&mut self.inner, request)
     }
@@ -94,6 +95,7 @@ where
     }
 
     fn call(&mut self, mut request: reqwest::Request) -> Self::Future {
+        attempt::take_over();
         tell(&self.header, request.headers_mut());
         attempt::call(&mut self.inner, request)
     }
@@ -175,6 +177,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        attempt::take_over();
         let Self { inner, layer } = self;
         let limit = layer.limit(&request);
         if limit.is_some_and(|limit| limit.is_zero()) {

@@ -87,6 +87,7 @@ where
     }
 
     fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
         let call = attempt::call(&mut self.inner, request);
         ErrorBodyFuture { limit: self.limit, step: Step::Headers { call } }
     }

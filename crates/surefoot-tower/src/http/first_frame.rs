@@ -59,6 +59,7 @@ where
     }
 
     fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
         let call = attempt::call(&mut self.inner, request);
         FirstFrameFuture { step: Step::Headers { call } }
     }

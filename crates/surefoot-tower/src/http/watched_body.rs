@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use surefoot::host::Sleep;
@@ -45,21 +45,11 @@ pub(super) enum Ending {
 
 impl Ending {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        if !has_grpc_trailers(headers) {
+        if !grpc::is_grpc(headers) {
             return Self::Plain;
         }
         grpc::classify(headers).map_or(Self::Trailers, |judged| Self::Told(judged.verdict))
     }
-}
-
-/// gRPC-Web has no trailers but those inside its body.
-fn has_grpc_trailers(headers: &HeaderMap) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
-    let kind = headers.get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes);
-    kind.and_then(|kind| kind.split_at_checked(GRPC.len())).is_some_and(|(kind, suffix)| {
-        let ends_there = matches!(suffix.first(), None | Some(b'+' | b';' | b' '));
-        kind.eq_ignore_ascii_case(GRPC) && ends_there
-    })
 }
 
 /// The permit. Dropped from outside, so a panic that is unwinding meanwhile is not the body's.

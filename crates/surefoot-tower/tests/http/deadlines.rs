@@ -20,7 +20,7 @@ const HEADER: &str = "x-envoy-expected-rq-timeout-ms";
 async fn a_client_tells_what_is_left_of_the_time_limit_around() {
     for protocol in Protocol::BOTH {
         let clock = ManualClock::new();
-        let server = serve([Answer::ok([]), Answer::ok([])]).await;
+        let server = serve([(); 3].map(|()| Answer::ok([]))).await;
         let limit = Timeout::new(2 * SEC).unwrap().on_clock(clock.clone());
         let service = ServiceBuilder::new()
             .layer(TimeoutLayer::new(limit))
@@ -28,6 +28,17 @@ async fn a_client_tells_what_is_left_of_the_time_limit_around() {
             .service(client(protocol));
         service.oneshot(get(&server)).await.unwrap();
         assert_eq!(server.seen.headers.lock().unwrap()[HEADER], "2000");
+
+        // A caller's own limit that is shorter still holds.
+        let limit = Timeout::new(2 * SEC).unwrap().on_clock(clock.clone());
+        let service = ServiceBuilder::new()
+            .layer(TimeoutLayer::new(limit))
+            .layer(DeadlineClientLayer::new())
+            .service(client(protocol));
+        let mut request = get(&server);
+        request.headers_mut().insert(HEADER, "500".parse().unwrap());
+        service.oneshot(request).await.unwrap();
+        assert_eq!(server.seen.headers.lock().unwrap()[HEADER], "500");
 
         let unlimited = DeadlineClientLayer::new().layer(client(protocol));
         unlimited.oneshot(get(&server)).await.unwrap();

@@ -42,6 +42,8 @@ async fn the_verdict_is_that_of_the_trailers() {
     // Without a body the status is in the headers.
     let trailers_only = Answer::ok([]).with("grpc-status", "14");
     assert_eq!(counted(trailers_only).await, (0, 1));
+    let trailers_only = Answer::ok([]).with("grpc-status", "0");
+    assert_eq!(counted(trailers_only).await, (1, 0));
 }
 
 #[tokio::test]

@@ -319,3 +319,58 @@ fn a_retry_inside_a_retry_is_told_once() {
     assert_eq!(api.calls().len(), 4);
     assert_eq!(*told.lock().unwrap(), ["inner"]);
 }
+
+/// A service whose error type is that of the layers is not for that reason a layer.
+#[test]
+fn a_service_with_the_layers_error_type_is_dispatched_like_any_other() {
+    let clock = ManualClock::new();
+    let breaker = breaker(&clock).build().unwrap();
+    let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = calls.clone();
+    let hangs = tower::service_fn(move |_: u32| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        std::future::pending::<Result<Reply, surefoot_tower::Error>>()
+    });
+    let mut service = ServiceBuilder::new()
+        .layer(RetryLayer::new(retry(&clock).build().unwrap(), Once))
+        .layer(CircuitBreakerLayer::new(breaker.clone()))
+        .layer(TimeoutLayer::new(surefoot::Timeout::new(SEC).unwrap().on_clock(&clock)))
+        .service(hangs);
+    let error = call(&clock, &mut service).unwrap_err();
+    assert!(matches!(error, Error::Exhausted { stop: StopReason::Unrepeatable, .. }), "{error}");
+    assert_eq!(calls.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(breaker.status().totals.failures, 1);
+}
+
+/// A handler that has taken effect and then hands on the refusal of a call of its own.
+#[test]
+fn a_refusal_that_a_service_hands_on_is_not_one_of_ours() {
+    let clock = ManualClock::new();
+    let breaker = breaker(&clock).build().unwrap();
+    breaker.force_open();
+    let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = calls.clone();
+    let hands_on = tower::service_fn(move |_: u32| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let refusal = breaker.admit().map(drop).unwrap_err();
+        std::future::ready(Err::<Reply, _>(surefoot_tower::Error::Rejected(refusal)))
+    });
+    let layer = RetryLayer::new(retry(&clock).build().unwrap(), Once);
+    let mut service = ServiceBuilder::new().layer(layer).service(hands_on);
+    assert!(call(&clock, &mut service).is_err());
+    assert_eq!(calls.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+/// Requests that can be copied and must not be sent twice.
+#[derive(Clone)]
+struct Once;
+
+impl surefoot_tower::Duplicate<u32> for Once {
+    fn duplicate(&self, request: &u32) -> Option<u32> {
+        Some(*request)
+    }
+
+    fn is_idempotent(&self, _: &u32) -> bool {
+        false
+    }
+}

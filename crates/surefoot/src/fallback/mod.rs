@@ -13,6 +13,8 @@
 //! - A failure that trying again cannot mend (a retry stopped with
 //!   [`Permanent`](StopReason::Permanent)) ends the chain: another provider would refuse a bad
 //!   request too. [`when`](Chain::when) sets another rule.
+//! - Only errors count as failures here, and every value is an answer, kept as a good one. A link whose value may
+//!   be a failure (an HTTP response with status 503) turns it into an error first.
 //! - **Cancellation.** A caller who drops the call gets no fallback; nothing more is started.
 //! - With [`call_stream`](crate::Policy::call_stream) as links, a stream that breaks off after its
 //!   first item runs no fallback: the answer is partly out.

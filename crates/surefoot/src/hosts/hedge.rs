@@ -72,7 +72,7 @@ pin_project! {
         first: Option<F>,
         // A call that is answered at once needs no clock; one that has to wait begins its time there.
         first_waits_since: Option<Timestamp>,
-        others: Vec<(Timestamp, Pin<Box<F>>)>,
+        others: Vec<Pin<Box<F>>>,
         // The latest answer that was not accepted; see `keep`.
         last: Option<Result<J::Value, Error<J::Error>>>,
         // When the next attempt begins if no answer comes.
@@ -119,12 +119,12 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut failed = 0;
         loop {
-            if let Poll::Ready((begun, result)) = self.as_mut().poll_attempts(cx) {
+            if let Poll::Ready(result) = self.as_mut().poll_attempts(cx) {
                 let this = self.as_mut().project();
                 let judged = this.judge.attempt_result(&result);
                 match this.race.answered(judged) {
                     AfterAnswer::Return => {
-                        self.record(judged, begun);
+                        self.record(judged);
                         self.drop_losers(DropReason::Cancelled);
                         return Poll::Ready(result);
                     }
@@ -166,25 +166,20 @@ where
     F: Future<Output = Result<J::Value, Error<J::Error>>>,
     B: Begin<Attempt = F>,
 {
-    /// The next answer, and since when it was waited for.
+    /// The next answer.
     #[inline]
-    fn poll_attempts(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<(Option<Timestamp>, F::Output)> {
+    fn poll_attempts(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
         if let Some(first) = this.first.as_mut().as_pin_mut()
             && let Poll::Ready(result) = first.poll(cx)
         {
             this.first.set(None);
-            return Poll::Ready((*this.first_waits_since, result));
+            return Poll::Ready(result);
         }
         for place in 0..this.others.len() {
-            let (begun, attempt) = &mut this.others[place];
-            if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
-                let begun = *begun;
+            if let Poll::Ready(result) = this.others[place].as_mut().poll(cx) {
                 drop(this.others.remove(place)); // in order: of two answers the earlier attempt's wins
-                return Poll::Ready((Some(begun), result));
+                return Poll::Ready(result);
             }
         }
         Poll::Pending
@@ -231,18 +226,21 @@ where
             return Poll::Pending;
         }
         let Some(another) = this.begin.begin() else { return Poll::Pending };
+        this.first_waits_since.get_or_insert(now);
         *this.due = this.race.next_at(now);
-        this.others.push((now, Box::pin(another)));
+        this.others.push(Box::pin(another));
         Poll::Ready(())
     }
 
-    /// Notes how long an answer took, if it is one to wait for.
+    /// Notes how long the caller waited for an answer, if it is one to wait for: since the first attempt,
+    /// or hedging would hide the slow answers that it is there for, and hedge ever sooner.
     #[inline]
-    fn record(&self, judged: AttemptResult, begun: Option<Timestamp>) {
+    fn record(&self, judged: AttemptResult) {
         let hedge = self.race.hedge();
         if hedge.is_timed() && judged.is_success() {
             let now = hedge.time().now();
-            hedge.record(begun.map_or(Duration::ZERO, |begun| now - begun), now);
+            let waited = self.first_waits_since.map_or(Duration::ZERO, |since| now - since);
+            hedge.record(waited, now);
         }
     }
 

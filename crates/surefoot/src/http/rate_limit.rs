@@ -11,6 +11,8 @@ use super::headers::values;
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// From here on a number is a point in time (2001 and later), below it a wait.
 const EPOCH_SECONDS_MIN: Duration = Duration::from_secs(1_000_000_000);
+/// From here on it is one in milliseconds.
+const EPOCH_SECONDS_MAX: Duration = Duration::from_secs(100_000_000_000);
 
 /// The wait until the last of the spent limits comes back.
 ///
@@ -51,7 +53,10 @@ fn reset(text: &str, now: impl Fn() -> SystemTime) -> Option<Duration> {
     if seconds < EPOCH_SECONDS_MIN {
         return Some(seconds);
     }
-    let at = SystemTime::UNIX_EPOCH.checked_add(seconds)?;
+    // Some tell the point in time in milliseconds.
+    let since_epoch =
+        if seconds < EPOCH_SECONDS_MAX { seconds } else { retry::retry_after_ms(text)? };
+    let at = SystemTime::UNIX_EPOCH.checked_add(since_epoch)?;
     Some(at.duration_since(now()).unwrap_or(Duration::ZERO))
 }
 

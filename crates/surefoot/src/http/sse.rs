@@ -13,6 +13,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One event of a stream.
@@ -20,7 +21,7 @@ use std::time::Duration;
 pub struct SseEvent {
     event: String,
     data: String,
-    id: String,
+    id: Arc<str>,
 }
 
 impl SseEvent {
@@ -70,8 +71,8 @@ pub struct SseParser {
     /// The data lines, each with an LF after it.
     data: String,
     /// The last `id`, which counts from the next blank line on.
-    next_id: Option<String>,
-    id: String,
+    next_id: Option<Arc<str>>,
+    id: Arc<str>,
     retry: Option<Duration>,
 }
 
@@ -132,7 +133,7 @@ impl SseParser {
             event: String::new(),
             data: String::new(),
             next_id: None,
-            id: String::new(),
+            id: Arc::default(),
             retry: None,
         }
     }
@@ -213,7 +214,7 @@ impl SseParser {
                 self.data.push('\n');
             }
             b"event" => self.event = self.text(value)?.into_owned(),
-            b"id" if !value.contains(&0) => self.next_id = Some(self.text(value)?.into_owned()),
+            b"id" if !value.contains(&0) => self.next_id = Some(self.text(value)?.into()),
             b"retry" => self.retry = milliseconds(value).or(self.retry),
             // A comment has no name.
             _ => {}
@@ -229,7 +230,7 @@ impl SseParser {
         let mut data = mem::take(&mut self.data);
         // The standard: without a data line there is no event.
         data.pop()?;
-        Some(SseEvent { event, data, id: self.id.clone() })
+        Some(SseEvent { event, data, id: Arc::clone(&self.id) })
     }
 
     /// Bytes that are not UTF-8 take three times their room, so there is a limit to that, too.
@@ -281,7 +282,7 @@ pub(super) mod tests {
 
     /// An event as a parser would give it.
     pub(in crate::http) fn event(name: &str, data: &str) -> SseEvent {
-        SseEvent { event: name.to_owned(), data: data.to_owned(), id: String::new() }
+        SseEvent { event: name.to_owned(), data: data.to_owned(), id: Arc::default() }
     }
 
     type Read = (Vec<(String, String, String)>, bool);
@@ -444,6 +445,6 @@ pub(super) mod tests {
             parser.next_event(&mut chunk).expect("small");
         }
         let kept = parser.line.capacity() + parser.data.capacity() + parser.event.capacity();
-        assert!(kept + parser.id.capacity() <= 4 * 64, "{kept}");
+        assert!(kept + parser.id.len() <= 4 * 64, "{kept}");
     }
 }

@@ -123,7 +123,11 @@ impl OrderRule {
                 let inner = parts[at + 1..].iter().find(|inner| {
                     inner.limit >= outer.limit && inner.limit.is_some() && outer.limit.is_some()
                 })?;
-                Some(format!("{inner} is not shorter than {outer} around it and can never fire"))
+                let [long, short] = [inner, outer].map(|part| part.limit.unwrap_or_default());
+                Some(format!(
+                    "{inner} ({long:?}) is not shorter than {outer} ({short:?}) around it and can \
+                     never fire"
+                ))
             }),
         }
     }

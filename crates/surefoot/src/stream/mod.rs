@@ -26,6 +26,8 @@
 //! - **Items are judged** by the policy's classifier: an item that says "overloaded" can be a
 //!   failure. The first such item is the call's verdict; what follows it is handed on all the same.
 //!   Where nothing follows, let `until` hold for it too.
+//! - **Slow calls.** A breaker that trips on slow calls measures the whole stream, the consumer's pauses
+//!   included: give a model that streams for minutes another trip.
 //!
 //! ```
 //! use std::pin::Pin;

@@ -162,9 +162,10 @@ fn only_successes_are_learned_from() {
     assert!(hedge.delay(clock.now()).is_some_and(|delay| delay >= 16 * MS));
 }
 
-/// A hedge's answer took as long as the hedge, not as long as the call.
+/// Counted from the hedge's own start, the slow answers that hedging is there for would never show, and
+/// the percentile would sink with every hedge.
 #[test]
-fn an_attempts_time_begins_with_the_attempt() {
+fn what_is_learned_is_how_long_the_caller_waited() {
     let clock = ManualClock::new();
     let mut steps = vec![gives(200).after(16 * MS); 2];
     steps.extend([hangs(), gives(200).after(16 * MS)]);
@@ -174,7 +175,7 @@ fn an_attempts_time_begins_with_the_attempt() {
         assert_eq!(run(&clock, hedge.call(|| service.answer())), Ok(200));
     }
     assert_eq!(hedge.hedges(), 1);
-    assert!(hedge.delay(clock.now()).is_some_and(|delay| delay <= 17 * MS));
+    assert!(hedge.delay(clock.now()).is_some_and(|delay| delay >= 32 * MS));
 }
 
 // ---- which answer wins -------------------------------------------------------------------------

@@ -249,9 +249,11 @@ fn a_timeout_that_cannot_fire_does_not_build() {
     for inner in [10 * SEC, 11 * SEC] {
         assert_eq!(
             refused(builder(inner)),
-            "pipeline: `order` = timeout `total` → timeout `attempt` defeats a policy: timeout \
-             `attempt` is not shorter than timeout `total` around it and can never fire (if it is \
-             meant: `.allow(OrderRule::TimeoutNeverFires)`)"
+            format!(
+                "pipeline: `order` = timeout `total` → timeout `attempt` defeats a policy: timeout \
+                 `attempt` ({inner:?}) is not shorter than timeout `total` (10s) around it and can \
+                 never fire (if it is meant: `.allow(OrderRule::TimeoutNeverFires)`)"
+            )
         );
         assert!(builder(inner).allow(OrderRule::TimeoutNeverFires).build().is_ok());
     }

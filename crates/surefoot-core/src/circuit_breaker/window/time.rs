@@ -206,4 +206,18 @@ mod tests {
         record(&mut window, 1000, true, 0);
         assert_eq!(window.counts(at(9000), 0), Counts { failures: 2, successes: 0 });
     }
+
+    /// Of ten calls two have failed. With a minimum of six, their share is known already.
+    #[test]
+    fn a_new_minimum_is_completed_by_calls_to_come_and_not_by_those_before() {
+        for (min_calls, completes) in [(6, false), (11, true)] {
+            let mut old = window();
+            record(&mut old, 0, true, 0);
+            record(&mut old, 0, true, 8);
+            let window = Duration::from_secs(5);
+            let mut new = TimeWindow::new(0.1, window, min_calls, 5, Timestamp::ZERO);
+            assert!(new.inherit(&mut old, 8));
+            assert_eq!(new.trips_by_count(at(0), 20), completes, "{min_calls}");
+        }
+    }
 }

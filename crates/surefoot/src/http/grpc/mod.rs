@@ -130,10 +130,13 @@ fn retry_delay_in(trailers: &HeaderMap) -> Option<Duration> {
     details.filter_map(|details| retry_delay(&details)).max()
 }
 
-/// Whether an HTTP answer is one of gRPC, by its content type; gRPC-Web too.
+/// Whether an HTTP answer is one of gRPC, whose status is in its trailers, or, where there are none,
+/// in its headers. (That of gRPC-Web is in the body.)
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let is_grpc = |value: &str| {
-        value.get(..16).is_some_and(|start| start.eq_ignore_ascii_case("application/grpc"))
+        let (start, rest) = value.split_at_checked(16).unwrap_or((value, ""));
+        start.eq_ignore_ascii_case("application/grpc")
+            && matches!(rest.trim_start().bytes().next(), None | Some(b'+' | b';'))
     };
     values(headers, &CONTENT_TYPE).next().is_some_and(is_grpc)
 }
@@ -146,6 +149,17 @@ mod tests {
     /// `google.rpc.Status { code: 8, message: "slow", details: [RetryInfo { 3.5 s }] }`.
     const RETRY_INFO: &[u8] =
         b"CAgSBHNsb3caMgoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIGCgQIAxAB";
+
+    #[test]
+    fn grpc_is_known_by_its_content_type() {
+        let grpc = |value: &str| is_grpc(&headers(&[("content-type", value.as_bytes())]));
+        for value in ["application/grpc", "Application/gRPC+proto", "application/grpc; x=y"] {
+            assert!(grpc(value), "{value}");
+        }
+        for value in ["application/grpc-web+proto", "application/grp", "text/plain", ""] {
+            assert!(!grpc(value), "{value}");
+        }
+    }
 
     #[test]
     fn every_code_has_its_meaning() {
