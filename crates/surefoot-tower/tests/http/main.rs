@@ -7,9 +7,11 @@ mod bodies;
 mod deadlines;
 mod grpc;
 mod memory;
+mod pieces;
 #[cfg(feature = "reqwest")]
 mod reqwest_client;
 mod server;
 mod streams;
 #[cfg(feature = "tonic")]
 mod tonic_roundtrip;
+mod watched;
