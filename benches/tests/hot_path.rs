@@ -151,8 +151,13 @@ fn main() -> ExitCode {
         let before = ALLOCATIONS.get();
         (0..1000).for_each(|_| call());
         let allocations = ALLOCATIONS.get() - before;
-        // The least of three: about once a second a reading of the clock is compared with another.
-        let counted = (0..3).filter_map(|_| stepping::count(call)).min();
+        // About once a second a reading of the clock is compared with another. The call before each
+        // fork takes that upon itself; the least of three, in case a second passes between the two.
+        let step = |_| {
+            call();
+            stepping::count(call)
+        };
+        let counted = (0..3).filter_map(step).min();
         let kept = allocations == 0 && counted.is_none_or(|counted| counted.keeps(*promised));
         failed |= !kept;
         println!(
