@@ -193,4 +193,11 @@ mod tests {
             assert!(check.factor("base", factor).is_err(), "{factor}");
         }
     }
+
+    #[test]
+    fn an_error_is_its_sentence_wherever_it_is_printed() {
+        let error = ConfigError::new("retry", "max_attempts", 0, "must be at least 1");
+        assert_eq!(error.to_string(), "retry: `max_attempts` = 0 must be at least 1");
+        assert_eq!(format!("{error:?}"), error.to_string());
+    }
 }

@@ -247,7 +247,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ManualClock;
+    use crate::{ManualClock, Verdict};
 
     fn breaker(clock: &ManualClock) -> CircuitBreaker {
         CircuitBreaker::builder("api").clock(clock).build().unwrap()
@@ -316,5 +316,34 @@ mod tests {
             breaker.reset();
             assert!(breaker.is_disposable(), "{trip:?}");
         }
+    }
+
+    #[test]
+    fn a_state_is_written_as_config_files_and_metrics_write_it() {
+        let states = [CircuitState::Closed, CircuitState::Open, CircuitState::HalfOpen];
+        assert_eq!(states.map(CircuitState::as_str), ["closed", "open", "half_open"]);
+        assert_eq!(states.map(|state| state.to_string()), ["closed", "open", "half_open"]);
+    }
+
+    #[test]
+    fn the_failure_rate_is_the_share_of_failures_among_the_calls() {
+        let breaker = breaker(&ManualClock::new());
+        assert!(breaker.failure_rate().abs() < f64::EPSILON);
+        for verdict in [Verdict::Failure, Verdict::Success, Verdict::Success, Verdict::Success] {
+            breaker.admit().unwrap().settle(verdict);
+        }
+        assert!((breaker.failure_rate() - 0.25).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_breaker_hands_out_the_clock_and_the_listeners_it_was_given() {
+        let clock = ManualClock::new();
+        let events = Events::default();
+        let breaker =
+            CircuitBreaker::builder("api").clock(&clock).events(events.clone()).build().unwrap();
+        assert!(breaker.time().is_same_clock(&(&clock).into()));
+        assert!(breaker.events().is_empty());
+        let _listening = events.subscribe(|_| ());
+        assert!(!breaker.events().is_empty());
     }
 }

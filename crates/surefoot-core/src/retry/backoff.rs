@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn nothing_grows_to_nothing() {
         let backoff = Backoff::exponential(Duration::ZERO, 2.0, MS);
-        assert!(backoff.delays().take(2000).all(|delay| delay.is_zero()));
+        assert_eq!(backoff.delays().take(2000).filter(Duration::is_zero).count(), 2000);
     }
 
     #[test]
