@@ -28,6 +28,14 @@ pub enum PartKind {
     CircuitBreaker,
     /// A [`Hedge`](crate::Hedge).
     Hedge,
+    /// A [`RateLimiter`](crate::RateLimiter), or one key of a keyed one.
+    RateLimiter,
+    /// A throttler.
+    Throttler,
+    /// A compartment of a bulkhead.
+    Bulkhead,
+    /// A load shedder.
+    LoadShedder,
     /// Anything else.
     Other,
 }
@@ -51,6 +59,10 @@ impl fmt::Display for Part {
             PartKind::Retry => "retry",
             PartKind::CircuitBreaker => "circuit breaker",
             PartKind::Hedge => "hedge",
+            PartKind::RateLimiter => "rate limiter",
+            PartKind::Throttler => "throttler",
+            PartKind::Bulkhead => "bulkhead",
+            PartKind::LoadShedder => "load shedder",
             PartKind::Other => "policy",
         };
         write!(f, "{kind} `{}`", self.name)
@@ -69,6 +81,12 @@ pub enum OrderRule {
     /// A circuit breaker outside a retry: it sees one failure where there were several, and opens
     /// late.
     BreakerOutsideRetry,
+    /// A circuit breaker outside a limiter, throttler, bulkhead or load shedder: waiting and refusals
+    /// of our own say nothing about the service, and a trial call may be spent on them.
+    BreakerOutsideLimiter,
+    /// A load shedder inside a throttler or bulkhead: calls wait in the queue, to be shed when their
+    /// turn has come.
+    ShedderInsideQueue,
     /// No timeout inside a circuit breaker: a callee that hangs is only seen when callers give up,
     /// which does not count. Allow it where the operation has a time limit of its own.
     NoTimeoutInsideBreaker,
@@ -77,17 +95,21 @@ pub enum OrderRule {
 }
 
 impl OrderRule {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::RetryInsideRetry,
         Self::RetryInsideHedge,
         Self::BreakerOutsideRetry,
+        Self::BreakerOutsideLimiter,
+        Self::ShedderInsideQueue,
         Self::NoTimeoutInsideBreaker,
         Self::TimeoutNeverFires,
     ];
 
     /// The pair of parts that breaks this rule, and why that is bad.
     fn broken_by(self, parts: &[Part]) -> Option<String> {
-        use PartKind::{CircuitBreaker, Hedge, Retry, Timeout};
+        use PartKind::{
+            Bulkhead, CircuitBreaker, Hedge, LoadShedder, RateLimiter, Retry, Throttler, Timeout,
+        };
         let pair = |outer: PartKind, inner: PartKind| {
             let at = parts.iter().position(|part| part.kind == outer)?;
             let inside = parts[at + 1..].iter().find(|part| part.kind == inner)?;
@@ -108,6 +130,23 @@ impl OrderRule {
                      opens late"
                 )
             }),
+            Self::BreakerOutsideLimiter => [RateLimiter, Throttler, Bulkhead, LoadShedder]
+                .into_iter()
+                .find_map(|limiter| pair(CircuitBreaker, limiter))
+                .map(|(breaker, limiter)| {
+                    format!(
+                        "{breaker} is outside {limiter}: a trial call may be spent waiting or be \
+                         refused there, which says nothing about the service"
+                    )
+                }),
+            Self::ShedderInsideQueue => pair(Throttler, LoadShedder)
+                .or_else(|| pair(Bulkhead, LoadShedder))
+                .map(|(queue, shedder)| {
+                    format!(
+                        "{shedder} is inside {queue}: calls wait in its queue, to be shed when \
+                         their turn has come"
+                    )
+                }),
             Self::NoTimeoutInsideBreaker => {
                 let at = parts.iter().rposition(|part| part.kind == CircuitBreaker)?;
                 let limited = parts[at + 1..].iter().any(|part| part.kind == Timeout);
@@ -182,19 +221,38 @@ mod tests {
 
     #[test]
     fn the_recommended_order_is_fine() {
-        use PartKind::{CircuitBreaker, Retry};
-        let parts = [timeout(30), part(Retry), part(CircuitBreaker), timeout(10)];
+        use PartKind::{Bulkhead, CircuitBreaker, LoadShedder, RateLimiter, Retry, Throttler};
+        let parts = [
+            timeout(30),
+            part(LoadShedder),
+            part(RateLimiter),
+            part(Bulkhead),
+            part(Throttler),
+            part(Retry),
+            part(RateLimiter),
+            part(CircuitBreaker),
+            timeout(10),
+        ];
         assert_eq!(refused(&parts), None);
     }
 
     #[test]
     fn each_order_that_defeats_a_policy_is_refused_for_its_own_reason() {
-        use PartKind::{CircuitBreaker, Hedge, Retry};
+        use PartKind::{
+            Bulkhead, CircuitBreaker, Hedge, LoadShedder, RateLimiter, Retry, Throttler,
+        };
+        let outside = |limiter| vec![part(CircuitBreaker), part(limiter), timeout(1)];
         let cases = [
             (vec![part(Retry), part(Retry)], OrderRule::RetryInsideRetry),
             (vec![part(Hedge), part(Retry)], OrderRule::RetryInsideHedge),
             (vec![part(Hedge), part(Hedge)], OrderRule::RetryInsideHedge),
             (vec![part(CircuitBreaker), part(Retry), timeout(1)], OrderRule::BreakerOutsideRetry),
+            (outside(RateLimiter), OrderRule::BreakerOutsideLimiter),
+            (outside(Throttler), OrderRule::BreakerOutsideLimiter),
+            (outside(Bulkhead), OrderRule::BreakerOutsideLimiter),
+            (outside(LoadShedder), OrderRule::BreakerOutsideLimiter),
+            (vec![part(Throttler), part(LoadShedder)], OrderRule::ShedderInsideQueue),
+            (vec![part(Bulkhead), part(LoadShedder)], OrderRule::ShedderInsideQueue),
             (vec![timeout(9), part(CircuitBreaker)], OrderRule::NoTimeoutInsideBreaker),
             (vec![timeout(1), part(Retry), timeout(1)], OrderRule::TimeoutNeverFires),
         ];
