@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use surefoot_core::rate_limiter::{Admission, Charge, Reservation, Slots};
-use surefoot_core::{Rejection, TimeSource, Timestamp};
+use surefoot_core::{Rejection, Timestamp};
 
 use super::Limiter;
 use crate::scope;
@@ -117,9 +117,16 @@ impl<L: Limiter> Waiting<L> {
         }
     }
 
-    /// The clock it waits by.
-    pub fn time(&self) -> &TimeSource {
-        self.limiter.time()
+    /// The slot, if it is due at once.
+    ///
+    /// # Errors
+    /// Itself, to be waited for.
+    pub fn begin_now(mut self) -> Result<Charge<L>, Self> {
+        match self.slot.take().map(Reservation::begin) {
+            Some(Ok(charge)) => Ok(charge),
+            Some(Err(early)) => Err(Self { slot: Some(early), ..self }),
+            None => Err(self),
+        }
     }
 }
 
