@@ -37,6 +37,7 @@ pub mod circuit_breaker;
 mod classify;
 mod clock;
 pub mod config;
+mod counter;
 pub mod deadline;
 mod drop_reason;
 mod error;

@@ -7,6 +7,7 @@
 
 pub use crate::hosts::circuit_breaker::Watched;
 pub use crate::hosts::hedge::{Begin, Racing};
+pub use crate::hosts::rate_limiter::{Metered, Waiting};
 pub use crate::hosts::retry::Run;
 pub use crate::hosts::timeout::Limited;
 pub use crate::operation::Judged;

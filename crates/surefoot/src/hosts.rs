@@ -2,5 +2,6 @@
 
 pub(crate) mod circuit_breaker;
 pub(crate) mod hedge;
+pub(crate) mod rate_limiter;
 pub(crate) mod retry;
 pub(crate) mod timeout;

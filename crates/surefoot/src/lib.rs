@@ -59,6 +59,7 @@ pub mod tracing;
 pub use classified::{Classified, retry_on};
 pub use event_stream::EventStream;
 pub use fallback::{Fallback, WithFallback};
+pub use hosts::rate_limiter::{LimitedFn, Limiter, Settling, Weighted};
 pub use operation::{BlockingOperation, Judged, Operation};
 pub use pipeline::{
     BoxBlockingPipeline, BoxPipeline, Composition, Identity, OrderRule, Part, PartKind, Pipeline,
@@ -82,7 +83,7 @@ pub mod prelude {
     pub use crate::circuit_breaker::Trip;
     pub use crate::{
         BlockingPolicy, CircuitBreaker, CircuitState, Classification, ConfigError, Error, Fallback,
-        Hedge, Jitter, OrderRule, Pipeline, Policy, Registry, Retry, RetryBudget, Timeout, Verdict,
-        retry_on,
+        Hedge, Jitter, KeyedRateLimiter, Limiter, OrderRule, Pipeline, Policy, RateLimiter,
+        Registry, Retry, RetryBudget, Timeout, Verdict, retry_on,
     };
 }

@@ -21,6 +21,10 @@ pub trait Judged {
     /// Whether a value is the beginning of a streamed answer, whose end is yet to come.
     const STREAMS: bool = false;
 
+    /// Whether every attempt starts the operation itself: then nothing that is taken for one has to
+    /// be given back.
+    const DISPATCHES: bool = false;
+
     /// Has a streamed answer keep what a policy holds until it has ended.
     fn keep(&self, value: &mut Self::Value, kept: Kept) {
         let _ = (value, kept); // a value that is the whole answer keeps nothing
@@ -80,6 +84,7 @@ impl<J: Judged> Judged for &J {
     type Error = J::Error;
 
     const STREAMS: bool = J::STREAMS;
+    const DISPATCHES: bool = J::DISPATCHES;
 
     fn keep(&self, value: &mut J::Value, kept: Kept) {
         (**self).keep(value, kept);
@@ -128,6 +133,8 @@ impl<'a, F, C, T, E> Typed<'a, F, C, T, E> {
 impl<F, C: Classify<T, E>, T, E> Judged for Typed<'_, F, C, T, E> {
     type Value = T;
     type Error = E;
+
+    const DISPATCHES: bool = true;
 
     #[inline]
     fn classify(&self, result: Result<&T, &E>) -> Classification {

@@ -41,6 +41,7 @@ impl<F, C: Classify<T, E>, S, T, E> Judged for Opening<'_, F, C, S, T, E> {
     type Error = E;
 
     const STREAMS: bool = true;
+    const DISPATCHES: bool = true;
 
     fn keep(&self, opened: &mut Opened<S, T>, kept: Kept) {
         match kept.0 {
