@@ -203,7 +203,9 @@ where
                 let call = Metered::start(charge, || ReadyCall::ready(inner, request));
                 Step::Admitted { call }
             }
-            Ok(Err(waiting)) => Step::Waiting { waiting, next: Some((self.inner.clone(), request)) },
+            Ok(Err(waiting)) => {
+                Step::Waiting { waiting, next: Some((self.inner.clone(), request)) }
+            }
             Err(rejection) => Step::Refused { rejection: Some(rejection) },
         };
         PerRequestFuture { step }
