@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::budget::Dimension;
 use crate::circuit_breaker::TripLimit;
 use crate::{CircuitState, DropReason, Name, StopReason, Timestamp, with_drop_reason};
 
@@ -131,6 +132,29 @@ pub enum Event {
         /// The inner retry.
         policy: Name,
     },
+    /// A budget has spent 80 % of a limit. Sent once for each dimension.
+    BudgetLow {
+        /// The budget.
+        policy: Name,
+        /// What is getting scarce.
+        dimension: Dimension,
+        /// What was spent; money in millionths.
+        spent: u64,
+        /// Of how much.
+        limit: u64,
+    },
+    /// A budget has nothing left to spend in a dimension, or has refused a call that would have fitted at
+    /// the start. Sent once for each dimension.
+    BudgetExhausted {
+        /// The budget.
+        policy: Name,
+        /// What has run out.
+        dimension: Dimension,
+        /// What was spent; money in millionths. The rest is reserved, or less than was asked for.
+        spent: u64,
+        /// Of how much.
+        limit: u64,
+    },
 }
 
 impl Event {
@@ -149,7 +173,9 @@ impl Event {
             | Self::KeysFull { policy, .. }
             | Self::FellBack { policy, .. }
             | Self::RegistryFull { policy, .. }
-            | Self::NestedRetry { policy } => policy,
+            | Self::NestedRetry { policy }
+            | Self::BudgetLow { policy, .. }
+            | Self::BudgetExhausted { policy, .. } => policy,
         }
     }
 }
