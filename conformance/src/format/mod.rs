@@ -174,9 +174,7 @@ impl Body {
             Self::Hedge(_) => vec![Need::Race],
             Self::Fallback(case) => case.needs(),
             Self::RateLimiter(case) => case.needs(),
-            Self::CircuitBreaker(_)
-            | Self::Retry(_)
-            | Self::Absent { .. } => Vec::new(),
+            Self::CircuitBreaker(_) | Self::Retry(_) | Self::Absent { .. } => Vec::new(),
         }
     }
 }

@@ -33,15 +33,28 @@ pub(crate) struct LimiterStep {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LimiterAction {
     /// A call that asks to be admitted and does not wait.
-    Check { n: u64 },
+    Check {
+        n: u64,
+    },
     /// A call that waits for its slot, until a time limit passes if it has one.
-    Acquire { call: String, n: u64, deadline: Option<Duration> },
+    Acquire {
+        call: String,
+        n: u64,
+        deadline: Option<Duration>,
+    },
     /// The caller of a call leaves.
-    Cancel { call: String },
+    Cancel {
+        call: String,
+    },
     /// A call that has begun turns out to have used so much.
-    Settle { call: String, used: u64 },
+    Settle {
+        call: String,
+        used: u64,
+    },
     /// A call that has begun did not run.
-    GiveBack { call: String },
+    GiveBack {
+        call: String,
+    },
     Observe,
 }
 

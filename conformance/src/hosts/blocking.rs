@@ -15,12 +15,11 @@ use super::refusals::Refusals;
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Limited, Seen, Tried, Trouble, build, chains, limiter, since_start, without_state_machines,
+    Answered, Host, Limited, Seen, Tried, Trouble, build, chains, limiter, since_start,
+    without_state_machines,
 };
 use crate::driver::serve_waits;
-use crate::format::{
-    CircuitBreakerCase, Ending, FallbackCase, Need, RateLimiterCase, RetryCase,
-};
+use crate::format::{CircuitBreakerCase, Ending, FallbackCase, Need, RateLimiterCase, RetryCase};
 
 /// `surefoot`'s blocking host.
 pub(super) struct Blocking;

@@ -32,7 +32,12 @@ impl Futures {
 
 /// A permit where it is to be corrected; otherwise a call through the policy, in a pipeline if it has a
 /// time limit.
-async fn call<L: Limiter + 'static>(limiter: L, n: u64, corrected: bool, timeout: Option<Timeout>) -> Ended {
+async fn call<L: Limiter + 'static>(
+    limiter: L,
+    n: u64,
+    corrected: bool,
+    timeout: Option<Timeout>,
+) -> Ended {
     let operation = || async { Ok::<_, Rejection>(None) };
     match (timeout, corrected) {
         (None, true) => permit(&limiter, n).await.map_err(Error::Operation),

@@ -74,7 +74,12 @@ impl Threads {
 
 /// A permit where it is to be corrected; otherwise a call through the policy, in a pipeline if it has a
 /// time limit.
-fn call<L: Limiter + 'static>(limiter: &L, n: u64, corrected: bool, timeout: Option<Timeout>) -> Ended {
+fn call<L: Limiter + 'static>(
+    limiter: &L,
+    n: u64,
+    corrected: bool,
+    timeout: Option<Timeout>,
+) -> Ended {
     let operation = |_: &Attempt| Ok::<_, Rejection>(None);
     match (timeout, corrected) {
         (None, true) => permit(limiter, n).map_err(Error::Operation),

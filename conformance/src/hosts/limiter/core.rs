@@ -11,9 +11,16 @@ use super::{Answer, Ask, Asked, Calls, Charges, Correct, Limiters, with};
 
 pub(in super::super) struct Reservations {
     limiters: Limiters,
-    /// Each with something that time stops at when it is due.
-    waiting: Vec<(String, Box<dyn Slot>, ManualSleep)>,
+    waiting: Vec<Waiting>,
     charges: Charges,
+}
+
+struct Waiting {
+    call: String,
+    corrected: bool,
+    slot: Box<dyn Slot>,
+    /// Something that time stops at when the slot is due.
+    _due: ManualSleep,
 }
 
 /// A reservation with either kind of limiter.
@@ -41,10 +48,15 @@ impl Reservations {
         Self { limiters, waiting: Vec::new(), charges: Charges::default() }
     }
 
-    fn wait(&mut self, call: String, slot: Box<dyn Slot>) {
-        let mut sleep = self.limiters.clock.sleep_until(slot.due());
-        let _ = Pin::new(&mut sleep).poll(&mut Context::from_waker(Waker::noop()));
-        self.waiting.push((call, slot, sleep));
+    fn wait(&mut self, call: String, corrected: bool, slot: Box<dyn Slot>) {
+        let mut due = self.limiters.clock.sleep_until(slot.due());
+        let _ = Pin::new(&mut due).poll(&mut Context::from_waker(Waker::noop()));
+        self.waiting.push(Waiting { call, corrected, slot, _due: due });
+    }
+
+    /// What nobody will correct stays taken from the beginning.
+    fn begin(&mut self, call: &str, corrected: bool, correct: Correct) {
+        self.charges.begin(call, corrected.then_some(correct));
     }
 }
 
@@ -63,11 +75,11 @@ impl Calls for Reservations {
         });
         Ok(match reserved.map(Slot::begin) {
             Ok(Ok(correct)) => {
-                self.charges.begin(ask.call, Some(correct));
+                self.begin(ask.call, ask.corrected, correct);
                 Asked::Began
             }
             Ok(Err(slot)) => {
-                self.wait(ask.call.to_owned(), slot);
+                self.wait(ask.call.to_owned(), ask.corrected, slot);
                 Asked::Waits
             }
             Err(rejection) => Asked::Refused { retry_after: rejection.retry_after() },
@@ -76,20 +88,20 @@ impl Calls for Reservations {
 
     fn begun(&mut self) -> Result<Vec<String>, String> {
         let mut begun = Vec::new();
-        for (call, slot, _) in std::mem::take(&mut self.waiting) {
+        for Waiting { call, corrected, slot, .. } in std::mem::take(&mut self.waiting) {
             match slot.begin() {
                 Ok(correct) => {
-                    self.charges.begin(&call, Some(correct));
+                    self.begin(&call, corrected, correct);
                     begun.push(call);
                 }
-                Err(early) => self.wait(call, early),
+                Err(early) => self.wait(call, corrected, early),
             }
         }
         Ok(begun)
     }
 
     fn cancel(&mut self, call: &str) -> Result<(), String> {
-        self.waiting.retain(|(known, ..)| known != call);
+        self.waiting.retain(|waiting| waiting.call != call);
         Ok(())
     }
 
