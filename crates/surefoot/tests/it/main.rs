@@ -25,6 +25,7 @@ mod metrics_facade;
 mod options;
 mod panics;
 mod pipelines;
+mod rate_limiting;
 mod registry;
 mod retrying;
 #[cfg(feature = "serde")]
