@@ -48,6 +48,7 @@ pub mod rate_limiter;
 mod rejection;
 pub mod retry;
 mod sync;
+pub mod throttler;
 mod time;
 pub mod timeout;
 mod verdict;

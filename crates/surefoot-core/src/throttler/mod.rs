@@ -1,0 +1,3 @@
+//! How many calls may be under way at once.
+
+pub mod adaptive;
