@@ -38,6 +38,7 @@
 mod classified;
 mod event_stream;
 pub mod fallback;
+pub mod health;
 pub mod host;
 mod hosts;
 #[cfg(feature = "http")]

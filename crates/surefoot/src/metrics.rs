@@ -63,11 +63,12 @@ impl Publish for CircuitBreaker {
     }
 }
 
-/// The key is part of each breaker's name, so there are as many label values as the registry has
+/// Its breakers, and what is registered with it. The key is part of each breaker's name, so there are as many label values as the registry has
 /// breakers.
 impl<K: Hash + Eq + std::fmt::Display> Publish for Registry<K> {
     fn publish(&self) {
         self.breakers().iter().for_each(Publish::publish);
+        self.registered().iter().for_each(|policy| policy.publish_metrics());
     }
 }
 
