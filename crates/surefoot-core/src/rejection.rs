@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::Name;
 use crate::circuit_breaker::TripLimit;
 use crate::config::Rounded;
+use crate::load_shedder::Signal;
 use crate::rate_limiter::Quota;
 use crate::rate_limiter::multi::UnknownUnit;
 
@@ -54,6 +55,36 @@ pub enum Rejection {
         /// Which unit, and which ones there are.
         unit: Box<UnknownUnit>,
     },
+    /// The system is loaded, and calls of this priority are shed.
+    Shed {
+        /// The shedder's name.
+        policy: Name,
+        /// The call's priority; 1 is the lowest.
+        priority: u32,
+        /// What told the load.
+        signal: Signal,
+        /// The load it told: 1.0 is all that can be served.
+        load: f32,
+        /// The load from which this priority is shed; for sampled signals that to which the load is
+        /// steered, by shedding the least important of the calls.
+        limit: f32,
+    },
+    /// There is no such priority: a mistake of the caller's, whatever the load.
+    UnknownPriority {
+        /// The shedder's name.
+        policy: Name,
+        /// The priority the call was given.
+        priority: u32,
+        /// `priority_levels`.
+        levels: u32,
+    },
+    /// The callee has refused so many calls lately that this one is not even sent.
+    ClientThrottled {
+        /// The throttle's name.
+        policy: Name,
+        /// The share of calls that is held back.
+        rejection_rate: f32,
+    },
 }
 
 /// Why a circuit breaker admits nobody.
@@ -79,7 +110,10 @@ impl Rejection {
             | Self::Throttled { policy, .. }
             | Self::RateLimited { policy, .. }
             | Self::KeysFull { policy, .. }
-            | Self::UnknownUnit { policy, .. } => policy,
+            | Self::UnknownUnit { policy, .. }
+            | Self::Shed { policy, .. }
+            | Self::UnknownPriority { policy, .. }
+            | Self::ClientThrottled { policy, .. } => policy,
         }
     }
 
@@ -90,7 +124,11 @@ impl Rejection {
                 *retry_after
             }
             Self::Throttled { retry_after, .. } => Some(*retry_after),
-            Self::KeysFull { .. } | Self::UnknownUnit { .. } => None,
+            Self::KeysFull { .. }
+            | Self::UnknownUnit { .. }
+            | Self::Shed { .. }
+            | Self::UnknownPriority { .. }
+            | Self::ClientThrottled { .. } => None,
         }
     }
 }
@@ -116,6 +154,25 @@ impl fmt::Display for Rejection {
                 let unit = &unit.unit;
                 write!(f, "rate limiter `{policy}` has no limit that counts `{unit}`")?;
             }
+            Self::Shed { policy, priority, signal, load, limit } => {
+                let [load, limit] = [load, limit].map(|share| share * 100.0);
+                write!(
+                    f,
+                    "load shedder `{policy}` sheds priority {priority}: {signal} at {load:.0} % of \
+                     capacity, with a limit of {limit:.0} %"
+                )?;
+            }
+            Self::UnknownPriority { policy, priority, .. } => {
+                write!(f, "load shedder `{policy}` has no priority {priority}")?;
+            }
+            Self::ClientThrottled { policy, rejection_rate } => {
+                let share = rejection_rate * 100.0;
+                write!(
+                    f,
+                    "client throttle `{policy}` holds {share:.0} % of calls back, since the service \
+                     refuses too many"
+                )?;
+            }
         }
         match (self.retry_after(), self) {
             (Some(wait), _) => write!(f, ": try again in {}", Rounded(wait)),
@@ -128,6 +185,12 @@ impl fmt::Display for Rejection {
             (None, Self::UnknownUnit { unit, .. }) => {
                 let known: Vec<&str> = unit.known.iter().map(Name::as_str).collect();
                 write!(f, ": it knows `{}`", known.join("`, `"))
+            }
+            (None, Self::Shed { .. } | Self::ClientThrottled { .. }) => {
+                f.write_str(": try later or elsewhere")
+            }
+            (None, Self::UnknownPriority { levels, .. }) => {
+                write!(f, ": give one from 1, the lowest, to {levels}")
             }
             (None, _) => f.write_str(": use a fallback until it is released with `automatic`"),
         }
