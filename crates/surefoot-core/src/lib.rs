@@ -29,7 +29,7 @@
 //!
 //! The parts, in the order to read them: [`Timestamp`] and [`Clock`]; [`Verdict`] and
 //! [`DropReason`], how a call ends; [`Error`], [`Rejection`] and [`ConfigError`]; then the
-//! policies, [`circuit_breaker`], [`retry`], [`rate_limiter`], [`hedge`], [`timeout`] and
+//! policies, [`circuit_breaker`], [`retry`], [`rate_limiter`], [`load_shedder`], [`client_throttle`],
 //! [`hedge`], [`timeout`] and [`deadline`].
 #![forbid(unsafe_code)]
 

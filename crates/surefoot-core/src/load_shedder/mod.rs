@@ -35,8 +35,8 @@
 //! tenth of a second old shed all priorities alike (32, 33 and 35 % admitted at five times the
 //! capacity, measured). There the samples decide how many calls are admitted, so that the load meets
 //! `max_load`, and the histogram of recent arrivals which ones: the most important (0, 0 and 54 %).
-//! With every window (`sample_interval`) the admitted share is multiplied by `max_load / load`, at
-//! least 0.5 and at most 1.1, and stays between 1 % and all.
+//! With every window (`sample_interval`) the admitted share is multiplied by `max_load / load`, the
+//! load smoothed over two windows, by at least 0.5 and at most 1.1; it stays between 1 % and all.
 //! Within one priority the choice is random; with [`Prioritized::user`] it is by user, and changes
 //! every hour, so that a user's calls are served together or not at all.
 //!

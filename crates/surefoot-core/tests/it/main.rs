@@ -2,4 +2,5 @@
 #![cfg(not(surefoot_loom))]
 
 mod concurrency;
+mod overload;
 mod properties;
