@@ -4,3 +4,4 @@
 mod concurrency;
 mod overload;
 mod properties;
+mod refusals;
