@@ -84,7 +84,7 @@ fn simulate(
         }
     }
     let share = |priority: usize| f64::from(admitted[priority]) / f64::from(arrived[priority]);
-    let measured = (END - SETTLED).as_secs_f64();
+    let measured = END.saturating_sub(SETTLED).as_secs_f64();
     Outcome {
         admitted: [share(0), share(1), share(2)],
         utilisation: sum_since_settled / measured / CAPACITY,
