@@ -30,14 +30,16 @@
 //! The parts, in the order to read them: [`Timestamp`] and [`Clock`]; [`Verdict`] and
 //! [`DropReason`], how a call ends; [`Error`], [`Rejection`] and [`ConfigError`]; then the
 //! policies, [`circuit_breaker`], [`retry`], [`rate_limiter`], [`load_shedder`], [`client_throttle`],
-//! [`hedge`], [`timeout`] and [`deadline`].
+//! [`budget`], [`hedge`], [`timeout`] and [`deadline`].
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod circuit_breaker;
 mod classify;
 pub mod client_throttle;
 mod clock;
 pub mod config;
+mod counter;
 pub mod deadline;
 mod draw;
 mod drop_reason;
@@ -55,6 +57,7 @@ mod time;
 pub mod timeout;
 mod verdict;
 
+pub use budget::Budget;
 pub use circuit_breaker::{CircuitBreaker, CircuitState, Permit};
 pub use classify::{Classification, Classify, DefaultClassifier};
 pub use client_throttle::ClientThrottle;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::Name;
+use crate::budget::Dimension;
 use crate::circuit_breaker::TripLimit;
 use crate::config::Rounded;
 use crate::load_shedder::Signal;
@@ -85,6 +86,17 @@ pub enum Rejection {
         /// The share of calls that is held back.
         rejection_rate: f32,
     },
+    /// A budget has less left than the call needs. It does not refill, so waiting does not help.
+    BudgetExhausted {
+        /// The budget whose limit it is: the one that was asked, or one above it.
+        policy: Name,
+        /// What is lacking.
+        dimension: Dimension,
+        /// Its limit; money in millionths.
+        limit: u64,
+        /// What is left; money in millionths.
+        remaining: u64,
+    },
 }
 
 /// Why a circuit breaker admits nobody.
@@ -113,7 +125,8 @@ impl Rejection {
             | Self::UnknownUnit { policy, .. }
             | Self::Shed { policy, .. }
             | Self::UnknownPriority { policy, .. }
-            | Self::ClientThrottled { policy, .. } => policy,
+            | Self::ClientThrottled { policy, .. }
+            | Self::BudgetExhausted { policy, .. } => policy,
         }
     }
 
@@ -128,7 +141,8 @@ impl Rejection {
             | Self::UnknownUnit { .. }
             | Self::Shed { .. }
             | Self::UnknownPriority { .. }
-            | Self::ClientThrottled { .. } => None,
+            | Self::ClientThrottled { .. }
+            | Self::BudgetExhausted { .. } => None,
         }
     }
 }
@@ -173,6 +187,15 @@ impl fmt::Display for Rejection {
                      refuses too many"
                 )?;
             }
+            Self::BudgetExhausted { policy, dimension, limit, remaining: 0 } => {
+                let limit = dimension.describe(*limit);
+                write!(f, "budget `{policy}` has nothing left of its {limit}")?;
+            }
+            Self::BudgetExhausted { policy, dimension, limit, remaining } => {
+                let (remaining, limit) = (dimension.show(*remaining), dimension.describe(*limit));
+                write!(f, "budget `{policy}` has {remaining} of its {limit} left, which is too ")?;
+                f.write_str(if *dimension == Dimension::Money { "little" } else { "few" })?;
+            }
         }
         match (self.retry_after(), self) {
             (Some(wait), _) => write!(f, ": try again in {}", Rounded(wait)),
@@ -191,6 +214,9 @@ impl fmt::Display for Rejection {
             }
             (None, Self::UnknownPriority { levels, .. }) => {
                 write!(f, ": give one from 1, the lowest, to {levels}")
+            }
+            (None, Self::BudgetExhausted { .. }) => {
+                f.write_str(": end here, ask for less or give it more")
             }
             (None, _) => f.write_str(": use a fallback until it is released with `automatic`"),
         }

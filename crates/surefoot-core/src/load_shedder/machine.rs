@@ -10,6 +10,7 @@ use super::memory::Memory;
 use super::signal::Signal;
 use super::status::{LoadShedderStatus, PriorityStatus, SignalStatus};
 use super::steps::Steps;
+use crate::counter::Counter;
 use crate::draw::Draw;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::{Event, Events, Rejection, TimeSource, Timestamp};
@@ -34,7 +35,7 @@ pub(super) struct Machine {
 /// What became of one level's calls.
 #[derive(Debug, Default)]
 struct Counts {
-    admitted: AtomicU64,
+    admitted: Counter,
     shed: AtomicU64,
     would_shed: AtomicU64,
 }
@@ -182,7 +183,7 @@ impl Machine {
 
     #[inline]
     fn count_admitted(&self, arrival: Arrival) {
-        self.counts[arrival.level].admitted.fetch_add(1, Ordering::Relaxed);
+        self.counts[arrival.level].admitted.add();
     }
 
     #[cold]
@@ -244,7 +245,7 @@ impl Machine {
                 .zip(&self.counts)
                 .map(|(priority, counts)| PriorityStatus {
                     priority,
-                    admitted: count(&counts.admitted),
+                    admitted: counts.admitted.get(),
                     shed: count(&counts.shed),
                     would_shed: count(&counts.would_shed),
                 })

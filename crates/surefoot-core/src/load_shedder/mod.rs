@@ -42,10 +42,10 @@
 //!
 //! **Cancellation.** A [`Permit`] gives the call's place back when it is dropped, whatever the reason.
 //!
-//! **Cost.** Calls under way: one atomic step to enter, one to leave, one to count the call. A
-//! sampled signal: one atomic step in the histogram; the clock is read only while it sheds.
-//! No lock and no allocation for a call; recording a sample takes a short lock. Memory: 1.2 kB for
-//! each priority with a sampled signal, a few hundred bytes without.
+//! **Cost.** Calls under way: one atomic step to enter and one to leave. A sampled signal: one atomic
+//! step in the histogram; the clock is read only while it sheds. Counting what was admitted takes a
+//! load and a store. No lock and no allocation for a call; recording a sample takes a short lock.
+//! Memory: 1.3 kB for each priority, as much again with a sampled signal.
 //!
 //! **Sources.** The steps are the AOS specification's (section 4.3); see `level.rs` for the other
 //! rule. Capacity as a measure, and keeping the door cheap: Amazon Builders' Library, "Using load
