@@ -7,6 +7,7 @@
 mod support;
 
 mod breaker;
+mod budgets;
 mod contract;
 mod fallback;
 mod foreign;

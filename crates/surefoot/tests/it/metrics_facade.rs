@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use surefoot::budget::{Cost, Money};
 use surefoot::metrics::{publish, record_delays};
-use surefoot::{ManualClock, Pipeline, Registry};
+use surefoot::{Budget, ManualClock, Pipeline, Registry};
 
 use crate::support::*;
 
@@ -151,4 +152,24 @@ fn a_hedge_publishes_its_attempts_beyond_the_first() {
     let snapshotter = recorder.snapshotter();
     metrics::with_local_recorder(&recorder, || publish(&hedge));
     assert_eq!(recorded(&snapshotter)["hedge.attempts{operation=\"read\"}"], counter(1));
+}
+
+#[test]
+fn a_budget_publishes_what_is_spent_and_what_is_left_where_there_is_a_limit() {
+    let run = Budget::builder("run").attempts(5).money(Money::from_units(1)).build().unwrap();
+    drop(run.reserve(Cost::attempts(2)).unwrap());
+    run.record(Cost::tokens(700).and_money(Money::from_micros(250_000)));
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || publish(&run));
+    let label =
+        |name: &str, dimension: &str| format!("{name}{{budget=\"run\",dimension=\"{dimension}\"}}");
+    let expected = BTreeMap::from([
+        (label("budget.spent", "attempts"), counter(2)),
+        (label("budget.spent", "tokens"), counter(700)),
+        (label("budget.spent", "money"), counter(250_000)),
+        (label("budget.remaining", "attempts"), gauge(3.0)),
+        (label("budget.remaining", "money"), gauge(750_000.0)),
+    ]);
+    assert_eq!(recorded(&snapshotter), expected);
 }
