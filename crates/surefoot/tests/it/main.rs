@@ -9,6 +9,7 @@
 mod support;
 
 mod breaker;
+mod budgets;
 mod cancellation;
 mod classification;
 mod compile_fail;
