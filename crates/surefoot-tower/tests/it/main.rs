@@ -11,6 +11,7 @@ mod contract;
 mod fallback;
 mod foreign;
 mod hedging;
+mod rate_limiting;
 mod retrying;
 mod stacks;
 mod storm;
