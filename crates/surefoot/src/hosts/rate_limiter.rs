@@ -282,7 +282,7 @@ fn run_blocking<L: Limiter, O: BlockingOperation>(
     units: u64,
     operation: &O,
 ) -> Result<O::Value, Error<O::Error>> {
-    if dispatches::<O>() {
+    if dispatches::<O>() || units == 0 {
         acquire::admitted_blocking(limiter, units)?;
         return operation.attempt_blocking();
     }
@@ -333,7 +333,7 @@ where
         let mut this = self.project();
         let limiter: &L = this.limiter;
         if let StepProjection::New = this.step.as_mut().project() {
-            let next = if dispatches::<O>() {
+            let next = if dispatches::<O>() || *this.units == 0 {
                 match limiter.admit(*this.units, acquire::latest(limiter)) {
                     Ok(Admission::Now) => Step::Begun { call: (this.start)(this.operation) },
                     Ok(Admission::Later(slot)) => {
@@ -378,9 +378,10 @@ pin_project! {
 }
 
 impl<L: Slots, F> Metered<L, F> {
-    /// The call that `start` makes, which may start the operation at once.
-    pub fn start(charge: Charge<L>, start: impl FnOnce() -> F) -> Self {
-        let mut paid = Paid::new(charge);
+    /// The call that `start` makes, which may start the operation at once. One without a charge has
+    /// nothing to give back.
+    pub fn start(charge: Option<Charge<L>>, start: impl FnOnce() -> F) -> Self {
+        let mut paid = Paid { charge, dispatched: false };
         let call = paid.watch(start);
         Self { call, paid }
     }
