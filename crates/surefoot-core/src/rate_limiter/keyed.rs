@@ -13,7 +13,9 @@ use super::engine::{Refusal, View};
 use super::gcra::Gcra;
 use super::lane::Lane;
 use super::ledger::Windowed;
-use super::reservation::sealed::Sealed;
+use super::line::{Moved, Patience};
+use super::pause::Heard;
+use super::reservation::sealed::{Sealed, Turn};
 use super::reservation::{Charge, Reservation, Slots};
 use super::{Quota, RateLimiterConfig, RateLimiterStatus, rejection};
 use crate::sync::Arc;
@@ -127,7 +129,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         }
         let time = &self.shared.time;
         let checked = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
-            lane.check(machine, n, now).map_err(|fits_at| Refusal { now, fits_at })
+            lane.check(machine, n, now)
         }));
         match checked {
             Ok(Ok(())) => Ok(()),
@@ -155,8 +157,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let id = self.place(key, n, |now| now)?;
-        Ok(Charge::new(KeySlots { limiter: self.clone(), key: key.to_owned() }, id))
+        let id = self.place(key, n, None)?;
+        Ok(Charge::new(KeySlots { limiter: self.clone(), key: key.to_owned() }, id, n))
     }
 
     /// Takes a place in the line of `key` for `n` units that is due by `latest` and within
@@ -175,26 +177,37 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let longest = self.shared.config.longest_wait();
-        let latest = |now| latest.min(Timestamp::from_nanos(now) + longest).as_nanos();
-        let id = self.place(key, n, latest)?;
-        Ok(Reservation::new(KeySlots { limiter: self.clone(), key: key.to_owned() }, id))
+        let id = self.place(key, n, Some(self.shared.config.patience(latest)))?;
+        Ok(Reservation::new(KeySlots { limiter: self.clone(), key: key.to_owned() }, id, n))
     }
 
-    fn place<Q>(&self, key: &Q, n: u64, latest: impl Fn(u64) -> u64) -> Result<u64, Rejection>
+    fn place<Q>(&self, key: &Q, n: u64, patience: Option<Patience>) -> Result<u64, Rejection>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let time = &self.shared.time;
         let placed = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
-            lane.reserve(machine, n, now, &latest)
+            lane.reserve(machine, n, now, patience)
         }));
         match placed {
             Ok(Ok(id)) => Ok(id),
             Ok(Err(refusal)) => Err(self.limited(refusal)),
             Err(Full) => Err(self.full()),
         }
+    }
+
+    /// Takes in what the callee said about `key`.
+    pub(super) fn hear<Q>(&self, key: &Q, heard: impl Fn(u64) -> Heard) -> Result<(), Rejection>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let time = &self.shared.time;
+        let moved = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
+            lane.hear(machine, heard(now), now)
+        }));
+        moved.map(Moved::wake).map_err(|Full| self.full())
     }
 
     /// Units of `key` in the present window; for the GCRA family those not yet returned.
@@ -324,9 +337,23 @@ impl<K: Hash + Eq, S: BuildHasher> Sealed for KeySlots<K, S> {
     }
 
     fn watch(&self, id: u64, waker: &Waker) {
-        in_table!(self.limiter, shards => {
+        let moved = in_table!(self.limiter, shards => {
             shards.with_known(&self.key, |_, lane| lane.watch(id, waker))
         });
+        moved.unwrap_or_default().wake();
+    }
+
+    fn begin(&self, id: u64) -> Turn {
+        let time = &self.limiter.shared.time;
+        let turn = in_table!(self.limiter, shards => {
+            shards.with_known(&self.key, |_, lane| lane.begin(id, time.now().as_nanos()))
+        });
+        turn.unwrap_or(Turn::Begun)
+    }
+
+    fn refusal(&self, units: u64) -> Rejection {
+        let Shared { quota, config, .. } = &*self.limiter.shared;
+        quota.refused(&config.name, self.limiter.view(&self.key, units))
     }
 
     fn settle(&self, id: u64, used: u64) {

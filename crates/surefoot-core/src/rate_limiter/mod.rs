@@ -19,6 +19,7 @@
 //! | `burst` | `max_requests` | B: units at once, for the GCRA family |
 //! | `buckets` | 10 | parts of the window, for the ring |
 //! | `max_wait` | `time_window` | longest wait for a slot; a longer one is refused at once |
+//! | `max_throttle` | 1 h | longest pause that is kept when the callee asks for one |
 //! | `max_keys` | 100 000 | keyed: the most keys remembered |
 //! | `when_full` | `refuse_new_keys` | keyed: what a new key gets then, or `evict_idlest` |
 //!
@@ -44,6 +45,10 @@
 //! **Estimates.** [`try_reserve`](RateLimiter::try_reserve) takes what a call may use, and
 //! [`Charge::settle`] corrects it when the usage is known.
 //!
+//! **Learning from a server** that counts too: [`learn`](RateLimiter::learn). A wait that it asks
+//! for is kept by all, those in line included, so that not every one of them is refused by it;
+//! what it has left is all there is; nothing it says makes the limit more generous.
+//!
 //! **Several limits at once**: [`multi`]. **One for each key**: [`KeyedRateLimiter`].
 //!
 //! **Cancellation.** A [`Reservation`] dropped gives its slot back, and those behind move up. A
@@ -66,10 +71,12 @@ mod fixed_window;
 mod gcra;
 mod keyed;
 mod lane;
+mod learning;
 mod ledger;
 mod line;
 mod machine;
 pub mod multi;
+mod pause;
 mod reservation;
 mod sliding_log;
 
@@ -79,14 +86,15 @@ use std::time::Duration;
 
 pub use config::{Algorithm, RateLimiterBuilder, RateLimiterConfig, WhenFull};
 pub use keyed::{KeySlots, KeyedRateLimiter};
-pub use reservation::{Charge, Reservation, Slots};
+pub use learning::{ServerBudget, ServerLimits};
+pub use reservation::{Charge, Reservation, Slots, Unready};
 
 use crate::config::Shown;
 use crate::sync::Arc;
 use crate::{Name, Rejection, TimeSource, Timestamp};
 use config::Built;
 use engine::{Engine, Refusal, View};
-use reservation::sealed::Sealed;
+use reservation::sealed::{Sealed, Turn};
 
 /// A rate limiter without keys. Clones are handles to the same one.
 ///
@@ -165,6 +173,8 @@ pub struct RateLimiterStatus {
     pub reset_at: Timestamp,
     /// See [`RateLimiter::retry_after`], for one unit.
     pub retry_after: Duration,
+    /// How much of a pause is left that the callee asked for.
+    pub paused_for: Duration,
 }
 
 impl From<View> for RateLimiterStatus {
@@ -175,6 +185,7 @@ impl From<View> for RateLimiterStatus {
             remaining: view.remaining,
             reset_at: Timestamp::from_nanos(view.idle_at.max(view.now)),
             retry_after: Duration::from_nanos(fits_at.saturating_sub(view.now)),
+            paused_for: Duration::from_nanos(view.paused_until.saturating_sub(view.now)),
         }
     }
 }
@@ -229,8 +240,8 @@ impl RateLimiter {
     /// # Errors
     /// As [`check_n`](Self::check_n).
     pub fn try_reserve(&self, n: u64) -> Result<Charge, Rejection> {
-        match self.shared.engine.reserve(n, &self.shared.time, |now| now) {
-            Ok(id) => Ok(Charge::new(self.clone(), id)),
+        match self.shared.engine.reserve(n, &self.shared.time, None) {
+            Ok(id) => Ok(Charge::new(self.clone(), id, n)),
             Err(refusal) => Err(self.rejection(refusal)),
         }
     }
@@ -242,10 +253,9 @@ impl RateLimiter {
     /// [`Rejection::RateLimited`] at once if it could not be due in time, with the time after which
     /// the units would fit behind all who wait, or none if they never do.
     pub fn reserve(&self, n: u64, latest: Timestamp) -> Result<Reservation, Rejection> {
-        let longest = self.shared.config.longest_wait();
-        let latest = |now| latest.min(Timestamp::from_nanos(now) + longest).as_nanos();
-        match self.shared.engine.reserve(n, &self.shared.time, latest) {
-            Ok(id) => Ok(Reservation::new(self.clone(), id)),
+        let patience = self.shared.config.patience(latest);
+        match self.shared.engine.reserve(n, &self.shared.time, Some(patience)) {
+            Ok(id) => Ok(Reservation::new(self.clone(), id, n)),
             Err(refusal) => Err(self.rejection(refusal)),
         }
     }
@@ -307,9 +317,19 @@ impl RateLimiter {
     }
 }
 
-fn rejection(name: &Name, quota: Quota, Refusal { now, fits_at }: Refusal) -> Rejection {
-    let retry_after = fits_at.map(|at| Duration::from_nanos(at.saturating_sub(now)));
-    Rejection::RateLimited { policy: name.clone(), quota, retry_after }
+fn rejection(name: &Name, quota: Quota, Refusal { now, fits_at, paused }: Refusal) -> Rejection {
+    let (policy, wait) = (name.clone(), |at: u64| Duration::from_nanos(at.saturating_sub(now)));
+    match fits_at {
+        Some(at) if paused => Rejection::Throttled { policy, retry_after: wait(at) },
+        at => Rejection::RateLimited { policy, quota, retry_after: at.map(wait) },
+    }
+}
+
+impl Quota {
+    fn refused(self, name: &Name, view: View) -> Rejection {
+        let View { now, fits_at, paused_until, .. } = view;
+        rejection(name, self, Refusal { now, fits_at, paused: now < paused_until })
+    }
 }
 
 impl Slots for RateLimiter {}
@@ -324,7 +344,15 @@ impl Sealed for RateLimiter {
     }
 
     fn watch(&self, id: u64, waker: &Waker) {
-        self.shared.engine.watch(id, waker);
+        self.shared.engine.watch(id, waker).wake();
+    }
+
+    fn begin(&self, id: u64) -> Turn {
+        self.shared.engine.begin(id, &self.shared.time)
+    }
+
+    fn refusal(&self, units: u64) -> Rejection {
+        self.shared.quota.refused(self.name(), self.view(units))
     }
 
     fn settle(&self, id: u64, used: u64) {

@@ -131,6 +131,9 @@ pub struct RateLimitsConfig {
     pub name: Name,
     /// The limits, 1 to 16 of them.
     pub limits: Vec<Limit>,
+    /// The longest pause that is kept when the callee asks for one. Default 1 h.
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    pub max_throttle: Duration,
     /// The most keys remembered. Default 100 000.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_keys: Option<u32>,
@@ -144,6 +147,7 @@ impl Default for RateLimitsConfig {
         Self {
             name: Name::from("rate_limits"),
             limits: Vec::new(),
+            max_throttle: RateLimiterConfig::default().max_throttle,
             max_keys: None,
             when_full: None,
         }
@@ -195,6 +199,7 @@ impl RateLimitsConfig {
     pub(super) fn keys(&self) -> RateLimiterConfig {
         RateLimiterConfig {
             name: self.name.clone(),
+            max_throttle: self.max_throttle,
             max_keys: self.max_keys,
             when_full: self.when_full,
             ..RateLimiterConfig::default()
@@ -220,6 +225,12 @@ impl RateLimitsBuilder {
     /// One more limit.
     pub fn limit(mut self, limit: Limit) -> Self {
         self.config.limits.push(limit);
+        self
+    }
+
+    /// The longest pause that is kept when the callee asks for one. Default 1 h.
+    pub fn max_throttle(mut self, longest: Duration) -> Self {
+        self.config.max_throttle = longest;
         self
     }
 

@@ -7,6 +7,7 @@
 mod breaker;
 mod breaker_model;
 mod limiter;
+mod limiter_learning;
 mod limiter_model;
 mod retry;
 mod retry_model;
