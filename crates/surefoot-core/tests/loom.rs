@@ -15,6 +15,7 @@ use std::time::Duration;
 use loom::model::Builder;
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, CircuitStatus};
 use surefoot_core::circuit_breaker::{TimeoutGrowth, Trip};
+use surefoot_core::rate_limiter::ServerBudget;
 use surefoot_core::{
     CircuitBreaker, CircuitState, Event, Hedge, ManualClock, Name, Permit, RateLimiter,
     RetryBudget, Timestamp, Verdict,
@@ -1004,7 +1005,7 @@ fn what_a_server_has_left_beside_a_call_is_less_by_it_or_not() {
         let (limiter, _) = gcra(3);
         let other = limiter.clone();
         let thread = loom::thread::spawn(move || other.check());
-        limiter.observe(1, None);
+        limiter.observe(&ServerBudget { remaining: Some(1), ..ServerBudget::of("requests") });
         assert_eq!(thread.join().unwrap(), Ok(()));
         assert!(limiter.remaining() <= 1);
     });

@@ -134,17 +134,13 @@ impl Engine {
         }
     }
 
-    /// Takes in what the callee said, which is worked out from the present.
-    pub(super) fn hear(&self, heard: impl FnOnce(u64) -> Heard, time: &TimeSource) -> Moved {
+    /// Takes in what the callee said.
+    pub(super) fn hear(&self, heard: Heard, time: &TimeSource) -> Moved {
         match self {
-            Self::Gcra(engine) => {
-                let now = time.now().as_nanos();
-                engine.hear(heard(now), now)
-            }
+            Self::Gcra(engine) => engine.hear(heard, time),
             Self::Windowed(engine) => {
                 let (ledger, line) = &mut *lock(&engine.lane);
-                let now = line.see(time.now().as_nanos());
-                line.hear(&engine.machine, ledger, heard(now), now)
+                line.hear(&engine.machine, ledger, heard, time.now().as_nanos())
             }
         }
     }

@@ -198,14 +198,14 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     }
 
     /// Takes in what the callee said about `key`.
-    pub(super) fn hear<Q>(&self, key: &Q, heard: impl Fn(u64) -> Heard) -> Result<(), Rejection>
+    pub(super) fn hear<Q>(&self, key: &Q, heard: Heard) -> Result<(), Rejection>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let time = &self.shared.time;
         let moved = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
-            lane.hear(machine, heard(now), now)
+            lane.hear(machine, heard, now)
         }));
         moved.map(Moved::wake).map_err(|Full| self.full())
     }

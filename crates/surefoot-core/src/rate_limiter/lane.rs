@@ -6,7 +6,7 @@ use super::engine::{self, Refusal, View};
 use super::keyed::shards::State;
 use super::line::{Line, Moved, Patience};
 use super::machine::Machine;
-use super::pause::Heard;
+use super::pause::{Heard, take_for_others};
 use super::reservation::sealed::Turn;
 
 /// One key's state. Most keys never reserve, so the line costs them a pointer.
@@ -70,9 +70,8 @@ impl<M: Machine> Lane<M> {
         let line = match (&mut self.line, heard) {
             (Some(line), _) => line,
             // Nobody has to be told, and nothing to be remembered beside the cell.
-            (None, Heard::Remaining { units, back_by }) => {
-                let others = machine.remaining(&mut self.cell, now).saturating_sub(units);
-                machine.take_until(&mut self.cell, others, now, back_by);
+            (None, Heard::Left { units, back_in, evenly }) => {
+                take_for_others(machine, &mut self.cell, units, now, back_in, evenly);
                 return Moved::default();
             }
             (line @ None, Heard::Pause { .. }) => line.get_or_insert_default(),

@@ -110,9 +110,29 @@ impl ServerLimits {
         *self == Self::default()
     }
 
-    pub(super) fn budgets_of(&self, unit: &str) -> impl Iterator<Item = &ServerBudget> {
+    /// What a limit that counts `unit` hears of it.
+    pub(super) fn heard(&self, unit: &str, longest: Duration) -> impl Iterator<Item = Heard> {
+        let pause = self.pause(unit).map(|wait| pause(wait, longest));
+        // Where nobody says when a budget that refused us has more, it is when we may ask again.
+        let asked = self.retry_after.filter(|_| self.throttled);
+        let left = move |budget: &ServerBudget| left(budget, budget.reset_after.or(asked));
+        pause.into_iter().chain(self.budgets_of(unit).filter_map(left))
+    }
+
+    fn budgets_of(&self, unit: &str) -> impl Iterator<Item = &ServerBudget> {
         self.budgets.iter().filter(move |budget| budget.unit.as_str() == unit)
     }
+}
+
+fn pause(wait: Duration, longest: Duration) -> Heard {
+    Heard::Pause { wait: nanos(wait.min(longest)) }
+}
+
+fn left(budget: &ServerBudget, reset_after: Option<Duration>) -> Option<Heard> {
+    let back_in = reset_after.map_or(u64::MAX, nanos);
+    // One that is whole again when we hear of it tells nothing.
+    let units = budget.remaining.filter(|_| back_in > 0)?;
+    Some(Heard::Left { units, back_in, evenly: budget.reset_is_full })
 }
 
 /// # Learning from the server
@@ -123,13 +143,8 @@ impl RateLimiter {
     /// and where budgets that count `unit` have less left than was thought, so has this
     /// ([`observe`](Self::observe)).
     pub fn learn(&self, unit: &str, limits: &ServerLimits) {
-        if let Some(wait) = limits.pause(unit) {
-            self.pause_for(wait);
-        }
-        for budget in limits.budgets_of(unit) {
-            if let Some(remaining) = budget.remaining {
-                self.observe(remaining, budget.reset_after);
-            }
+        for heard in limits.heard(unit, self.config().max_throttle) {
+            self.shared.engine.hear(heard, self.time()).wake();
         }
     }
 
@@ -140,15 +155,18 @@ impl RateLimiter {
     /// so that not every one of them is told the same by the server. Those who would have to wait
     /// for too long are refused.
     pub fn pause_for(&self, wait: Duration) {
-        let longest = self.config().max_throttle;
-        self.shared.engine.hear(|now| until(now, wait, longest), self.time()).wake();
+        let heard = pause(wait, self.config().max_throttle);
+        self.shared.engine.hear(heard, self.time()).wake();
     }
 
-    /// Has no more than `remaining` units left from now on: what is more is taken to be used by
-    /// others. It is free again as if it had been used now, or after `reset_after`, when everything is
-    /// back at the server, if that comes first; with the GCRA family only the former.
-    pub fn observe(&self, remaining: u64, reset_after: Option<Duration>) {
-        if let Some(heard) = left(remaining, reset_after) {
+    /// Has no more than the budget's remaining units left from now on: what is more is taken to be
+    /// used by others.
+    ///
+    /// It is free again as if it had been used now. Limits that count in windows free it by the
+    /// budget's reset, if that comes first: evenly until then, where the reset tells when everything
+    /// is back.
+    pub fn observe(&self, budget: &ServerBudget) {
+        if let Some(heard) = left(budget, budget.reset_after) {
             self.shared.engine.hear(heard, self.time()).wake();
         }
     }
@@ -168,15 +186,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        if let Some(wait) = limits.pause(unit) {
-            self.pause_for(key, wait)?;
-        }
-        for budget in limits.budgets_of(unit) {
-            if let Some(remaining) = budget.remaining {
-                self.observe(key, remaining, budget.reset_after)?;
-            }
-        }
-        Ok(())
+        let mut heard = limits.heard(unit, self.config().max_throttle);
+        heard.try_for_each(|heard| self.hear(key, heard))
     }
 
     /// [`RateLimiter::pause_for`] for `key`.
@@ -188,38 +199,18 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let longest = self.config().max_throttle;
-        self.hear(key, |now| until(now, wait, longest))
+        self.hear(key, pause(wait, self.config().max_throttle))
     }
 
     /// [`RateLimiter::observe`] for `key`.
     ///
     /// # Errors
     /// As [`learn`](Self::learn).
-    pub fn observe<Q>(
-        &self,
-        key: &Q,
-        remaining: u64,
-        reset_after: Option<Duration>,
-    ) -> Result<(), Rejection>
+    pub fn observe<Q>(&self, key: &Q, budget: &ServerBudget) -> Result<(), Rejection>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        left(remaining, reset_after).map_or(Ok(()), |heard| self.hear(key, heard))
+        left(budget, budget.reset_after).map_or(Ok(()), |heard| self.hear(key, heard))
     }
-}
-
-pub(super) fn until(now: u64, wait: Duration, longest: Duration) -> Heard {
-    Heard::Pause { until: now.saturating_add(nanos(wait.min(longest))) }
-}
-
-/// A budget that is whole again when we hear of it tells nothing.
-pub(super) fn left(
-    units: u64,
-    reset_after: Option<Duration>,
-) -> Option<impl Fn(u64) -> Heard + Copy> {
-    let wait = reset_after.map_or(u64::MAX, nanos);
-    (wait > 0)
-        .then_some(move |now: u64| Heard::Remaining { units, back_by: now.saturating_add(wait) })
 }

@@ -8,14 +8,17 @@ use crate::TimeSource;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock;
 
-/// Something the callee said, as one limit takes it.
+/// Something the callee said, as one limit takes it; times are nanoseconds from the present.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Heard {
-    /// Nobody is to call before this time.
-    Pause { until: u64 },
-    /// So many units are left, until everything is back at the latest at this time.
-    Remaining { units: u64, back_by: u64 },
+    /// Nobody is to call before then.
+    Pause { wait: u64 },
+    /// So many units are left, until all of them are back: then, or bit by bit until then.
+    Left { units: u64, back_in: u64, evenly: bool },
 }
+
+/// In how many steps units of others come back evenly.
+const STEPS: u64 = 8;
 
 impl Line {
     /// Has the limit agree with what was heard, and everybody who has not begun wait for as long
@@ -28,23 +31,24 @@ impl Line {
         now: u64,
     ) -> Moved {
         let now = self.see(now);
+        if self.agrees(machine, cell, heard, now) {
+            return Moved::default();
+        }
         match heard {
-            Heard::Pause { until } if until > self.paused_until.max(now) => {
-                self.paused_until = until;
+            Heard::Pause { wait } => {
+                self.paused_until = now.saturating_add(wait);
                 self.pause(machine, cell, now)
             }
-            Heard::Pause { .. } => Moved::default(),
-            Heard::Remaining { units, back_by } => {
+            Heard::Left { units, back_in, evenly } => {
                 let first = self.first_waiting(now);
                 self.untake(machine, cell, first, 0);
-                let others = machine.remaining(cell, now).saturating_sub(units);
-                machine.take_until(cell, others, now, back_by);
+                take_for_others(machine, cell, units, now, back_in, evenly);
                 self.take_again(machine, cell, first, now)
             }
         }
     }
 
-    /// Whether that much is left without anybody having to be told.
+    /// Whether nothing has to change for what was heard.
     pub(super) fn agrees<M: Machine>(
         &self,
         machine: &M,
@@ -53,8 +57,8 @@ impl Line {
         now: u64,
     ) -> bool {
         match heard {
-            Heard::Pause { until } => until <= self.paused_until.max(now),
-            Heard::Remaining { units, .. } => {
+            Heard::Pause { wait } => now.saturating_add(wait) <= self.paused_until.max(now),
+            Heard::Left { units, .. } => {
                 self.waiting.is_empty() && machine.remaining(cell, now) <= units
             }
         }
@@ -76,6 +80,24 @@ impl Line {
     }
 }
 
+/// Takes what is more than `units`, so that no more than those are left.
+pub(super) fn take_for_others<M: Machine>(
+    machine: &M,
+    cell: &mut M::Cell,
+    units: u64,
+    now: u64,
+    back_in: u64,
+    evenly: bool,
+) {
+    let others = machine.remaining(cell, now).saturating_sub(units);
+    let steps = if evenly { STEPS } else { 1 };
+    for step in 1..=steps {
+        let n = others * step / steps - others * (step - 1) / steps;
+        let back_by = now.saturating_add(back_in / steps * step).saturating_add(back_in % steps);
+        machine.take_until(cell, n, now, back_by);
+    }
+}
+
 /// What the shared word shows while something else is kept in its place: full beyond any reach, so
 /// that whoever looks at it is refused on the way they take anyway, and asks why.
 pub(super) const HELD: u64 = u64::MAX;
@@ -91,9 +113,9 @@ pub(super) struct GcraLine {
 impl GcraEngine {
     /// Hears what the callee said. Calls that come in meanwhile wait for it; with nothing to
     /// change, the shared word is only read.
-    pub(super) fn hear(&self, heard: Heard, now: u64) -> Moved {
+    pub(super) fn hear(&self, heard: Heard, time: &TimeSource) -> Moved {
         let guarded = &mut *lock(&self.line);
-        let now = guarded.line.see(now);
+        let now = guarded.line.see(time.now().as_nanos());
         self.end_pause(guarded, now);
         let mut seen = guarded.held.unwrap_or_else(|| self.word.load(Ordering::Relaxed));
         if guarded.line.agrees(&self.machine, &mut seen, heard, now) {

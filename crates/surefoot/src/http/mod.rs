@@ -55,6 +55,7 @@
 //!
 //! | | |
 //! |---|---|
+//! | [`server_limits`] | what is left of a rate limit, for a limiter to learn from |
 //! | [`is_idempotent`] | whether a request may be sent twice |
 //! | [`deadline`] | the time left, in a header |
 //! | [`sse`], [`openai`], [`anthropic`] | streams of events; how they end, and the errors in them |
@@ -77,6 +78,7 @@ pub mod sse;
 pub use api_error::{ApiError, ApiErrorKind};
 pub use headers::{retry_after, should_retry};
 pub use idempotency::{idempotency_key, is_idempotent};
+pub use rate_limit::server_limits;
 pub use stream::StreamPart;
 
 use std::time::SystemTime;

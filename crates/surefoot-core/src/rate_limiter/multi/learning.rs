@@ -5,7 +5,6 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::super::ServerLimits;
-use super::super::learning::{left, until};
 use super::super::line::Moved;
 use super::{Lanes, RateLimits, Rule, Scope, Shared};
 use crate::sync::lock;
@@ -89,14 +88,8 @@ impl Lanes {
     ) {
         for (rule, lane) in rules.iter().zip(&mut self.0) {
             let unit = units[rule.unit].as_str();
-            if let Some(wait) = limits.pause(unit) {
-                let _: Moved = lane.hear(&rule.machine, until(now, wait, longest), now);
-            }
-            for budget in limits.budgets_of(unit) {
-                let heard = budget.remaining.and_then(|units| left(units, budget.reset_after));
-                if let Some(heard) = heard {
-                    let _: Moved = lane.hear(&rule.machine, heard(now), now);
-                }
+            for heard in limits.heard(unit, longest) {
+                let _: Moved = lane.hear(&rule.machine, heard, now);
             }
         }
     }

@@ -26,6 +26,10 @@ fn both(clock: &ManualClock) -> [RateLimiterBuilder; 2] {
     [builder(clock), builder(clock).gcra(2)]
 }
 
+fn left(remaining: u64, reset_after: Option<Duration>) -> ServerBudget {
+    ServerBudget { remaining: Some(remaining), reset_after, ..ServerBudget::of("requests") }
+}
+
 #[derive(Default)]
 struct Bell(AtomicUsize);
 
@@ -171,7 +175,7 @@ fn what_others_use_is_free_again_when_the_server_says_or_as_if_used_now() {
     for (reset, windowed, bucket) in [(None, 10, 5), (Some(SEC * 4), 4, 5)] {
         for (builder, wait) in both(&clock).into_iter().zip([windowed, bucket]) {
             let limiter = builder.build().unwrap();
-            limiter.observe(0, reset);
+            limiter.observe(&left(0, reset));
             assert_eq!(limiter.retry_after(1), Some(SEC * wait));
         }
     }
@@ -183,9 +187,9 @@ fn more_left_than_was_thought_changes_nothing() {
     for builder in both(&clock) {
         let limiter = builder.build().unwrap();
         limiter.check().unwrap();
-        limiter.observe(1, None);
-        limiter.observe(1_000_000, Some(SEC));
-        limiter.observe(0, Some(Duration::ZERO)); // it is back already
+        limiter.observe(&left(1, None));
+        limiter.observe(&left(1_000_000, Some(SEC)));
+        limiter.observe(&left(0, Some(Duration::ZERO))); // it is back already
         assert_eq!(limiter.remaining(), 1);
     }
 }
@@ -268,4 +272,31 @@ fn a_pause_is_what_was_asked_for_else_what_the_spent_budgets_say() {
     assert_eq!(refused.pause("requests"), Some(SEC));
     let spent = ServerLimits { quota_spent: true, ..refused };
     assert_eq!(spent.pause("requests"), None, "no wait mends that");
+}
+
+#[test]
+fn what_is_back_as_a_whole_by_then_comes_back_evenly_until_then() {
+    let limiter = RateLimiter::builder("api").max_requests(80);
+    let clock = ManualClock::new();
+    let limiter = limiter.clock(&clock).build().unwrap();
+    limiter.observe(&ServerBudget { reset_is_full: true, ..left(0, Some(SEC * 40)) });
+    for seconds in 0..=40 {
+        clock.set(at(seconds));
+        assert_eq!(limiter.remaining(), u64::from(seconds / 5 * 10), "after {seconds} s");
+    }
+}
+
+#[test]
+fn a_refusal_without_a_reset_has_more_when_it_may_be_tried_again() {
+    let clock = ManualClock::new();
+    let limiter = builder(&clock).build().unwrap();
+    let budgets = vec![left(0, None)];
+    let refused = ServerLimits {
+        budgets,
+        throttled: true,
+        retry_after: Some(SEC * 3),
+        ..ServerLimits::default()
+    };
+    limiter.learn("requests", &refused);
+    assert_eq!(limiter.retry_after(2), Some(SEC * 3));
 }

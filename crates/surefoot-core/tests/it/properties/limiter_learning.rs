@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use surefoot_core::rate_limiter::{
-    KeySlots, KeyedRateLimiter, RateLimiterStatus, Reservation, Slots, Unready,
+    KeySlots, KeyedRateLimiter, RateLimiterStatus, Reservation, ServerBudget, Slots, Unready,
 };
 use surefoot_core::{Clock, ManualClock, RateLimiter, Rejection, Timestamp};
 
@@ -39,6 +39,14 @@ trait Limiter {
     fn status(&self) -> RateLimiterStatus;
 }
 
+fn budget(remaining: u64, reset_after: Option<u64>) -> ServerBudget {
+    ServerBudget {
+        remaining: Some(remaining),
+        reset_after: reset_after.map(Duration::from_nanos),
+        ..ServerBudget::of("requests")
+    }
+}
+
 impl Limiter for RateLimiter {
     type Slots = Self;
 
@@ -55,7 +63,7 @@ impl Limiter for RateLimiter {
     }
 
     fn observe(&self, remaining: u64, reset_after: Option<u64>) {
-        self.observe(remaining, reset_after.map(Duration::from_nanos));
+        self.observe(&budget(remaining, reset_after));
     }
 
     fn status(&self) -> RateLimiterStatus {
@@ -79,7 +87,7 @@ impl Limiter for KeyedRateLimiter<u8> {
     }
 
     fn observe(&self, remaining: u64, reset_after: Option<u64>) {
-        self.observe(&1, remaining, reset_after.map(Duration::from_nanos)).unwrap();
+        self.observe(&1, &budget(remaining, reset_after)).unwrap();
     }
 
     fn status(&self) -> RateLimiterStatus {
