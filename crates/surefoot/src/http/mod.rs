@@ -56,6 +56,7 @@
 //! | | |
 //! |---|---|
 //! | [`server_limits`] | what is left of a rate limit, for a limiter to learn from |
+//! | [`Usage`] | how many tokens an answer used, to settle what was reserved |
 //! | [`is_idempotent`] | whether a request may be sent twice |
 //! | [`deadline`] | the time left, in a header |
 //! | [`sse`], [`openai`], [`anthropic`] | streams of events; how they end, and the errors in them |
@@ -68,6 +69,7 @@ mod headers;
 mod idempotency;
 mod rate_limit;
 mod stream;
+mod usage;
 
 pub mod anthropic;
 pub mod deadline;
@@ -80,6 +82,7 @@ pub use headers::{retry_after, should_retry};
 pub use idempotency::{idempotency_key, is_idempotent};
 pub use rate_limit::server_limits;
 pub use stream::StreamPart;
+pub use usage::Usage;
 
 use std::time::SystemTime;
 
