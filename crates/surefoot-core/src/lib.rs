@@ -29,14 +29,16 @@
 //!
 //! The parts, in the order to read them: [`Timestamp`] and [`Clock`]; [`Verdict`] and
 //! [`DropReason`], how a call ends; [`Error`], [`Rejection`] and [`ConfigError`]; then the
-//! policies, [`circuit_breaker`], [`retry`], [`rate_limiter`], [`hedge`], [`timeout`] and
-//! [`deadline`].
+//! policies, [`circuit_breaker`], [`retry`], [`rate_limiter`], [`budget`], [`hedge`],
+//! [`timeout`] and [`deadline`].
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod circuit_breaker;
 mod classify;
 mod clock;
 pub mod config;
+mod counter;
 pub mod deadline;
 mod drop_reason;
 mod error;
@@ -52,6 +54,7 @@ mod time;
 pub mod timeout;
 mod verdict;
 
+pub use budget::Budget;
 pub use circuit_breaker::{CircuitBreaker, CircuitState, Permit};
 pub use classify::{Classification, Classify, DefaultClassifier};
 pub use clock::{Clock, ManualClock, ManualSleep, SystemClock, TimeSource, Timer};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::Name;
+use crate::budget::Dimension;
 use crate::circuit_breaker::TripLimit;
 use crate::config::Rounded;
 use crate::rate_limiter::Quota;
@@ -54,6 +55,17 @@ pub enum Rejection {
         /// Which unit, and which ones there are.
         unit: Box<UnknownUnit>,
     },
+    /// A budget has less left than the call needs. It does not refill, so waiting does not help.
+    BudgetExhausted {
+        /// The budget whose limit it is: the one that was asked, or one above it.
+        policy: Name,
+        /// What is lacking.
+        dimension: Dimension,
+        /// Its limit; money in millionths.
+        limit: u64,
+        /// What is left; money in millionths.
+        remaining: u64,
+    },
 }
 
 /// Why a circuit breaker admits nobody.
@@ -79,7 +91,8 @@ impl Rejection {
             | Self::Throttled { policy, .. }
             | Self::RateLimited { policy, .. }
             | Self::KeysFull { policy, .. }
-            | Self::UnknownUnit { policy, .. } => policy,
+            | Self::UnknownUnit { policy, .. }
+            | Self::BudgetExhausted { policy, .. } => policy,
         }
     }
 
@@ -90,7 +103,7 @@ impl Rejection {
                 *retry_after
             }
             Self::Throttled { retry_after, .. } => Some(*retry_after),
-            Self::KeysFull { .. } | Self::UnknownUnit { .. } => None,
+            Self::KeysFull { .. } | Self::UnknownUnit { .. } | Self::BudgetExhausted { .. } => None,
         }
     }
 }
@@ -115,6 +128,15 @@ impl fmt::Display for Rejection {
                 let unit = &unit.unit;
                 write!(f, "rate limiter `{policy}` has no limit that counts `{unit}`")?;
             }
+            Self::BudgetExhausted { policy, dimension, limit, remaining: 0 } => {
+                let limit = dimension.describe(*limit);
+                write!(f, "budget `{policy}` has nothing left of its {limit}")?;
+            }
+            Self::BudgetExhausted { policy, dimension, limit, remaining } => {
+                let (remaining, limit) = (dimension.show(*remaining), dimension.describe(*limit));
+                write!(f, "budget `{policy}` has {remaining} of its {limit} left, which is too ")?;
+                f.write_str(if *dimension == Dimension::Money { "little" } else { "few" })?;
+            }
         }
         match (self.retry_after(), self) {
             (Some(wait), _) => write!(f, ": try again in {}", Rounded(wait)),
@@ -127,6 +149,9 @@ impl fmt::Display for Rejection {
             (None, Self::UnknownUnit { unit, .. }) => {
                 let known: Vec<&str> = unit.known.iter().map(Name::as_str).collect();
                 write!(f, ": it knows `{}`", known.join("`, `"))
+            }
+            (None, Self::BudgetExhausted { .. }) => {
+                f.write_str(": end here, ask for less or give it more")
             }
             (None, _) => f.write_str(": use a fallback until it is released with `automatic`"),
         }

@@ -15,7 +15,7 @@ use super::{Quota, RateLimiter};
 use crate::config::duration_text;
 use crate::config::{Check, Shown};
 use crate::time::nanos;
-use crate::{ConfigError, Name, TimeSource, Timestamp};
+use crate::{ConfigError, Event, Events, Name, TimeSource, Timestamp};
 
 /// How a limiter counts. Every one but the default trades exactness for memory or speed, and says
 /// what it admits at worst: N is `max_requests`, W is `time_window`, B is `burst`.
@@ -249,9 +249,12 @@ impl RateLimiterConfig {
         Quota::new(self.max_requests, self.time_window)
     }
 
+    pub(super) fn longest_wait(&self) -> Duration {
+        self.max_wait.unwrap_or(self.time_window)
+    }
+
     pub(super) fn patience(&self, latest: Timestamp) -> Patience {
-        let longest = self.max_wait.unwrap_or(self.time_window);
-        Patience { latest: latest.as_nanos(), longest: nanos(longest) }
+        Patience { latest: latest.as_nanos(), longest: nanos(self.longest_wait()) }
     }
 
     pub(super) fn keys(&self) -> u32 {
@@ -293,11 +296,12 @@ fn units(check: Check, field: &str, units: u64) -> Result<(), ConfigError> {
 pub struct RateLimiterBuilder {
     config: RateLimiterConfig,
     clock: TimeSource,
+    events: Events,
 }
 
 impl From<RateLimiterConfig> for RateLimiterBuilder {
     fn from(config: RateLimiterConfig) -> Self {
-        Self { config, clock: TimeSource::System }
+        Self { config, clock: TimeSource::System, events: Events::default() }
     }
 }
 
@@ -379,6 +383,18 @@ impl RateLimiterBuilder {
         self
     }
 
+    /// Where refusals and delays are told; for limiters that share listeners.
+    pub fn events(mut self, events: Events) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// Calls `listener` for every refusal and delay.
+    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.events.subscribe(listener).forever();
+        self
+    }
+
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;
         self
@@ -389,7 +405,7 @@ impl RateLimiterBuilder {
     /// # Errors
     /// Names the first option that breaks its rule.
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
-        let Self { config, clock } = self;
+        let Self { config, clock, events } = self;
         config.validate()?;
         let check = Check(RateLimiterConfig::POLICY);
         let rule = "needs keys: build it with `build_keyed`";
@@ -397,7 +413,7 @@ impl RateLimiterBuilder {
         let when_full = config.when_full.unwrap_or_default();
         check.rule(config.when_full.is_none(), "when_full", format!("{when_full:?}"), rule)?;
         let built = config.built(clock.now().as_nanos())?;
-        Ok(RateLimiter::new(config, built, clock))
+        Ok(RateLimiter::new(config, built, clock, events))
     }
 
     /// A limiter for each key, with none yet.
@@ -417,9 +433,9 @@ impl RateLimiterBuilder {
         self,
         hasher: S,
     ) -> Result<KeyedRateLimiter<K, S>, ConfigError> {
-        let Self { config, clock } = self;
+        let Self { config, clock, events } = self;
         config.validate()?;
         let built = config.built(clock.now().as_nanos())?;
-        Ok(KeyedRateLimiter::new(config, built, clock, hasher))
+        Ok(KeyedRateLimiter::new(config, built, clock, events, hasher))
     }
 }

@@ -1,14 +1,17 @@
 //! One limit with its one cell: what a limiter without keys is made of.
 
+use std::time::Duration;
+
+use super::Quota;
 use super::gcra::Gcra;
 use super::ledger::{Ledger, Windowed};
 use super::line::{Line, Moved, Patience, Place};
 use super::machine::Machine;
 use super::pause::{GcraLine, HELD, Heard};
 use super::reservation::sealed::Turn;
-use crate::TimeSource;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
+use crate::{Name, Rejection, TimeSource};
 
 /// The limit and the state of an unkeyed limiter.
 #[derive(Debug)]
@@ -41,12 +44,21 @@ pub(super) struct Refusal {
     pub(super) paused: bool,
 }
 
+/// A place in the line: its number, when it is due, and when it was given out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    pub(super) id: u64,
+    pub(super) due: u64,
+    pub(super) now: u64,
+}
+
 /// What can be seen of a limiter at one time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
     pub(super) now: u64,
     pub(super) used: u64,
     pub(super) remaining: u64,
+    pub(super) waiting: u64,
     pub(super) idle_at: u64,
     pub(super) fits_at: Option<u64>,
     pub(super) paused_until: u64,
@@ -81,22 +93,19 @@ impl Engine {
     }
 
     /// Takes `n` units in the last place of the line, if they are due in time; at once, without
-    /// patience. The answer names the place.
+    /// patience.
     pub(super) fn reserve(
         &self,
         n: u64,
         time: &TimeSource,
         patience: Option<Patience>,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<Placed, Refusal> {
         match self {
             Self::Gcra(engine) => engine.reserve(n, time, patience),
             Self::Windowed(engine) => {
                 let (ledger, line) = &mut *lock(&engine.lane);
                 let now = line.see(time.now().as_nanos());
-                match line.take(&engine.machine, ledger, n, now, patience) {
-                    Ok(place) => Ok(line.push(place)),
-                    Err(fits_at) => Err(Refusal::new(now, fits_at, line)),
-                }
+                line.reserve(&engine.machine, ledger, n, now, patience)
             }
         }
     }
@@ -163,7 +172,29 @@ impl Engine {
     }
 }
 
+impl View {
+    /// That it does not fit now.
+    pub(super) fn refusal(self) -> Refusal {
+        let Self { now, fits_at, paused_until, .. } = self;
+        Refusal { now, fits_at, paused: now < paused_until }
+    }
+}
+
 impl Refusal {
+    /// As a value, by the limiter `policy`.
+    pub(super) fn rejection(self, policy: &Name, quota: Quota) -> Rejection {
+        let policy = policy.clone();
+        match self.wait() {
+            Some(retry_after) if self.paused => Rejection::Throttled { policy, retry_after },
+            retry_after => Rejection::RateLimited { policy, quota, retry_after },
+        }
+    }
+
+    /// How long until it fits; `None` if it never does.
+    pub(super) fn wait(self) -> Option<Duration> {
+        self.fits_at.map(|at| Duration::from_nanos(at.saturating_sub(self.now)))
+    }
+
     pub(super) fn new(now: u64, fits_at: Option<u64>, line: &Line) -> Self {
         Self { now, fits_at, paused: line.is_paused(now) }
     }
@@ -199,7 +230,7 @@ impl GcraEngine {
         n: u64,
         time: &TimeSource,
         patience: Option<Patience>,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<Placed, Refusal> {
         let guarded = &mut *lock(&self.line);
         let now = guarded.line.see(time.now().as_nanos());
         self.end_pause(guarded, now);
@@ -209,7 +240,7 @@ impl GcraEngine {
             None => self.take_shared(line, n, now, patience),
         };
         match place {
-            Ok(place) => Ok(line.push(place)),
+            Ok(place) => Ok(line.push(place, now)),
             Err(fits_at) => Err(Refusal::new(now, fits_at, line)),
         }
     }
@@ -277,10 +308,11 @@ pub(super) fn view<M: Machine>(
     n: u64,
     now: u64,
 ) -> View {
-    let waiting = line.waiting_units(now);
-    let used = machine.used(cell, now).saturating_sub(waiting);
-    let held_up = waiting > 0 || line.is_paused(now);
+    let waiting_units = line.waiting_units(now);
+    let used = machine.used(cell, now).saturating_sub(waiting_units);
+    let held_up = waiting_units > 0 || line.is_paused(now);
     let remaining = if held_up { 0 } else { machine.remaining(cell, now) };
     let (idle_at, fits_at) = (machine.idle_at(cell), line.earliest(machine, cell, n, now));
-    View { now, used, remaining, idle_at, fits_at, paused_until: line.paused_until }
+    let (waiting, paused_until) = (line.waiting(now), line.paused_until);
+    View { now, used, remaining, waiting, idle_at, fits_at, paused_until }
 }

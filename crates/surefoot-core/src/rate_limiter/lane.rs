@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use super::engine::{self, Refusal, View};
+use super::engine::{self, Placed, Refusal, View};
 use super::keyed::shards::State;
 use super::line::{Line, Moved, Patience};
 use super::machine::Machine;
@@ -52,17 +52,14 @@ impl<M: Machine> Lane<M> {
         n: u64,
         now: u64,
         patience: Option<Patience>,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<Placed, Refusal> {
         let line = self.line.get_or_insert_default();
         let now = line.see(now);
-        match line.take(machine, &mut self.cell, n, now, patience) {
-            Ok(place) => Ok(line.push(place)),
-            Err(fits_at) => {
-                let refusal = Refusal::new(now, fits_at, line);
-                self.drop_idle_line(now);
-                Err(refusal)
-            }
+        let placed = line.reserve(machine, &mut self.cell, n, now, patience);
+        if placed.is_err() {
+            self.drop_idle_line(now);
         }
+        placed
     }
 
     /// Takes in what the callee said.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::task::Waker;
 
+use super::engine::{Placed, Refusal};
 use super::machine::{Machine, Taken};
 use super::reservation::sealed::Turn;
 
@@ -101,6 +102,12 @@ impl Line {
         now < self.paused_until
     }
 
+    /// Those who wait for a later time than `now`.
+    pub(super) fn waiting(&self, now: u64) -> u64 {
+        let waiting = self.waiting.iter().rev().take_while(|waiting| waiting.due > now);
+        waiting.filter(|waiting| waiting.owned).count() as u64
+    }
+
     /// Units that are taken for a later time than `now`.
     pub(super) fn waiting_units(&self, now: u64) -> u64 {
         let waiting = self.waiting.iter().rev().take_while(|waiting| waiting.due > now);
@@ -143,8 +150,9 @@ impl Line {
         }
     }
 
-    /// Notes in whose name that was, and gives it an id.
-    pub(super) fn push(&mut self, Place { units, due, latest, taken }: Place) -> u64 {
+    /// Notes in whose name that was.
+    pub(super) fn push(&mut self, place: Place, now: u64) -> Placed {
+        let Place { units, due, latest, taken } = place;
         let id = self.next_id();
         match latest {
             Some(latest) => {
@@ -153,7 +161,22 @@ impl Line {
             }
             None => self.begun.push_back(Begun { id, units, taken }),
         }
-        id
+        Placed { id, due, now }
+    }
+
+    /// Both, where nobody else takes from the cell meanwhile.
+    pub(super) fn reserve<M: Machine>(
+        &mut self,
+        machine: &M,
+        cell: &mut M::Cell,
+        n: u64,
+        now: u64,
+        patience: Option<Patience>,
+    ) -> Result<Placed, Refusal> {
+        match self.take(machine, cell, n, now, patience) {
+            Ok(place) => Ok(self.push(place, now)),
+            Err(fits_at) => Err(Refusal::new(now, fits_at, self)),
+        }
     }
 
     fn next_id(&mut self) -> u64 {

@@ -49,12 +49,12 @@ use std::time::Duration;
 
 pub use config::{Limit, RateLimitsBuilder, RateLimitsConfig, Scope};
 
+use super::Quota;
 use super::config::Built;
 use super::engine::Refusal;
 use super::keyed::shards::{Shards, State};
 use super::lane::Lane;
 use super::line::Moved;
-use super::{Quota, rejection};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::nanos;
 use crate::{Name, Rejection, TimeSource};
@@ -186,7 +186,10 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
         let amounts = self.amounts(amounts)?;
         let places = self.take(
             key,
-            |rule, lane, now| lane.reserve(&rule.machine, amounts[rule.unit], now, None).ok(),
+            |rule, lane, now| {
+                let placed = lane.reserve(&rule.machine, amounts[rule.unit], now, None);
+                placed.ok().map(|placed| placed.id)
+            },
             &amounts,
         )?;
         Ok(LimitsCharge { limits: self.clone(), key: key.to_owned(), places })
@@ -351,7 +354,7 @@ fn fit<'a>(
 impl Rule {
     #[cold]
     fn rejection(&self, refusal: Refusal) -> Rejection {
-        rejection(&self.policy, self.quota, refusal)
+        refusal.rejection(&self.policy, self.quota)
     }
 }
 

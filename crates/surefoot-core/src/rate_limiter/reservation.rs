@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::task::Waker;
+use std::time::Duration;
 
 use self::sealed::Turn;
-use crate::{Rejection, Timestamp};
+use super::ServerLimits;
+use crate::{Name, Rejection, TimeSource, Timestamp};
 
 /// A slot in the line, which is due now or later; made by `reserve`.
 ///
@@ -93,8 +95,58 @@ impl<S: Slots> Unready<S> {
     }
 }
 
-/// The limiter that a reservation belongs to; implemented by the limiters of this crate.
-pub trait Slots: sealed::Sealed {}
+/// The limiter that a reservation belongs to: a [`RateLimiter`](super::RateLimiter), or one
+/// [key](super::LimiterKey) of a keyed one.
+pub trait Slots: sealed::Sealed {
+    /// Takes `n` units now if they fit and nobody waits, or else a place in the line that is due by
+    /// `latest` and within `max_wait`. What is taken at once cannot be given back; use
+    /// [`reserve`](Self::reserve) where it may have to be.
+    ///
+    /// # Errors
+    /// [`Rejection::RateLimited`] at once if they could not be due in time: then with the time
+    /// after which they would fit behind all who wait, or none if they never do. With a key also
+    /// [`Rejection::KeysFull`].
+    fn admit(&self, n: u64, latest: Timestamp) -> Result<Admission<Self>, Rejection>
+    where
+        Self: Sized;
+
+    /// Takes a place in the line for `n` units that is due by `latest` and within `max_wait`.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
+    fn reserve(&self, n: u64, latest: Timestamp) -> Result<Reservation<Self>, Rejection>
+    where
+        Self: Sized;
+
+    /// Takes in what an answer says about limits that count `unit`: see
+    /// [`RateLimiter::learn`](super::RateLimiter::learn).
+    ///
+    /// # Errors
+    /// With a key [`Rejection::KeysFull`].
+    fn learn(&self, unit: &str, limits: &ServerLimits) -> Result<(), Rejection>;
+
+    /// Admits nobody for `wait`: see [`RateLimiter::pause_for`](super::RateLimiter::pause_for).
+    ///
+    /// # Errors
+    /// As [`learn`](Self::learn).
+    fn pause_for(&self, wait: Duration) -> Result<(), Rejection>;
+
+    /// The name it was built with.
+    fn name(&self) -> &Name;
+
+    /// The clock it decides by.
+    fn time(&self) -> &TimeSource;
+}
+
+/// How a call is admitted.
+#[derive(Debug)]
+#[must_use = "a reservation that is dropped gives its slot back"]
+pub enum Admission<S: Slots = super::RateLimiter> {
+    /// It may begin.
+    Now,
+    /// It has to wait until its slot is due.
+    Later(Reservation<S>),
+}
 
 pub(super) mod sealed {
     use std::task::Waker;
@@ -128,6 +180,8 @@ pub(super) mod sealed {
         fn settle(&self, id: u64, used: u64);
         /// Leaves it at that.
         fn forget(&self, id: u64);
+        /// Counts an admission.
+        fn admitted(&self);
     }
 }
 
@@ -155,11 +209,14 @@ impl<S: Slots> Reservation<S> {
     /// # Errors
     /// [`Unready::NotDue`] with the reservation itself, to wait on; or [`Unready::Refused`].
     pub fn begin(mut self) -> Result<Charge<S>, Unready<S>> {
-        let turn = self.held.as_ref().map_or(Turn::Begun, |held| held.slots.begin(held.id));
-        match (turn, self.held.take()) {
-            (Turn::Refused, Some(held)) => Err(Unready::Refused(held.slots.refusal(held.units))),
-            (Turn::NotDue, held) => Err(Unready::NotDue(Self { held })),
-            (_, held) => Ok(Charge { held }),
+        let Some(held) = self.held.take() else { return Err(Unready::NotDue(self)) };
+        match held.slots.begin(held.id) {
+            Turn::Begun => {
+                held.slots.admitted();
+                Ok(Charge { held: Some(held) })
+            }
+            Turn::NotDue => Err(Unready::NotDue(Self { held: Some(held) })),
+            Turn::Refused => Err(Unready::Refused(held.slots.refusal(held.units))),
         }
     }
 }
@@ -189,6 +246,7 @@ impl<S: Slots> fmt::Debug for Reservation<S> {
 
 impl<S: Slots> Charge<S> {
     pub(super) fn new(slots: S, id: u64, units: u64) -> Self {
+        slots.admitted();
         Self { held: Some(Held { slots, id, units }) }
     }
 

@@ -17,6 +17,8 @@ mod deadlines;
 mod events;
 mod executors;
 mod fallback_chains;
+#[cfg(feature = "serde")]
+mod health;
 mod hedging;
 #[cfg(feature = "metrics")]
 mod metrics_facade;

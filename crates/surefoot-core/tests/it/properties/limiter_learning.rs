@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use surefoot_core::rate_limiter::{
-    KeySlots, KeyedRateLimiter, RateLimiterStatus, Reservation, ServerBudget, Slots, Unready,
+    KeyedRateLimiter, LimiterKey, RateLimiterStatus, Reservation, ServerBudget, Slots, Unready,
 };
 use surefoot_core::{Clock, ManualClock, RateLimiter, Rejection, Timestamp};
 
@@ -72,13 +72,13 @@ impl Limiter for RateLimiter {
 }
 
 impl Limiter for KeyedRateLimiter<u8> {
-    type Slots = KeySlots<u8>;
+    type Slots = LimiterKey<u8>;
 
     fn check_n(&self, n: u64) -> Result<(), Rejection> {
         self.check_n(&1, n)
     }
 
-    fn reserve(&self, n: u64, latest: u64) -> Result<Reservation<KeySlots<u8>>, Rejection> {
+    fn reserve(&self, n: u64, latest: u64) -> Result<Reservation<LimiterKey<u8>>, Rejection> {
         self.reserve(&1, n, Timestamp::from_nanos(latest))
     }
 
