@@ -45,6 +45,7 @@
 #![forbid(unsafe_code)]
 
 mod attempt;
+mod budget;
 mod circuit_breaker;
 mod duplicate;
 mod error;
@@ -58,6 +59,7 @@ mod retry;
 mod timeout;
 
 pub use attempt::Called;
+pub use budget::{BudgetLayer, BudgetService, ByRequest, PaidBy};
 pub use circuit_breaker::{CircuitBreakerFuture, CircuitBreakerLayer, CircuitBreakerService};
 pub use duplicate::{Cloned, Duplicate};
 pub use error::{BoxError, Error, ServiceError};

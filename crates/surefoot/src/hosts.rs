@@ -5,4 +5,5 @@ pub(crate) mod circuit_breaker;
 pub(crate) mod hedge;
 pub(crate) mod rate_limiter;
 pub(crate) mod retry;
+pub(crate) mod throttler;
 pub(crate) mod timeout;

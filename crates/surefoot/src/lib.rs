@@ -61,6 +61,7 @@ pub use event_stream::EventStream;
 pub use fallback::{Fallback, WithFallback};
 pub use hosts::budget::{BudgetScope, InBudget};
 pub use hosts::rate_limiter::{LimitedFn, Limiter, Settling, Weighted};
+pub use hosts::throttler::{Acquire, Acquiring};
 pub use operation::{BlockingOperation, Judged, Operation};
 pub use pipeline::{
     BoxBlockingPipeline, BoxPipeline, Composition, Identity, OrderRule, Part, PartKind, Pipeline,
@@ -73,8 +74,9 @@ pub use surefoot_core::{
     Backoff, Budget, CircuitBreaker, CircuitState, Classification, Classify, Clock, ConfigError,
     Deadline, DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter, KeyedRateLimiter,
     LastGood, Name, OpenReason, Permit, RateLimiter, Rejection, Retry, RetryBudget, StopReason,
-    Subscription, SystemClock, TimeSource, Timeout, Timer, Timestamp, Verdict, budget,
-    circuit_breaker, config, deadline, hedge, rate_limiter, retry, timeout, with_drop_reason,
+    Subscription, SystemClock, Throttler, TimeSource, Timeout, Timer, Timestamp, Verdict, budget,
+    circuit_breaker, config, deadline, hedge, rate_limiter, retry, throttler, timeout,
+    with_drop_reason,
 };
 #[cfg(feature = "test-util")]
 pub use surefoot_core::{ManualClock, ManualSleep};
@@ -83,8 +85,8 @@ pub use surefoot_core::{ManualClock, ManualSleep};
 pub mod prelude {
     pub use crate::circuit_breaker::Trip;
     pub use crate::{
-        BlockingPolicy, CircuitBreaker, CircuitState, Classification, ConfigError, Error, Fallback,
-        Hedge, Jitter, KeyedRateLimiter, Limiter, OrderRule, Pipeline, Policy, RateLimiter,
-        Registry, Retry, RetryBudget, Timeout, Verdict, retry_on,
+        Acquire, BlockingPolicy, CircuitBreaker, CircuitState, Classification, ConfigError, Error,
+        Fallback, Hedge, Jitter, KeyedRateLimiter, Limiter, OrderRule, Pipeline, Policy,
+        RateLimiter, Registry, Retry, RetryBudget, Throttler, Timeout, Verdict, retry_on,
     };
 }

@@ -104,8 +104,7 @@ impl Engine {
             Self::Gcra(engine) => engine.reserve(n, time, patience),
             Self::Windowed(engine) => {
                 let (ledger, line) = &mut *lock(&engine.lane);
-                let now = line.see(time.now().as_nanos());
-                line.reserve(&engine.machine, ledger, n, now, patience)
+                line.reserve(&engine.machine, ledger, n, time.now().as_nanos(), patience)
             }
         }
     }
@@ -195,6 +194,7 @@ impl Refusal {
         self.fits_at.map(|at| Duration::from_nanos(at.saturating_sub(self.now)))
     }
 
+    /// At a time as the clock shows it, which has to get to where it fits.
     pub(super) fn new(now: u64, fits_at: Option<u64>, line: &Line) -> Self {
         Self { now, fits_at, paused: line.is_paused(now) }
     }
@@ -232,7 +232,8 @@ impl GcraEngine {
         patience: Option<Patience>,
     ) -> Result<Placed, Refusal> {
         let guarded = &mut *lock(&self.line);
-        let now = guarded.line.see(time.now().as_nanos());
+        let read = time.now().as_nanos();
+        let now = guarded.line.see(read);
         self.end_pause(guarded, now);
         let GcraLine { line, held } = guarded;
         let place = match held {
@@ -241,7 +242,7 @@ impl GcraEngine {
         };
         match place {
             Ok(place) => Ok(line.push(place, now)),
-            Err(fits_at) => Err(Refusal::new(now, fits_at, line)),
+            Err(fits_at) => Err(Refusal::new(read, fits_at, line)),
         }
     }
 
@@ -291,13 +292,14 @@ pub(super) fn check<M: Machine>(
     n: u64,
     now: u64,
 ) -> Result<(), Refusal> {
+    let read = now;
     let now = if line.is_empty() { now } else { line.see(now) };
     match machine.earliest(cell, n, now, line.end()) {
         Some(at) if at <= now => {
             machine.take(cell, n, now);
             Ok(())
         }
-        fits_at => Err(Refusal::new(now, fits_at, line)),
+        fits_at => Err(Refusal::new(read, fits_at, line)),
     }
 }
 

@@ -54,7 +54,6 @@ impl<M: Machine> Lane<M> {
         patience: Option<Patience>,
     ) -> Result<Placed, Refusal> {
         let line = self.line.get_or_insert_default();
-        let now = line.see(now);
         let placed = line.reserve(machine, &mut self.cell, n, now, patience);
         if placed.is_err() {
             self.drop_idle_line(now);

@@ -170,12 +170,13 @@ impl Line {
         machine: &M,
         cell: &mut M::Cell,
         n: u64,
-        now: u64,
+        read: u64,
         patience: Option<Patience>,
     ) -> Result<Placed, Refusal> {
+        let now = self.see(read);
         match self.take(machine, cell, n, now, patience) {
             Ok(place) => Ok(self.push(place, now)),
-            Err(fits_at) => Err(Refusal::new(now, fits_at, self)),
+            Err(fits_at) => Err(Refusal::new(read, fits_at, self)),
         }
     }
 

@@ -158,14 +158,15 @@ impl GcraEngine {
     #[cold]
     pub(super) fn ask_why(&self, n: u64, time: &TimeSource) -> Result<(), Refusal> {
         let guarded = &mut *lock(&self.line);
-        let now = guarded.line.see(time.now().as_nanos());
+        let read = time.now().as_nanos();
+        let now = guarded.line.see(read);
         self.end_pause(guarded, now);
         let fits_at = match guarded.held {
             Some(mut word) => guarded.line.earliest(&self.machine, &mut word, n, now),
             None if self.word.load(Ordering::Relaxed) == HELD => None, // the end of all time
             None => return Ok(()),
         };
-        Err(Refusal::new(now, fits_at, &guarded.line))
+        Err(Refusal::new(read, fits_at, &guarded.line))
     }
 }
 
