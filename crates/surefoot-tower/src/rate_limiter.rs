@@ -1,5 +1,6 @@
 //! A rate limiter around a service.
 
+mod learning;
 mod per_request;
 
 use std::future::Future;
@@ -13,6 +14,7 @@ use surefoot::{KeyedRateLimiter, RateLimiter, Rejection};
 use tower_layer::Layer;
 use tower_service::Service;
 
+pub use learning::{LearningByRequest, LearningFuture, LearningLayer, LearningService, Learns};
 pub use per_request::{
     ByKey, ByWeight, OneUnit, PerRequest, PerRequestFuture, PerRequestRateLimiterLayer,
     PerRequestRateLimiterService, Weight,

@@ -266,6 +266,11 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
         })
     }
 
+    /// Whether any of the limits counts `unit`.
+    pub fn counts(&self, unit: &str) -> bool {
+        self.shared.units.iter().any(|known| known == unit)
+    }
+
     /// How many keys are remembered.
     pub fn keys(&self) -> usize {
         self.shared.keyed.keys()
@@ -395,6 +400,11 @@ impl<K: Hash + Eq, S: BuildHasher> LimitsCharge<K, S> {
         }
         self.close(&known);
         Ok(())
+    }
+
+    /// The limits it was taken from.
+    pub fn limits(&self) -> &RateLimits<K, S> {
+        &self.limits
     }
 
     /// The call never ran: everything is given back.

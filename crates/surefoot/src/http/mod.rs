@@ -87,6 +87,7 @@ pub use usage::Usage;
 use std::time::SystemTime;
 
 use ::http::{HeaderMap, Response, StatusCode};
+use surefoot_core::rate_limiter::ServerLimits;
 use surefoot_core::{Classification, Classify, Verdict};
 
 /// Judges an answer as [`HttpClassifier::default`] does.
@@ -209,6 +210,16 @@ impl<B: AsRef<[u8]>, E> Classify<Response<B>, E> for HttpClassifier {
             }
             Err(_) => Classification::TRANSIENT,
         }
+    }
+
+    fn server_limits(&self, result: Result<&Response<B>, &E>) -> ServerLimits {
+        result.map_or_else(
+            |_| ServerLimits::default(),
+            |answer| {
+                let body = Some(answer.body().as_ref());
+                server_limits(answer.status(), answer.headers(), body)
+            },
+        )
     }
 }
 

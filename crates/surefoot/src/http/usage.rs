@@ -1,6 +1,9 @@
 //! How many tokens an answer says it used, to settle what was reserved for it.
 
+use std::hash::{BuildHasher, Hash};
+
 use serde_json::Value;
+use surefoot_core::rate_limiter::multi::LimitsCharge;
 
 use super::sse::SseEvent;
 
@@ -72,6 +75,14 @@ impl Usage {
             ("input_tokens", self.input_tokens),
             ("output_tokens", self.output_tokens),
         ]
+    }
+
+    /// Corrects a charge to what was used, of the units that its limits count.
+    pub fn settle<K: Hash + Eq, S: BuildHasher>(self, charge: LimitsCharge<K, S>) {
+        let counted = |(unit, _): &(&str, u64)| charge.limits().counts(unit);
+        let used: Vec<_> = self.amounts().into_iter().filter(counted).collect();
+        // None of them is unknown.
+        let _ = charge.settle(&used);
     }
 
     fn from_json(json: &Value) -> Option<Self> {
