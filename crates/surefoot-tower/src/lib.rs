@@ -67,7 +67,8 @@ pub use fallback::{FallbackFuture, FallbackLayer, FallbackService};
 pub use hedge::{HedgeFuture, HedgeLayer, HedgeService};
 pub use judge::Judge;
 pub use rate_limiter::{
-    ByKey, ByWeight, OneUnit, PerRequest, PerRequestFuture, PerRequestRateLimiterLayer,
+    ByKey, ByWeight, LearningByRequest, LearningFuture, LearningLayer, LearningService, Learns,
+    OneUnit, PerRequest, PerRequestFuture, PerRequestRateLimiterLayer,
     PerRequestRateLimiterService, RateLimiterFuture, RateLimiterLayer, RateLimiterService, Weight,
 };
 pub use retry::{RetryFuture, RetryLayer, RetryService};

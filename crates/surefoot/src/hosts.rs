@@ -4,6 +4,7 @@ pub(crate) mod budget;
 pub(crate) mod circuit_breaker;
 pub(crate) mod hedge;
 pub(crate) mod rate_limiter;
+pub(crate) mod rate_limits;
 pub(crate) mod retry;
 pub(crate) mod throttler;
 pub(crate) mod timeout;
