@@ -128,6 +128,35 @@ pub enum Event {
         /// How many breakers it holds at most.
         max_breakers: usize,
     },
+    /// The number of calls that may run at once has changed: it was resized, or is adaptive.
+    LimitChanged {
+        /// The throttler.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// The limit before.
+        from: u32,
+        /// The limit now.
+        to: u32,
+    },
+    /// A throttler's queue is full, and calls are refused. Sent again once there was room meanwhile.
+    QueueFilled {
+        /// The throttler.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// How many wait.
+        queue_size: u32,
+    },
+    /// A throttler's queue has begun to stand, so that waits are cut short, or no longer does.
+    QueueStanding {
+        /// The throttler.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// Whether it stands.
+        stands: bool,
+    },
     /// A load shedder refused a call, or would have but for a dry run.
     Shed {
         /// The shedder.
@@ -204,7 +233,10 @@ impl Event {
             | Self::ClientThrottled { policy, .. }
             | Self::NestedRetry { policy }
             | Self::BudgetLow { policy, .. }
-            | Self::BudgetExhausted { policy, .. } => policy,
+            | Self::BudgetExhausted { policy, .. }
+            | Self::LimitChanged { policy, .. }
+            | Self::QueueFilled { policy, .. }
+            | Self::QueueStanding { policy, .. } => policy,
         }
     }
 }

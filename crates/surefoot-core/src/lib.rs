@@ -29,8 +29,8 @@
 //!
 //! The parts, in the order to read them: [`Timestamp`] and [`Clock`]; [`Verdict`] and
 //! [`DropReason`], how a call ends; [`Error`], [`Rejection`] and [`ConfigError`]; then the
-//! policies, [`circuit_breaker`], [`retry`], [`rate_limiter`], [`load_shedder`], [`client_throttle`],
-//! [`budget`], [`hedge`], [`timeout`] and [`deadline`].
+//! policies, [`circuit_breaker`], [`retry`], [`rate_limiter`], [`throttler`], [`bulkhead`],
+//! [`load_shedder`], [`client_throttle`], [`budget`], [`hedge`], [`timeout`] and [`deadline`].
 #![forbid(unsafe_code)]
 
 pub mod budget;
@@ -53,6 +53,7 @@ pub mod rate_limiter;
 mod rejection;
 pub mod retry;
 mod sync;
+pub mod throttler;
 mod time;
 pub mod timeout;
 mod verdict;
@@ -74,6 +75,7 @@ pub use name::Name;
 pub use rate_limiter::{KeyedRateLimiter, RateLimiter};
 pub use rejection::{OpenReason, Rejection};
 pub use retry::{AttemptResult, Backoff, Jitter, Retry, RetryBudget};
+pub use throttler::Throttler;
 pub use time::Timestamp;
 pub use timeout::Timeout;
 pub use verdict::Verdict;

@@ -10,6 +10,7 @@ use crate::config::Rounded;
 use crate::load_shedder::Signal;
 use crate::rate_limiter::Quota;
 use crate::rate_limiter::multi::UnknownUnit;
+use crate::throttler::LeftQueue;
 
 /// A policy refused the call and nothing was dispatched: it is always safe to try elsewhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +98,63 @@ pub enum Rejection {
         /// What is left; money in millionths.
         remaining: u64,
     },
+    /// As many calls run as may, and as many wait as may.
+    QueueFull {
+        /// The throttler's name.
+        policy: Name,
+        /// Calls that may run at once.
+        max_concurrent: u32,
+        /// Calls that may wait; 0 if this one would not.
+        queue_size: u32,
+    },
+    /// The call waited, or would have had to, and was sent away before it could begin.
+    QueueTimeout {
+        /// The name of the throttler, or of the bulkhead and the compartment (`tools/critical`).
+        policy: Name,
+        /// How long it had waited.
+        waited: Duration,
+        /// Why it was sent away.
+        reason: LeftQueue,
+    },
+    /// As many calls run and wait in a compartment of the bulkhead as may.
+    BulkheadFull {
+        /// The bulkhead's name.
+        policy: Name,
+        /// The compartment, and what may run and wait in it.
+        compartment: Box<CompartmentFull>,
+    },
+    /// The bulkhead has no such compartment.
+    UnknownCompartment {
+        /// The bulkhead's name.
+        policy: Name,
+        /// Which compartment, and which ones there are.
+        compartment: Box<UnknownCompartment>,
+    },
+    /// Nobody is let in any more.
+    Closed {
+        /// The name of the policy that was closed.
+        policy: Name,
+    },
+}
+
+/// A compartment of a bulkhead that is full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompartmentFull {
+    /// Its name.
+    pub name: Name,
+    /// Calls that may run in it at once.
+    pub max_concurrent: u32,
+    /// Calls that may wait for it; 0 if this one would not.
+    pub queue_size: u32,
+}
+
+/// A compartment that a bulkhead does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCompartment {
+    /// The name that was asked for.
+    pub name: Name,
+    /// The compartments it has.
+    pub known: Box<[Name]>,
 }
 
 /// Why a circuit breaker admits nobody.
@@ -123,10 +181,15 @@ impl Rejection {
             | Self::RateLimited { policy, .. }
             | Self::KeysFull { policy, .. }
             | Self::UnknownUnit { policy, .. }
+            | Self::BudgetExhausted { policy, .. }
+            | Self::QueueFull { policy, .. }
+            | Self::QueueTimeout { policy, .. }
+            | Self::BulkheadFull { policy, .. }
+            | Self::UnknownCompartment { policy, .. }
+            | Self::Closed { policy }
             | Self::Shed { policy, .. }
             | Self::UnknownPriority { policy, .. }
-            | Self::ClientThrottled { policy, .. }
-            | Self::BudgetExhausted { policy, .. } => policy,
+            | Self::ClientThrottled { policy, .. } => policy,
         }
     }
 
@@ -139,10 +202,15 @@ impl Rejection {
             Self::Throttled { retry_after, .. } => Some(*retry_after),
             Self::KeysFull { .. }
             | Self::UnknownUnit { .. }
+            | Self::BudgetExhausted { .. }
+            | Self::QueueFull { .. }
+            | Self::QueueTimeout { .. }
+            | Self::BulkheadFull { .. }
+            | Self::UnknownCompartment { .. }
+            | Self::Closed { .. }
             | Self::Shed { .. }
             | Self::UnknownPriority { .. }
-            | Self::ClientThrottled { .. }
-            | Self::BudgetExhausted { .. } => None,
+            | Self::ClientThrottled { .. } => None,
         }
     }
 }
@@ -196,6 +264,22 @@ impl fmt::Display for Rejection {
                 write!(f, "budget `{policy}` has {remaining} of its {limit} left, which is too ")?;
                 f.write_str(if *dimension == Dimension::Money { "little" } else { "few" })?;
             }
+            Self::QueueFull { policy, max_concurrent, queue_size } => {
+                write!(f, "throttler `{policy}` {}", Full(*max_concurrent, *queue_size))?;
+            }
+            Self::QueueTimeout { policy, waited, reason } => {
+                write!(f, "call left the queue of `{policy}` after {}", Rounded(*waited))?;
+                f.write_str(reason.because())?;
+            }
+            Self::BulkheadFull { policy, compartment } => {
+                let CompartmentFull { name, max_concurrent, queue_size } = &**compartment;
+                let full = Full(*max_concurrent, *queue_size);
+                write!(f, "compartment `{name}` of bulkhead `{policy}` {full}")?;
+            }
+            Self::UnknownCompartment { policy, compartment } => {
+                write!(f, "bulkhead `{policy}` has no compartment `{}`", compartment.name)?;
+            }
+            Self::Closed { policy } => write!(f, "`{policy}` was closed")?,
         }
         match (self.retry_after(), self) {
             (Some(wait), _) => write!(f, ": try again in {}", Rounded(wait)),
@@ -218,8 +302,31 @@ impl fmt::Display for Rejection {
             (None, Self::BudgetExhausted { .. }) => {
                 f.write_str(": end here, ask for less or give it more")
             }
+            (None, Self::QueueFull { .. } | Self::BulkheadFull { .. }) => {
+                f.write_str(": send less at once, or try elsewhere")
+            }
+            (None, Self::QueueTimeout { reason, .. }) => f.write_str(reason.advice()),
+            (None, Self::UnknownCompartment { compartment, .. }) => {
+                let known: Vec<&str> = compartment.known.iter().map(Name::as_str).collect();
+                write!(f, ": it has `{}`", known.join("`, `"))
+            }
+            (None, Self::Closed { .. }) => f.write_str(": it lets no more calls in"),
             (None, _) => f.write_str(": use a fallback until it is released with `automatic`"),
         }
+    }
+}
+
+/// How many calls run and wait where nobody else may.
+struct Full(u32, u32);
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(running, waiting) = self;
+        write!(f, "runs its limit of {running} at once")?;
+        if *waiting > 0 {
+            write!(f, " and its queue of {waiting} is full")?;
+        }
+        Ok(())
     }
 }
 

@@ -45,6 +45,7 @@
 #![forbid(unsafe_code)]
 
 mod attempt;
+mod budget;
 mod circuit_breaker;
 mod client_throttle;
 mod duplicate;
@@ -60,6 +61,7 @@ mod retry;
 mod timeout;
 
 pub use attempt::Called;
+pub use budget::{BudgetLayer, BudgetService, ByRequest, PaidBy};
 pub use circuit_breaker::{CircuitBreakerFuture, CircuitBreakerLayer, CircuitBreakerService};
 pub use client_throttle::{ClientThrottleFuture, ClientThrottleLayer, ClientThrottleService};
 pub use duplicate::{Cloned, Duplicate};

@@ -11,6 +11,7 @@ pub use crate::hosts::hedge::{Begin, Racing};
 pub use crate::hosts::load_shedder::Counted;
 pub use crate::hosts::rate_limiter::{Metered, Waiting};
 pub use crate::hosts::retry::{Run, note_nesting};
+pub use crate::hosts::throttler::{Acquiring, Admitted};
 pub use crate::hosts::timeout::Limited;
 pub use crate::operation::Judged;
 pub use crate::scope::spending::{Cover, covered, draw};

@@ -7,4 +7,5 @@ pub(crate) mod hedge;
 pub(crate) mod load_shedder;
 pub(crate) mod rate_limiter;
 pub(crate) mod retry;
+pub(crate) mod throttler;
 pub(crate) mod timeout;

@@ -62,6 +62,7 @@ pub use event_stream::EventStream;
 pub use fallback::{Fallback, WithFallback};
 pub use hosts::budget::{BudgetScope, InBudget};
 pub use hosts::rate_limiter::{LimitedFn, Limiter, Settling, Weighted};
+pub use hosts::throttler::{Acquire, Acquiring};
 pub use operation::{BlockingOperation, Judged, Operation};
 pub use pipeline::{
     BoxBlockingPipeline, BoxPipeline, Composition, Identity, OrderRule, Part, PartKind, Pipeline,
@@ -74,9 +75,9 @@ pub use surefoot_core::{
     Backoff, Budget, CircuitBreaker, CircuitState, Classification, Classify, ClientThrottle, Clock,
     ConfigError, Deadline, DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter,
     KeyedRateLimiter, LastGood, LoadShedder, Name, OpenReason, Permit, RateLimiter, Rejection,
-    Retry, RetryBudget, StopReason, Subscription, SystemClock, TimeSource, Timeout, Timer,
-    Timestamp, Verdict, budget, circuit_breaker, client_throttle, config, deadline, hedge,
-    load_shedder, rate_limiter, retry, timeout, with_drop_reason,
+    Retry, RetryBudget, StopReason, Subscription, SystemClock, Throttler, TimeSource, Timeout,
+    Timer, Timestamp, Verdict, budget, circuit_breaker, client_throttle, config, deadline, hedge,
+    load_shedder, rate_limiter, retry, throttler, timeout, with_drop_reason,
 };
 #[cfg(feature = "test-util")]
 pub use surefoot_core::{ManualClock, ManualSleep};
@@ -86,8 +87,9 @@ pub use system_load::SystemLoad;
 pub mod prelude {
     pub use crate::circuit_breaker::Trip;
     pub use crate::{
-        BlockingPolicy, CircuitBreaker, CircuitState, Classification, ClientThrottle, ConfigError,
-        Error, Fallback, Hedge, Jitter, KeyedRateLimiter, Limiter, LoadShedder, OrderRule,
-        Pipeline, Policy, RateLimiter, Registry, Retry, RetryBudget, Timeout, Verdict, retry_on,
+        Acquire, BlockingPolicy, CircuitBreaker, CircuitState, Classification, ClientThrottle,
+        ConfigError, Error, Fallback, Hedge, Jitter, KeyedRateLimiter, Limiter, LoadShedder,
+        OrderRule, Pipeline, Policy, RateLimiter, Registry, Retry, RetryBudget, Throttler, Timeout,
+        Verdict, retry_on,
     };
 }

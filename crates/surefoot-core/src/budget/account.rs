@@ -145,8 +145,13 @@ impl Budget {
         self.account.depth
     }
 
-    /// Takes what is asked for at all levels, or nothing at any.
-    pub(super) fn take_up(&self, ask: Ask, news: &mut News) -> Result<(), Rejection> {
+    /// Takes what is asked for at all levels below `paid`, or nothing at any.
+    pub(super) fn take_up(
+        &self,
+        ask: Ask,
+        paid: Option<&Self>,
+        news: &mut News,
+    ) -> Result<(), Rejection> {
         if ask.is_empty() {
             return Ok(());
         }
@@ -162,9 +167,9 @@ impl Budget {
             }
             return Err(account.refusal(&lines, dimension));
         }
-        if let Some(above) = account.parent() {
+        if let Some(above) = self.unpaid_above(paid) {
             let [take, need] = [ask.take, ask.need].map(|cost| account.passed_on(cost));
-            above.take_up(Ask { take, need }, news)?;
+            above.take_up(Ask { take, need }, paid, news)?;
         }
         for dimension in Dimension::ALL {
             // There is room for it, so it cannot overflow.
@@ -174,18 +179,29 @@ impl Budget {
     }
 
     /// Answers as [`take_up`](Self::take_up) would, and takes nothing.
-    pub(super) fn check_up(&self, ask: Ask) -> Result<(), Dimension> {
+    pub(super) fn check_up(&self, ask: Ask, paid: Option<&Self>) -> Result<(), Dimension> {
         let account = &*self.account;
         let lines = lock(&account.lines);
         if let Some(dimension) = account.lacking(&lines, ask.need) {
             return Err(dimension);
         }
         let need = account.passed_on(ask.need);
-        account.parent().map_or(Ok(()), |above| above.check_up(Ask { take: Cost::ZERO, need }))
+        let ask = Ask { take: Cost::ZERO, need };
+        self.unpaid_above(paid).map_or(Ok(()), |above| above.check_up(ask, paid))
     }
 
-    /// Lets go of `reserved` and spends `used`, at all levels.
-    pub(super) fn settle_up(&self, reserved: Cost, used: Cost, news: &mut News) {
+    fn unpaid_above(&self, paid: Option<&Self>) -> Option<&Self> {
+        self.parent().filter(|above| paid.is_none_or(|paid| !above.is_same(paid)))
+    }
+
+    /// Lets go of `reserved` and spends `used`, at all levels below `paid`.
+    pub(super) fn settle_up(
+        &self,
+        reserved: Cost,
+        used: Cost,
+        paid: Option<&Self>,
+        news: &mut News,
+    ) {
         if reserved == Cost::ZERO && used == Cost::ZERO {
             return;
         }
@@ -198,17 +214,20 @@ impl Budget {
             line.spent = line.spent.saturating_add(used.of(dimension));
             self.judge(&mut lines, dimension, news);
         }
-        if let Some(above) = account.parent() {
-            let reserved_above = Cost::each(|dimension| {
-                if account.is_sliced(dimension) {
-                    let [before, after] = [&before, &*lines]
-                        .map(|lines| account.unspent(lines[dimension.index()], dimension));
-                    before - after
-                } else {
-                    reserved.of(dimension)
-                }
-            });
-            above.settle_up(reserved_above, used, news);
+        let Some(above) = account.parent() else { return };
+        let slice_spent = Cost::each(|dimension| {
+            if !account.is_sliced(dimension) {
+                return 0;
+            }
+            let [before, after] = [&before, &*lines]
+                .map(|lines| account.unspent(lines[dimension.index()], dimension));
+            before - after
+        });
+        if self.unpaid_above(paid).is_some() {
+            above.settle_up(account.passed_on(reserved) + slice_spent, used, paid, news);
+        } else {
+            // It has paid for this from elsewhere, so what the slice has used up is free there.
+            above.settle_up(slice_spent, Cost::ZERO, None, news);
         }
     }
 
@@ -282,6 +301,6 @@ impl Drop for Account {
         let lines = *lock(&self.lines);
         let Some(Above { budget, sliced: true }) = &self.above else { return };
         let unspent = Cost::each(|dimension| self.unspent(lines[dimension.index()], dimension));
-        budget.move_up(unspent, Cost::ZERO);
+        budget.move_up(unspent, Cost::ZERO, None);
     }
 }

@@ -25,11 +25,13 @@ use super::{Budget, Cost};
 pub struct Charge {
     budget: Budget,
     taken: Cost,
+    /// The budget above from which on the same call was paid by another charge.
+    paid: Option<Budget>,
 }
 
 impl Charge {
-    pub(super) fn new(budget: Budget, taken: Cost) -> Self {
-        Self { budget, taken }
+    pub(super) fn new(budget: Budget, taken: Cost, paid: Option<Budget>) -> Self {
+        Self { budget, taken, paid }
     }
 
     /// What was taken.
@@ -45,7 +47,7 @@ impl Charge {
     /// Corrects what was taken to what the call did cost, more or less.
     pub fn settle(mut self, used: Cost) {
         let taken = std::mem::take(&mut self.taken);
-        self.budget.move_up(taken, used);
+        self.budget.move_up(taken, used, self.paid.as_ref());
     }
 
     /// The call never ran.
@@ -57,7 +59,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         if self.taken != Cost::ZERO {
-            self.budget.move_up(self.taken, self.taken);
+            self.budget.move_up(self.taken, self.taken, self.paid.as_ref());
         }
     }
 }

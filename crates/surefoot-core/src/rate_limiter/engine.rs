@@ -94,14 +94,7 @@ impl Engine {
             Self::Gcra(engine) => engine.reserve(n, time, latest),
             Self::Windowed(engine) => {
                 let (ledger, line) = &mut *lock(&engine.lane);
-                let now = line.see(time.now().as_nanos());
-                match line.earliest(&engine.machine, ledger, n, now) {
-                    Some(due) if due <= latest(now) => {
-                        let taken = engine.machine.take(ledger, n, due);
-                        Ok(Placed { id: line.push(n, due, taken), due, now })
-                    }
-                    fits_at => Err(Refusal { now, fits_at }),
-                }
+                reserve(&engine.machine, ledger, line, n, time.now().as_nanos(), latest)
             }
         }
     }
@@ -172,14 +165,16 @@ impl GcraEngine {
         latest: impl FnOnce(u64) -> u64,
     ) -> Result<Placed, Refusal> {
         let mut line = lock(&self.line);
-        let now = line.see(time.now().as_nanos());
+        let read = time.now().as_nanos();
+        let now = line.see(read);
         let latest = latest(now);
         let mut word = self.machine.lift(&self.word, now);
         loop {
             let mut taken = word;
             let due = match line.earliest(&self.machine, &mut taken, n, now) {
                 Some(due) if due <= latest => due,
-                fits_at => return Err(Refusal { now, fits_at }),
+                // As the clock shows it, which has to get there.
+                fits_at => return Err(Refusal { now: read, fits_at }),
             };
             let place = self.machine.take(&mut taken, n, due);
             let swapped =
@@ -220,6 +215,26 @@ pub(super) fn check<M: Machine>(
             Ok(())
         }
         fits_at => Err(fits_at),
+    }
+}
+
+/// Takes `n` units in the last place of the line, if they are due by `latest`.
+pub(super) fn reserve<M: Machine>(
+    machine: &M,
+    cell: &mut M::Cell,
+    line: &mut Line,
+    n: u64,
+    read: u64,
+    latest: impl FnOnce(u64) -> u64,
+) -> Result<Placed, Refusal> {
+    let now = line.see(read);
+    match line.earliest(machine, cell, n, now) {
+        Some(due) if due <= latest(now) => {
+            let taken = machine.take(cell, n, due);
+            Ok(Placed { id: line.push(n, due, taken), due, now })
+        }
+        // As the clock shows it, which has to get there.
+        fits_at => Err(Refusal { now: read, fits_at }),
     }
 }
 

@@ -51,17 +51,11 @@ impl<M: Machine> Lane<M> {
         latest: impl FnOnce(u64) -> u64,
     ) -> Result<Placed, Refusal> {
         let line = self.line.get_or_insert_default();
-        let now = line.see(now);
-        match line.earliest(machine, &mut self.cell, n, now) {
-            Some(due) if due <= latest(now) => {
-                let taken = machine.take(&mut self.cell, n, due);
-                Ok(Placed { id: line.push(n, due, taken), due, now })
-            }
-            fits_at => {
-                self.drop_idle_line(now);
-                Err(Refusal { now, fits_at })
-            }
+        let reserved = engine::reserve(machine, &mut self.cell, line, n, now, latest);
+        if reserved.is_err() {
+            self.drop_idle_line(now);
         }
+        reserved
     }
 
     /// When `n` units would fit, behind whoever waits.

@@ -136,6 +136,14 @@ impl<B: Borrow<Retry>> Attempts<B> {
         step
     }
 
+    /// Ends the retrying for a reason that only the host knows.
+    pub fn stop(&mut self, now: Timestamp, stop: StopReason) -> NextStep {
+        self.note_start(now);
+        let step = NextStep::Stop(stop);
+        self.report(step, now);
+        step
+    }
+
     fn decide(
         &mut self,
         result: AttemptResult,

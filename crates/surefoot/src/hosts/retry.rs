@@ -9,7 +9,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use surefoot_core::retry::{Attempts, NextStep};
 use surefoot_core::{
-    AttemptResult, Classify, DropReason, Error, Retry, StopReason, Timestamp, Verdict,
+    AttemptResult, Classify, DropReason, Error, Rejection, Retry, StopReason, Timestamp, Verdict,
     with_drop_reason,
 };
 
@@ -446,6 +446,9 @@ impl<B: Borrow<Retry>> Run<B> {
         let time = self.attempts.retry().time();
         let (now, deadline) = (time.now(), scope::deadline_on(time));
         self.cover = None; // what the attempt did not spend is there for the next one
+        if matches!(result, Err(Error::Rejected(Rejection::BudgetExhausted { .. }))) {
+            return self.attempts.stop(now, StopReason::Budget);
+        }
         let mut cover = None;
         let step = self.attempts.next_paid(judged, now, deadline, || draw(&mut cover));
         self.cover = cover.filter(|_| matches!(step, NextStep::Wait(_)));

@@ -124,12 +124,9 @@ impl OrderRule {
         };
         match self {
             Self::RetryInsideRetry => {
-                if pair(Budget, Retry).is_some_and(|(_, first)| {
-                    Some(first) == parts.iter().find(|part| part.kind == Retry)
-                }) {
-                    return None;
-                }
-                pair(Retry, Retry).map(|(outer, inner)| {
+                let first = |kind| parts.iter().position(|part| part.kind == kind);
+                let counted = first(Budget).is_some_and(|budget| Some(budget) < first(Retry));
+                pair(Retry, Retry).filter(|_| !counted).map(|(outer, inner)| {
                     format!("{inner} is inside {outer}: their attempts multiply")
                 })
             }

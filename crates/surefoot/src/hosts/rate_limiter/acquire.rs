@@ -121,6 +121,7 @@ impl<L: Limiter> Waiting<L> {
     ///
     /// # Errors
     /// Itself, to be waited for.
+    #[expect(clippy::result_large_err, reason = "it is waited for where it is, not handed up")]
     pub fn begin_now(mut self) -> Result<Charge<L>, Self> {
         match self.slot.take().map(Reservation::begin) {
             Some(Ok(charge)) => Ok(charge),
