@@ -12,6 +12,7 @@ mod fallback;
 mod foreign;
 mod hedging;
 mod retrying;
+mod shedding;
 mod stacks;
 mod storm;
 mod timeouts;
