@@ -14,6 +14,7 @@ mod foreign;
 mod hedging;
 mod rate_limiting;
 mod retrying;
+mod shedding;
 mod stacks;
 mod storm;
 mod timeouts;
