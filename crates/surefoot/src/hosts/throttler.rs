@@ -105,7 +105,7 @@ impl<B: Borrow<Throttler>> Acquiring<B> {
 impl<B: Borrow<Throttler> + Unpin> Future for Acquiring<B> {
     type Output = Result<Permit<B>, Rejection>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(throttler) = self.asks.take() else { return self.poll_waiting(cx) };
         let wait = |time: &TimeSource| {
