@@ -88,6 +88,11 @@ impl Fellowship {
         self.own.get()?.fellows.upgrade()
     }
 
+    /// Whether it has a bulkhead at all.
+    pub(super) fn may_borrow(&self) -> bool {
+        self.own.get().is_some()
+    }
+
     /// Borrows a permit that somebody else can spare. Takes none of their locks, and may be asked for
     /// under one's own.
     pub(super) fn borrow(&self, own: &Machine) -> bool {

@@ -161,7 +161,7 @@ impl Machine {
             self.events.send(&Event::QueueFilled { policy, at: now, queue_size });
         }
         if matches!(received, Ok(Received::Queued { .. })) && self.watch_fellows() {
-            self.serve_all(lock(&self.state));
+            self.serve_all(lock(&self.state), self.time.now());
         }
         received.map_err(|rejection| self.fellowship.worded(rejection))
     }
@@ -299,7 +299,7 @@ impl Machine {
             Standing::Granted(grant) => {
                 Counters::add(&self.counters.cancelled);
                 drop(state);
-                self.return_permit(grant);
+                self.return_permit(grant, self.time.now());
             }
             Standing::Waiting => {
                 Counters::add(&self.counters.cancelled);
@@ -314,8 +314,15 @@ impl Machine {
         drop(left);
     }
 
-    fn return_permit(&self, grant: Grant) {
-        if grant.is_borrowed() { self.fellowship.give_back() } else { self.put_back() }
+    fn return_permit(&self, grant: Grant, now: Timestamp) {
+        if grant.is_borrowed() {
+            return self.fellowship.give_back();
+        }
+        match self.word.put_back() {
+            Returned::Free => {}
+            Returned::Claimed => self.hand_over_at(now),
+            Returned::Noticed => self.notice(),
+        }
     }
 
     /// Returns a permit.
@@ -345,7 +352,7 @@ impl Machine {
         if let Some(samples) = &self.samples {
             samples.note(verdict, held, self.limit().saturating_sub(self.word.load().free()));
         }
-        self.return_permit(grant);
+        self.return_permit(grant, now);
         if let Some(samples) = self.samples.as_ref().filter(|samples| samples.is_due(now)) {
             self.end_window(samples, now);
         }
@@ -364,18 +371,23 @@ impl Machine {
     /// Hands in a permit that has met a claim.
     #[inline(never)]
     fn hand_over(&self) {
+        self.hand_over_at(self.time.now());
+    }
+
+    fn hand_over_at(&self, now: Timestamp) {
         let mut state = lock(&self.state);
         state.claims.hand_in(&self.word);
-        self.serve_all(state);
+        self.serve_all(state, now);
         self.notice_if_watched();
     }
 
     /// Gives what was handed in to those who wait.
-    fn serve_all(&self, mut state: MutexGuard<'_, State>) {
-        let now = self.time.now();
+    fn serve_all(&self, mut state: MutexGuard<'_, State>, now: Timestamp) {
         let mut wakes = Wakes::default();
         let told = state.look(now, &self.service);
-        while let Some(next) = self.next(&mut state, now, &mut wakes) {
+        while (state.claims.has_permit() || self.fellowship.may_borrow())
+            && let Some(next) = self.next(&mut state, now, &mut wakes)
+        {
             let grant = if state.claims.take() {
                 Grant::own(now)
             } else if self.fellowship.borrow(self) {
@@ -512,9 +524,10 @@ impl Machine {
                 state.claims.lower(&self.word, before - limit);
             }
         }
-        self.serve_all(state);
+        let at = self.time.now();
+        self.serve_all(state, at);
         self.notice_if_watched();
-        let (policy, at) = (self.config.name.clone(), self.time.now());
+        let policy = self.config.name.clone();
         self.events.send(&Event::LimitChanged { policy, at, from: before, to: limit });
     }
 
@@ -582,7 +595,7 @@ impl Machine {
 
     /// Gives those who wait what others can spare; tells whether somebody waits still.
     pub(super) fn serve_from_fellows(&self) -> bool {
-        self.serve_all(lock(&self.state));
+        self.serve_all(lock(&self.state), self.time.now());
         self.queue_depth() > 0
     }
 

@@ -115,8 +115,11 @@ impl<B: Borrow<Throttler> + Unpin> Future for Acquiring<B> {
         match Throttler::enqueue(throttler, wait) {
             Ok(Admission::Admitted(permit)) => Poll::Ready(Ok(permit)),
             Ok(Admission::Queued(waiter)) => {
-                self.waits = Some(Waiting { waiter, alarm: Alarm::Unset });
-                self.poll_waiting(cx)
+                // It has just asked: only the alarm is left to be set.
+                let mut waiting = Waiting { waiter, alarm: Alarm::Unset };
+                let is_due = waiting.poll_alarm(cx).is_ready();
+                self.waits = Some(waiting);
+                if is_due { self.poll_waiting(cx) } else { Poll::Pending }
             }
             Err(rejection) => Poll::Ready(Err(rejection)),
         }
