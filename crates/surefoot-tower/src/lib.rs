@@ -26,7 +26,8 @@
 //! **Readiness.** `poll_ready` knows no request, and an error from it means "discard this service".
 //! So breaker, retry, timeout, hedge and fallback decide in `call`; their `poll_ready` asks the
 //! service below and reserves nothing of its own. A half-open breaker's trial call is never reserved.
-//! A service that is dropped between `poll_ready` and `call` has taken nothing from any of them. What the
+//! A service that is dropped between `poll_ready` and `call` has taken nothing from any of them. Only a throttler,
+//! whose wait knows no request, waits and reserves there ([`ThrottlerLayer`]); it belongs above a breaker. What the
 //! service below has reserved, a refused call leaves to the next one: a limit that reserves in `poll_ready`
 //! (`ConcurrencyLimit`) belongs above a breaker, or a clone that was refused keeps its permit until it is dropped.
 //!
@@ -53,6 +54,7 @@ mod hedge;
 pub mod http;
 mod judge;
 mod retry;
+mod throttler;
 mod timeout;
 
 pub use attempt::Called;
@@ -63,4 +65,5 @@ pub use fallback::{FallbackFuture, FallbackLayer, FallbackService};
 pub use hedge::{HedgeFuture, HedgeLayer, HedgeService};
 pub use judge::Judge;
 pub use retry::{RetryFuture, RetryLayer, RetryService};
+pub use throttler::{ThrottlerFuture, ThrottlerLayer, ThrottlerService};
 pub use timeout::{TimeoutFuture, TimeoutLayer, TimeoutService};

@@ -1,5 +1,6 @@
 //! Carrying out what the policies decide: on futures, and on the calling thread.
 
+pub(crate) mod bulkhead;
 pub(crate) mod circuit_breaker;
 pub(crate) mod hedge;
 pub(crate) mod retry;

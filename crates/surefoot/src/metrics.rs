@@ -15,6 +15,14 @@
 //! | `retry.attempts` | counter: retries made | `operation` |
 //! | `retry.delay` | histogram: waits in milliseconds | `operation` |
 //! | `hedge.attempts` | counter: attempts beyond the first | `operation` |
+//! | `backpressure.queue_depth` | gauge: calls that wait | `throttler` |
+//! | `throttler.in_flight` | gauge: calls that run | `throttler` |
+//! | `throttler.limit` | gauge: calls that may run at once | `throttler` |
+//! | `throttler.queued` | counter: calls that had to wait | `throttler` |
+//! | `throttler.cancelled` | counter: calls that walked away from the queue | `throttler` |
+//! | `throttler.rejections` | counter | `throttler`, `reason`: `queue_full`, `timeout`, `standing_queue`, `deadline`, `closed` |
+//!
+//! Those of a bulkhead's compartment have the label `throttler` = `<bulkhead>/<compartment>`.
 //!
 //! ```
 //! use surefoot::prelude::*;
@@ -29,7 +37,9 @@
 use std::hash::Hash;
 
 use metrics::{counter, gauge, histogram};
-use surefoot_core::{CircuitBreaker, CircuitState, Event, Hedge, Retry, Subscription};
+use surefoot_core::{
+    Bulkhead, CircuitBreaker, CircuitState, Event, Hedge, Retry, Subscription, Throttler,
+};
 
 use crate::Registry;
 
@@ -81,6 +91,35 @@ impl Publish for Retry {
 impl Publish for Hedge {
     fn publish(&self) {
         counter!("hedge.attempts", "operation" => self.name().to_string()).absolute(self.hedges());
+    }
+}
+
+impl Publish for Throttler {
+    fn publish(&self) {
+        let status = self.status();
+        let label = || ("throttler", status.name.to_string());
+        gauge!("backpressure.queue_depth", &[label()]).set(status.queue_depth);
+        gauge!("throttler.in_flight", &[label()]).set(status.in_flight);
+        gauge!("throttler.limit", &[label()]).set(status.max_concurrent);
+        let totals = status.totals;
+        counter!("throttler.queued", &[label()]).absolute(totals.queued);
+        counter!("throttler.cancelled", &[label()]).absolute(totals.cancelled);
+        for (reason, rejected) in [
+            ("queue_full", totals.queue_full),
+            ("timeout", totals.timed_out),
+            ("standing_queue", totals.over_delayed),
+            ("deadline", totals.hopeless),
+            ("closed", totals.closed),
+        ] {
+            let labels = [label(), ("reason", reason.to_owned())];
+            counter!("throttler.rejections", &labels).absolute(rejected);
+        }
+    }
+}
+
+impl Publish for Bulkhead {
+    fn publish(&self) {
+        self.compartments().for_each(|(_, compartment)| compartment.publish());
     }
 }
 

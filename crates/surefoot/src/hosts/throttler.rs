@@ -276,7 +276,9 @@ impl Policy for Throttler {
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {
-        parts.push(Part::new(PartKind::Throttler, self.name().clone()));
+        let is_compartment = self.bulkhead().is_some();
+        let kind = if is_compartment { PartKind::Bulkhead } else { PartKind::Throttler };
+        parts.push(Part::new(kind, self.name().clone()));
     }
 }
 
