@@ -13,7 +13,7 @@ use crate::sync::{Mutex, lock};
 pub(super) enum Engine {
     /// Admission is one step on the word. The line's lock is for those who reserve.
     Gcra(GcraEngine),
-    /// A short lock, in which the clock is read too: the order of admission is that of time.
+    /// A short lock.
     Windowed(WindowedEngine),
 }
 
@@ -74,9 +74,7 @@ impl Engine {
     pub(super) fn check(&self, n: u64, time: &TimeSource) -> Result<(), Refusal> {
         match self {
             Self::Gcra(engine) => {
-                let now = time.now().as_nanos();
-                let admitted = engine.machine.admit(&engine.word, n, now);
-                admitted.map_err(|fits_at| Refusal { now, fits_at })
+                engine.machine.admit(&engine.word, n, || time.now().as_nanos())
             }
             Self::Windowed(engine) => engine.check(n, time),
         }
@@ -156,10 +154,14 @@ impl Engine {
 }
 
 impl WindowedEngine {
+    /// The clock is read before the lock is taken, since the two take less time together. A thread
+    /// that was overtaken meanwhile decides at the time of the one that overtook it, which lies
+    /// within its own call too: so the order of admission is that of time.
     #[inline]
     fn check(&self, n: u64, time: &TimeSource) -> Result<(), Refusal> {
-        let (ledger, line) = &mut *lock(&self.lane);
         let now = time.now().as_nanos();
+        let (ledger, line) = &mut *lock(&self.lane);
+        let now = line.see(now);
         check(&self.machine, ledger, line, n, now).map_err(|fits_at| Refusal { now, fits_at })
     }
 }
@@ -213,7 +215,6 @@ pub(super) fn check<M: Machine>(
     n: u64,
     now: u64,
 ) -> Result<(), Option<u64>> {
-    let now = if line.is_empty() { now } else { line.see(now) };
     match machine.earliest(cell, n, now, line.end()) {
         Some(at) if at <= now => {
             machine.take(cell, n, now);

@@ -152,8 +152,14 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let time = &self.shared.time;
-        let checked = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
-            lane.check(machine, n, now).map_err(|fits_at| Refusal { now, fits_at })
+        // Read before the lock is taken, since the two take less time together. Whoever was
+        // overtaken meanwhile may be admitted all the same, but is refused only by the present.
+        let now = time.now().as_nanos();
+        let checked = in_table!(self, shards => shards.with(key, now, |machine, lane| {
+            lane.check(machine, n, now).or_else(|_| {
+                let now = time.now().as_nanos();
+                lane.check(machine, n, now).map_err(|fits_at| Refusal { now, fits_at })
+            })
         }));
         if let Ok(Ok(())) = checked {
             self.shared.tally.admit();
@@ -247,8 +253,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let time = &self.shared.time;
-        let placed = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
-            lane.reserve(machine, n, now, &latest)
+        let now = time.now().as_nanos();
+        let placed = in_table!(self, shards => shards.with(key, now, |machine, lane| {
+            lane.reserve(machine, n, time.now().as_nanos(), &latest)
         }));
         match placed {
             Ok(Ok(placed)) => Ok(placed),

@@ -35,6 +35,7 @@ impl<M: Machine> Lane<M> {
     #[inline]
     pub(super) fn check(&mut self, machine: &M, n: u64, now: u64) -> Result<(), Option<u64>> {
         if let Some(line) = &mut self.line {
+            let now = if line.is_empty() { now } else { line.see(now) };
             return engine::check(machine, &mut self.cell, line, n, now);
         }
         if machine.try_take(&mut self.cell, n, now) {
