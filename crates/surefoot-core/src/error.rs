@@ -27,11 +27,14 @@ pub enum Error<E> {
     },
     /// A retry gave up.
     Exhausted {
-        /// The last failure.
+        /// The last failure of an attempt that was dispatched; a refusal only if there is none.
         last: Box<Error<E>>,
+        /// What became of the attempt after it, if that ended before anything was dispatched:
+        /// mostly a policy's [`Rejected`](Self::Rejected).
+        refusal: Option<Box<Error<E>>>,
         /// What stopped the retrying.
         stop: StopReason,
-        /// Calls made, the first included.
+        /// Attempts made, the first included, and those that were refused.
         attempts: u32,
         /// Time spent, waits included.
         elapsed: Duration,
@@ -79,7 +82,9 @@ impl<E> Error<E> {
             Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
                 inner.as_deref().and_then(Self::operation)
             }
-            Self::Exhausted { last, .. } => last.operation(),
+            Self::Exhausted { last, refusal, .. } => {
+                last.operation().or_else(|| refusal.as_deref()?.operation())
+            }
         }
     }
 
@@ -91,7 +96,9 @@ impl<E> Error<E> {
             Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
                 inner.and_then(|inner| inner.into_operation())
             }
-            Self::Exhausted { last, .. } => last.into_operation(),
+            Self::Exhausted { last, refusal, .. } => {
+                last.into_operation().or_else(|| refusal?.into_operation())
+            }
         }
     }
 
@@ -103,7 +110,7 @@ impl<E> Error<E> {
             Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
                 inner.as_deref().and_then(Self::rejection)
             }
-            Self::Exhausted { last, .. } => last.rejection(),
+            Self::Exhausted { last, refusal, .. } => refusal.as_deref().unwrap_or(last).rejection(),
         }
     }
 
@@ -142,13 +149,16 @@ impl<E> Error<E> {
                 dispatched,
                 last: last.map(|last| Box::new(last.map_with(convert))),
             },
-            Self::Exhausted { last, stop, attempts, elapsed, retry_after } => Error::Exhausted {
-                last: Box::new(last.map_with(convert)),
-                stop,
-                attempts,
-                elapsed,
-                retry_after,
-            },
+            Self::Exhausted { last, refusal, stop, attempts, elapsed, retry_after } => {
+                Error::Exhausted {
+                    last: Box::new(last.map_with(convert)),
+                    refusal: refusal.map(|refusal| Box::new(refusal.map_with(convert))),
+                    stop,
+                    attempts,
+                    elapsed,
+                    retry_after,
+                }
+            }
             Self::Interrupted { items, cause } => Error::Interrupted {
                 items,
                 cause: cause.map(|cause| Box::new(cause.map_with(convert))),
@@ -187,10 +197,14 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             } => {
                 write!(f, "{last} (not tried again: {stop})")
             }
-            Self::Exhausted { last, stop, attempts, elapsed, .. } => {
+            Self::Exhausted { last, refusal, stop, attempts, elapsed, .. } => {
                 let s = if *attempts == 1 { "" } else { "s" };
                 let elapsed = Rounded(*elapsed);
-                write!(f, "gave up after {attempts} attempt{s} in {elapsed} ({stop}): {last}")
+                write!(f, "gave up after {attempts} attempt{s} in {elapsed} ({stop}): {last}")?;
+                match refusal {
+                    Some(refusal) => write!(f, "; after that: {refusal}"),
+                    None => Ok(()),
+                }
             }
             Self::Interrupted { items, cause } => {
                 let s = if *items == 1 { "" } else { "s" };
