@@ -195,7 +195,6 @@ where
                         && matches!(&result, Err(error) if error.is_undispatched());
                     let repeatable = this.request.is_some() && (*this.idempotent || undispatched);
                     run.attempts.set_repeatable(repeatable);
-                    run.dispatched |= *this.dispatched;
                     match run.next(this.judge, &result) {
                         NextStep::Return => return Poll::Ready(result),
                         NextStep::Stop(stop) => {
