@@ -8,7 +8,9 @@
 use std::cell::Cell;
 
 #[cfg(surefoot_loom)]
-pub use models::{own_stripe, use_stripe};
+use models::own_stripe;
+#[cfg(surefoot_loom)]
+pub use models::use_stripe;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -128,7 +130,7 @@ mod models {
         static STRIPE: Cell<usize> = Cell::new(0);
     }
 
-    pub fn own_stripe() -> usize {
+    pub(super) fn own_stripe() -> usize {
         STRIPE.with(Cell::get)
     }
 
