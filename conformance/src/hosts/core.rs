@@ -48,6 +48,7 @@ impl Host for Core {
         let retry = script.listen(build::retry(&case.config, &clock)?)?;
         let mut attempts = retry.attempts();
         attempts.note_start(clock.now());
+        let mut failed = None;
         let result = loop {
             attempts.begin();
             let outcome = script.next();
@@ -64,10 +65,21 @@ impl Host for Core {
                 }
             };
             match (attempts.next(judged, clock.now(), None), result) {
-                (NextStep::Wait(delay), _) => clock.advance(delay),
-                (NextStep::Stop(stop), Err(last)) => {
+                (NextStep::Wait(delay), result) => {
+                    if !matches!(result, Err(Error::Rejected(_))) {
+                        failed = result.err();
+                    }
+                    clock.advance(delay);
+                }
+                (NextStep::Stop(stop), Err(error)) => {
+                    // A refusal hides no answer: see `DESIGN §3`.
+                    let (last, refusal) = match (failed.take(), error) {
+                        (Some(last), refusal @ Error::Rejected(_)) => (last, Some(refusal)),
+                        (_, error) => (error, None),
+                    };
                     break Err(Error::Exhausted {
                         last: Box::new(last),
+                        refusal: refusal.map(Box::new),
                         stop,
                         attempts: attempts.made(),
                         elapsed: attempts.elapsed(clock.now()),

@@ -339,6 +339,7 @@ mod tests {
         });
         assert!(!events.is_empty());
         let event = Event::NestedRetry { policy: Name::from("inner") };
+        assert_eq!(*event.policy(), "inner");
         events.send(&event);
         drop(subscription);
         assert!(events.is_empty());

@@ -357,4 +357,13 @@ mod tests {
         assert!(size_of::<Rejection>() <= 48);
         assert!(size_of::<crate::Error<()>>() <= 56);
     }
+    #[test]
+    fn a_half_open_breaker_tells_its_limit_in_the_singular_and_the_plural() {
+        for (limit, text) in [
+            (1, "is half-open and its limit of 1 trial call at a time is reached"),
+            (2, "is half-open and its limit of 2 trial calls at a time is reached"),
+        ] {
+            assert_eq!(OpenReason::ProbesOut { limit }.to_string(), text);
+        }
+    }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use loom::model::Builder;
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, CircuitStatus};
-use surefoot_core::circuit_breaker::{TimeoutGrowth, Trip};
+use surefoot_core::circuit_breaker::{TimeoutGrowth, Trip, use_stripe};
 use surefoot_core::rate_limiter::ServerBudget;
 use surefoot_core::{
     CircuitBreaker, CircuitState, Event, Hedge, ManualClock, Name, Permit, RateLimiter,
@@ -55,6 +55,8 @@ struct Scenario {
     after: Vec<Do>,
     /// How often a thread may be interrupted, where all interleavings are too many.
     preemptions: Option<usize>,
+    /// Each thread counts its successes on a stripe of its own, and not all on the first.
+    apart: bool,
 }
 
 /// What can be seen of a run: who was admitted, and what the breaker says at the end of the
@@ -193,6 +195,7 @@ impl Scenario {
             threads: vec![],
             after: vec![],
             preemptions: None,
+            apart: false,
         }
     }
 
@@ -218,6 +221,11 @@ impl Scenario {
 
     fn preemptions(mut self, bound: usize) -> Self {
         self.preemptions = Some(bound);
+        self
+    }
+
+    fn apart(mut self) -> Self {
+        self.apart = true;
         self
     }
 
@@ -281,9 +289,14 @@ impl Scenario {
         let (first, others) = self.threads.split_first().expect("threads");
         let others: Vec<_> = others
             .iter()
-            .map(|steps| {
+            .zip(1..)
+            .map(|(steps, number)| {
                 let (hands, steps) = (hands.for_thread(steps), steps.clone());
-                loom::thread::spawn(move || run(hands, &steps))
+                let stripe = if self.apart { number } else { 0 };
+                loom::thread::spawn(move || {
+                    use_stripe(stripe);
+                    run(hands, &steps)
+                })
             })
             .collect();
         let mut threads = vec![run(hands.for_thread(first), first)];
@@ -489,6 +502,52 @@ fn slow_and_fast_successes_complete_the_minimum_in_some_order() {
         .thread([Succeed(0)])
         .thread([Succeed(1), Succeed(2)])
         .after([SUCCESS])
+        .check();
+}
+
+// ---- successes on stripes of their own -----------------------------------------------------
+
+#[test]
+fn successes_on_two_stripes_and_the_failure_that_trips_are_counted_in_some_order() {
+    Scenario::new(failures(1))
+        .before([Admit, Admit, Admit])
+        .thread([Succeed(0), Fail(2)])
+        .thread([Succeed(1), SUCCESS])
+        .apart()
+        .check();
+}
+
+#[test]
+fn successes_on_two_stripes_around_a_failure_complete_the_minimum_in_some_order() {
+    Scenario::new(rate(0.3, 4, 3))
+        .before([Admit, Admit, Admit])
+        .thread([Succeed(1)])
+        .thread([Succeed(2), Fail(0)])
+        .after([SUCCESS, FAILURE])
+        .apart()
+        .check();
+}
+
+#[test]
+fn successes_on_two_stripes_break_a_row_of_failures_in_some_order() {
+    Scenario::new(in_a_row(2))
+        .before([Admit, Admit, Admit, Admit])
+        .thread([Fail(0), Succeed(1)])
+        .thread([Succeed(2), Fail(3)])
+        .after([FAILURE])
+        .preemptions(4)
+        .apart()
+        .check();
+}
+
+#[test]
+fn a_success_on_a_stripe_of_its_own_beside_trip_and_closing_is_not_counted_with_the_next_phase() {
+    Scenario::new(failures(1))
+        .before([Admit, Admit])
+        .thread([Fail(0), Advance(10), SUCCESS, SUCCESS])
+        .thread([Succeed(1)])
+        .after([SUCCESS])
+        .apart()
         .check();
 }
 

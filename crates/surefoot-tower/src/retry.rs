@@ -121,7 +121,6 @@ where
             duplicate: self.duplicate.clone(),
             judge: Judge::new(self.classifier.clone()),
             run: Some(run),
-            last: None,
             dispatched,
             step: Step::Attempt { call: first, number },
         }
@@ -138,9 +137,7 @@ pin_project! {
         duplicate: D,
         judge: Judge<C, S::Response>,
         // `None` once the answer is out.
-        run: Option<Run>,
-        // The latest failure.
-        last: Option<Error>,
+        run: Option<Run<ServiceError>>,
         // Whether anything was dispatched in the present attempt.
         dispatched: bool,
         #[pin]
@@ -181,16 +178,14 @@ where
                             // A call that is answered at once needs no clock.
                             run.attempts.note_start(run.attempts.retry().time().now());
                         }
-                        if let Some(last) = this.last.take_if(|_| has_expired()) {
+                        if has_expired() {
                             run.dispatched = true; // the attempt that the deadline cuts short
-                            with_drop_reason(DropReason::Deadline, || {
-                                this.step.set(Step::GetReady);
-                            });
-                            return Poll::Ready(run.give_up(
-                                this.judge,
-                                Err(last),
-                                StopReason::Time,
-                            ));
+                            if let Some(error) = run.failure(this.judge, StopReason::Time) {
+                                with_drop_reason(DropReason::Deadline, || {
+                                    this.step.set(Step::GetReady);
+                                });
+                                return Poll::Ready(Err(error));
+                            }
                         }
                         *this.run = Some(run);
                         return Poll::Pending;
@@ -206,7 +201,7 @@ where
                             return Poll::Ready(run.give_up(this.judge, result, stop));
                         }
                         NextStep::Wait(delay) => {
-                            *this.last = result.err(); // a discarded response is closed now
+                            run.keep(result); // a discarded response is closed now
                             let time = run.attempts.retry().time();
                             let sleep = Sleep::until(time, time.now() + delay);
                             this.step.set(Step::Wait { sleep });
@@ -216,8 +211,8 @@ where
                 StepProjection::Wait { sleep } => {
                     let waiting = sleep.poll(cx).is_pending();
                     let cut_short = if waiting { has_expired() } else { run.is_too_late() };
-                    if let Some(last) = this.last.take_if(|_| cut_short) {
-                        return Poll::Ready(run.give_up(this.judge, Err(last), StopReason::Time));
+                    if cut_short && let Some(error) = run.failure(this.judge, StopReason::Time) {
+                        return Poll::Ready(Err(error));
                     }
                     if waiting {
                         *this.run = Some(run);
@@ -227,12 +222,10 @@ where
                 }
                 StepProjection::GetReady => match attempt::poll_ready(this.service, cx) {
                     Poll::Pending => {
-                        if let Some(last) = this.last.take_if(|_| has_expired()) {
-                            return Poll::Ready(run.give_up(
-                                this.judge,
-                                Err(last),
-                                StopReason::Time,
-                            ));
+                        if has_expired()
+                            && let Some(error) = run.failure(this.judge, StopReason::Time)
+                        {
+                            return Poll::Ready(Err(error));
                         }
                         *this.run = Some(run);
                         return Poll::Pending;
@@ -243,12 +236,10 @@ where
                         return Poll::Ready(run.give_up(this.judge, Err(error), stop));
                     }
                     Poll::Ready(Ok(())) => {
-                        if let Some(last) = this.last.take_if(|_| run.is_too_late()) {
-                            return Poll::Ready(run.give_up(
-                                this.judge,
-                                Err(last),
-                                StopReason::Time,
-                            ));
+                        if run.is_too_late()
+                            && let Some(error) = run.failure(this.judge, StopReason::Time)
+                        {
+                            return Poll::Ready(Err(error));
                         }
                         let Some(request) = this.request.take() else { return Poll::Pending };
                         *this.request = this.duplicate.duplicate(&request);

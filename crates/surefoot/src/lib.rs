@@ -27,7 +27,7 @@
 //!
 //! | feature | |
 //! |---|---|
-//! | `tokio` (default) | wait with tokio's timers inside a tokio runtime, which needs `enable_time` as `#[tokio::main]` has it; elsewhere a timer thread serves |
+//! | `tokio` (default) | wait with tokio's timers inside a tokio runtime built with `enable_time`, as `#[tokio::main]` is; elsewhere a timer thread serves (tokio panics where timers are missing; that is caught, once for each such runtime, and its message may show up on standard error) |
 //! | `serde`, `toml` | configuration as data |
 //! | `http` | what HTTP and gRPC answers mean, those of model APIs too: [`http`] |
 //! | `test-util` | [`ManualClock`]: virtual time for your tests |

@@ -316,8 +316,11 @@ fn a_retry_whose_service_must_be_discarded_ends_with_that_and_tells_the_attempts
         .layer(RetryLayer::idempotent(retry(&clock).budget(budget.clone()).build().unwrap()))
         .service(broken);
     let error = call(&clock, &mut service).unwrap_err();
-    assert_eq!(failure(&error), Some("discard me"));
-    let Error::Exhausted { attempts, stop, elapsed, .. } = error else { panic!("{error:?}") };
+    assert_eq!(failure(&error), Some("down"), "what the service said is kept");
+    let Error::Exhausted { refusal: Some(refusal), attempts, stop, elapsed, .. } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(failure(&refusal), Some("discard me"));
     assert_eq!((attempts, stop, elapsed), (1, surefoot::StopReason::NotReady, SEC));
     assert_eq!(budget.balance(), 3, "the second attempt was never made");
 }

@@ -55,6 +55,7 @@ fn an_error_tells_its_story_from_the_outside_in() {
     let down = || Box::new(Error::Operation("connection reset"));
     let exhausted = |stop, attempts| Error::Exhausted {
         last: down(),
+        refusal: None,
         stop,
         attempts,
         elapsed: 3 * SEC,
@@ -84,6 +85,18 @@ fn an_error_tells_its_story_from_the_outside_in() {
         (
             exhausted(StopReason::Budget, 1),
             "gave up after 1 attempt in 3s (the budget is spent): connection reset",
+        ),
+        (
+            Error::Exhausted {
+                last: down(),
+                refusal: Some(Box::new(timeout(false, None))),
+                stop: StopReason::Rejected,
+                attempts: 4,
+                elapsed: 3 * SEC,
+                retry_after: None,
+            },
+            "gave up after 4 attempts in 3s (a policy refuses further calls): connection reset; \
+             after that: timeout `total`: no answer within 30s (the call was never started)",
         ),
     ] {
         assert_eq!(error.to_string(), expected);
@@ -117,6 +130,7 @@ fn a_chain_of_errors_says_nothing_twice() {
         dispatched: true,
         last: Some(Box::new(IoError::Exhausted {
             last: Box::new(io),
+            refusal: None,
             stop: StopReason::Time,
             attempts: 2,
             elapsed: SEC,
@@ -145,6 +159,7 @@ fn a_time_in_a_text_is_short_enough_to_read() {
     assert!(!text.contains("ns"), "{text}");
     let error = Error::Exhausted {
         last: Box::new(Error::Operation("down")),
+        refusal: None,
         stop: StopReason::Attempts,
         attempts: 3,
         elapsed: Duration::from_nanos(3_001_532_017),
