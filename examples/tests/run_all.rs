@@ -31,6 +31,7 @@ const PROGRAMS: &[(&str, &str)] = programs![
     "reqwest_hosts",
     "axum_server",
     "registry_per_host",
+    "agent_budget",
     "boxed_collection",
     "config_from_toml",
     "two_step_permit",

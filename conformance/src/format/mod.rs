@@ -1,5 +1,6 @@
 //! Case files: what they may say, read into cases. The format is `conformance/README.md`.
 
+mod budget;
 mod circuit_breaker;
 mod decimal;
 mod fallback;
@@ -11,6 +12,10 @@ mod retry;
 mod settings;
 mod state_machine;
 
+pub(crate) use budget::{
+    Amounts, BudgetAction, BudgetCall, BudgetCase, BudgetExpectation, BudgetStep, CallEnd, ROOT,
+    Told,
+};
 pub(crate) use circuit_breaker::{
     Action, CircuitBreakerCase, Ending, Operator, Promise, Step, StepExpectation,
 };
@@ -43,6 +48,7 @@ pub(crate) enum Body {
     Hedge(HedgeCase),
     Fallback(FallbackCase),
     RateLimiter(RateLimiterCase),
+    Budget(BudgetCase),
     /// A case of a policy that this build does not have.
     Absent {
         policy: String,
@@ -57,6 +63,7 @@ impl Body {
             Self::Hedge(_) => "hedge",
             Self::Fallback(_) => "fallback",
             Self::RateLimiter(_) => "rate_limiter",
+            Self::Budget(_) => "budget",
             Self::Absent { policy } => policy,
         }
     }
@@ -107,7 +114,7 @@ pub(crate) struct Refusal {
 }
 
 /// Policies whose format is still to be written down.
-const RESERVED: [&str; 5] = ["throttler", "bulkhead", "load_shedder", "idempotency", "budget"];
+const RESERVED: [&str; 4] = ["throttler", "bulkhead", "load_shedder", "idempotency"];
 
 /// A case that cannot be run, by the name it has or its place in the file.
 #[derive(Debug)]
@@ -153,6 +160,7 @@ fn read_body(policy: &Value<'_>, mut fields: Fields<'_>) -> Result<Body, Problem
         "hedge" => Body::Hedge(HedgeCase::take(&mut fields)?),
         "fallback" => Body::Fallback(FallbackCase::take(&mut fields)?),
         "rate_limiter" => Body::RateLimiter(RateLimiterCase::take(&mut fields)?),
+        "budget" => Body::Budget(BudgetCase::take(&mut fields)?),
         "state_machine" => {
             state_machine::take(&mut fields)?;
             Body::Absent { policy: name.to_owned() }
@@ -174,7 +182,9 @@ impl Body {
             Self::Hedge(_) => vec![Need::Race],
             Self::Fallback(case) => case.needs(),
             Self::RateLimiter(case) => case.needs(),
-            Self::CircuitBreaker(_) | Self::Retry(_) | Self::Absent { .. } => Vec::new(),
+            Self::CircuitBreaker(_) | Self::Retry(_) | Self::Budget(_) | Self::Absent { .. } => {
+                Vec::new()
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Setting {
     Count(Decimal),
     /// A rate or a factor.
     Ratio(Decimal),
+    /// Money, exactly.
+    Amount(Decimal),
     /// `"NaN"` in place of any number.
     NotANumber,
     Word(String),
@@ -28,6 +30,7 @@ pub(crate) enum Kind {
     Time,
     Count,
     Ratio,
+    Amount,
     Word,
     Group(&'static [(&'static str, Kind)]),
 }
@@ -80,6 +83,7 @@ impl Setting {
             }
             Kind::Count => value.number().map(Self::Count),
             Kind::Ratio => value.number().map(Self::Ratio),
+            Kind::Amount => value.number().map(Self::Amount),
             Kind::Word => value.text().map(|word| Self::Word(word.to_owned())),
             Kind::Group(known) => Settings::read(value, known).map(Self::Group),
         }

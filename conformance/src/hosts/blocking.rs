@@ -15,11 +15,13 @@ use super::refusals::Refusals;
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Limited, Seen, Tried, Trouble, build, chains, limiter, since_start,
-    without_state_machines,
+    Answered, Host, Limited, Seen, Spent, Tried, Trouble, budget, build, chains, limiter,
+    since_start, without_state_machines,
 };
 use crate::driver::serve_waits;
-use crate::format::{CircuitBreakerCase, Ending, FallbackCase, Need, RateLimiterCase, RetryCase};
+use crate::format::{
+    BudgetCase, CircuitBreakerCase, Ending, FallbackCase, Need, RateLimiterCase, RetryCase,
+};
 
 /// `surefoot`'s blocking host.
 pub(super) struct Blocking;
@@ -54,6 +56,10 @@ impl Host for Blocking {
         let retry = script.listen(build::retry(&case.config, &clock)?)?;
         let (result, ended) = serve_waits(&clock, || call(retry, &script, &clock));
         script.report(result?, since_start(ended))
+    }
+
+    fn budget(&self, case: &BudgetCase) -> Result<Vec<Spent>, Trouble> {
+        budget::play(case, &budget::Threads)
     }
 
     fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {

@@ -1,5 +1,6 @@
 //! Policies from a case's options, through the door that users' TOML comes in by.
 
+use surefoot_core::budget::{BudgetBuilder, BudgetConfig};
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig};
 use surefoot_core::config::from_deserializer;
 use surefoot_core::hedge::{HedgeBuilder, HedgeConfig};
@@ -30,6 +31,12 @@ pub(super) fn rate_limiter(settings: &Settings) -> Result<RateLimiterBuilder, Co
     Ok(RateLimiterBuilder::from(config))
 }
 
+/// A budget that is ready but for what it is taken from.
+pub(super) fn budget(name: &str, settings: &Settings) -> Result<BudgetBuilder, ConfigError> {
+    let config: BudgetConfig = from_deserializer(BudgetConfig::POLICY, table(settings))?;
+    Ok(BudgetBuilder::from(config).name(name.to_owned()))
+}
+
 /// A retry that is ready but for its listeners.
 pub(super) fn retry(settings: &Settings, clock: &ManualClock) -> Result<RetryBuilder, ConfigError> {
     let config: RetryConfig = from_deserializer(RetryConfig::POLICY, table(settings))?;
@@ -54,6 +61,7 @@ fn value(setting: &Setting) -> Value {
             integer.map_or_else(|| Value::Float(count.float()), Value::Integer)
         }
         Setting::Ratio(ratio) => Value::Float(ratio.float()),
+        Setting::Amount(amount) => Value::String(amount.text().to_owned()),
         Setting::NotANumber => Value::Float(f64::NAN),
         Setting::Word(word) => Value::String(word.clone()),
         Setting::Group(settings) => Value::Table(table(settings)),

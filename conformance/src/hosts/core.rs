@@ -12,12 +12,12 @@ use surefoot_core::{
 use super::script::{Fault, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Host, Limited, Raced, Seen, Tried, Trouble, build, limiter, racing, refusals, since_start,
-    without_state_machines,
+    Host, Limited, Raced, Seen, Spent, Tried, Trouble, budget, build, limiter, racing, refusals,
+    since_start, without_state_machines,
 };
 use crate::format::{
-    CircuitBreakerCase, Ended, Ending, HedgeCase, Need, Outcome, OutcomeKind, RateLimiterCase,
-    RetryCase,
+    BudgetCase, CircuitBreakerCase, Ended, Ending, HedgeCase, Need, Outcome, OutcomeKind,
+    RateLimiterCase, RetryCase,
 };
 
 /// Permits and attempts in two steps.
@@ -92,6 +92,10 @@ impl Host for Core {
         }
         clock.advance(case.pause);
         Simulation::new(case, &hedge, &clock).run()
+    }
+
+    fn budget(&self, case: &BudgetCase) -> Result<Vec<Spent>, Trouble> {
+        budget::play(case, &budget::Draws)
     }
 
     fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {
