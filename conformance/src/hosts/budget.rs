@@ -168,7 +168,7 @@ impl Purse {
             None => CallEnd::Gave(script::outcome(result)?),
         };
         let (calls, outcome) = (Some(script.attempts()), Some(outcome));
-        Ok(Spent { calls, outcome, stop, refusal, ..Spent::default() })
+        Ok(Spent { refusal, calls, outcome, stop, ..Spent::default() })
     }
 }
 
