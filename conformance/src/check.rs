@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use surefoot_core::Timestamp;
 use surefoot_core::budget::Dimension;
+use surefoot_core::load_shedder::Signal;
 
 use crate::format::{
-    Amounts, BudgetCase, BudgetExpectation, CircuitBreakerCase, Delays, FallbackCase,
-    FallbackExpectation, HedgeCase, HedgeExpectation, LimiterExpectation, OutcomeKind, Promise,
-    RateLimiterCase, Refusal, RetryCase, RetryExpectation, StepExpectation,
+    Amounts, BudgetCase, BudgetExpectation, BudgetNews, CircuitBreakerCase, Delays, FallbackCase,
+    FallbackExpectation, HedgeCase, HedgeExpectation, LimiterExpectation, LoadShedderCase,
+    OutcomeKind, Promise, RateLimiterCase, Refusal, RetryCase, RetryExpectation,
+    ShedderExpectation, StepExpectation,
 };
-use crate::hosts::{Answered, Limited, Raced, Seen, Spent, Tried, Trouble};
+use crate::hosts::{Answered, Limited, Raced, Seen, Shed, Spent, Tried, Trouble};
 
 /// Times compare equal within this.
 const NANOS_TOLERANCE: u128 = 1;
 /// Rates compare equal within this.
 const RATE_TOLERANCE: f64 = 1e-9;
+/// Loads that a rejection tells compare equal within this: they are told in single precision.
+const TOLD_TOLERANCE: f64 = 1e-6;
 
 pub(crate) fn circuit_breaker(
     case: &CircuitBreakerCase,
@@ -45,6 +49,17 @@ pub(crate) fn budget(case: &BudgetCase, seen: Result<Vec<Spent>, Trouble>) -> Re
     all(case.steps.iter().enumerate().map(|(index, step)| {
         let seen = seen.iter().find(|seen| seen.step == index);
         (index, &*step.title, judge(&step.accepted, seen, budget_shows))
+    }))
+}
+
+pub(crate) fn load_shedder(
+    case: &LoadShedderCase,
+    seen: Result<Vec<Shed>, Trouble>,
+) -> Result<(), String> {
+    let Some(seen) = built(&case.refusal, seen)? else { return Ok(()) };
+    all(case.steps.iter().enumerate().map(|(index, step)| {
+        let seen = seen.iter().find(|seen| seen.step == index);
+        (index, &*step.title, judge(&step.accepted, seen, shedder_shows))
     }))
 }
 
@@ -226,9 +241,8 @@ fn budget_shows(expected: &BudgetExpectation, seen: &Spent) -> Differences {
     let [outcome, got] = ends;
     same("outcome", outcome, got);
     same("stop", expected.stop.clone(), seen.stop.clone());
-    let list = |told: &[crate::format::Told]| {
-        told.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    };
+    let list =
+        |told: &[BudgetNews]| told.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     same("told", expected.told.as_deref().map(list), Some(list(&seen.told)));
     for (name, lines) in &expected.budgets {
         let Some((_, status)) = seen.statuses.iter().find(|(held, _)| held == name) else {
@@ -249,6 +263,44 @@ fn budget_shows(expected: &BudgetExpectation, seen: &Spent) -> Differences {
         compare("spent", &lines.spent, &|dimension| Some(status.spent.of(dimension)));
         compare("reserved", &lines.reserved, &|dimension| Some(status.reserved.of(dimension)));
         compare("remaining", &lines.remaining, &|dimension| status.remaining.of(dimension));
+    }
+    differences
+}
+
+fn shedder_shows(expected: &ShedderExpectation, seen: &Shed) -> Differences {
+    let mut differences = Differences::default();
+    if let Some(expected) = expected.admitted.filter(|expected| seen.admitted != Some(*expected)) {
+        let got = seen.admitted.map_or("no call".to_owned(), |got| got.to_string());
+        differences.note("admitted", expected, got);
+    }
+    let unknown_priority = expected.unknown_priority.as_ref();
+    differences.equal("unknown_priority", unknown_priority, &seen.unknown_priority);
+    let reason = seen.reason;
+    let signal = reason.map_or("none", |(signal, ..)| signal.as_str());
+    differences.equal("signal", expected.signal.map(Signal::as_str).as_ref(), &signal);
+    let told = [
+        ("load", expected.load, reason.map(|(_, load, _)| load)),
+        ("limit", expected.limit, reason.map(|(.., limit)| limit)),
+    ];
+    for (what, expected, got) in told {
+        let got = got.map_or(f64::NAN, f64::from);
+        if let Some(expected) = expected.filter(|it| !((it - got).abs() <= TOLD_TOLERANCE)) {
+            differences.note(what, expected, got);
+        }
+    }
+    if let Some((low, high)) =
+        expected.shed.filter(|(low, high)| !(low..=high).contains(&&seen.shed))
+    {
+        let wanted = if low == high { low.to_string() } else { format!("from {low} to {high}") };
+        differences.note("shed", wanted, seen.shed);
+    }
+    differences.equal("in_flight", expected.in_flight.as_ref(), &seen.in_flight);
+    differences.equal("would_shed", expected.would_shed.as_ref(), &seen.would_shed);
+    let share = seen.admitted_share;
+    if let Some(expected) =
+        expected.admitted_share.filter(|expected| (expected - share).abs() > RATE_TOLERANCE)
+    {
+        differences.note("admitted_share", expected, share);
     }
     differences
 }

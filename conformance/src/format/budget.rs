@@ -82,7 +82,7 @@ pub(crate) struct BudgetExpectation {
     pub(crate) outcome: Option<CallEnd>,
     pub(crate) stop: Option<String>,
     /// What listeners were told in this step.
-    pub(crate) told: Option<Vec<Told>>,
+    pub(crate) told: Option<Vec<BudgetNews>>,
     pub(crate) budgets: Vec<(String, Lines)>,
 }
 
@@ -106,7 +106,7 @@ pub(crate) struct Lines {
 
 /// An event: of which budget and dimension, and whether it is the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct BudgetNews {
     pub(crate) budget: String,
     pub(crate) dimension: Dimension,
     pub(crate) exhausted: bool,
@@ -238,7 +238,8 @@ impl BudgetExpectation {
             calls: fields.read("calls", Value::count)?,
             outcome: fields.read("outcome", CallEnd::read)?,
             stop: fields.read("stop", text)?,
-            told: fields.read("told", |told| told.list()?.iter().map(Told::read).collect())?,
+            told: fields
+                .read("told", |told| told.list()?.iter().map(BudgetNews::read).collect())?,
             budgets: fields.read("budgets", budgets)?.unwrap_or_default(),
         };
         fields.finish()?;
@@ -302,7 +303,7 @@ impl fmt::Display for CallEnd {
     }
 }
 
-impl Told {
+impl BudgetNews {
     /// `[budget, dimension, "low" or "exhausted"]`.
     fn read(value: &Value<'_>) -> Result<Self, Problem> {
         match value.list()?.as_slice() {
@@ -316,7 +317,7 @@ impl Told {
     }
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for BudgetNews {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = if self.exhausted { "exhausted" } else { "low" };
         write!(f, "{} {} {what}", self.budget, self.dimension)

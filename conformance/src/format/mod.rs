@@ -7,14 +7,15 @@ mod fallback;
 mod fields;
 mod hedge;
 mod json;
+mod load_shedder;
 mod rate_limiter;
 mod retry;
 mod settings;
 mod state_machine;
 
 pub(crate) use budget::{
-    Amounts, BudgetAction, BudgetCall, BudgetCase, BudgetExpectation, BudgetStep, CallEnd, ROOT,
-    Told,
+    Amounts, BudgetAction, BudgetCall, BudgetCase, BudgetExpectation, BudgetNews, BudgetStep,
+    CallEnd, ROOT,
 };
 pub(crate) use circuit_breaker::{
     Action, CircuitBreakerCase, Ending, Operator, Promise, Step, StepExpectation,
@@ -23,6 +24,7 @@ pub(crate) use decimal::Decimal;
 pub(crate) use fallback::{FallbackCase, FallbackExpectation, FallbackStep};
 pub(crate) use fields::Problem;
 pub(crate) use hedge::{Ended, HedgeCase, HedgeExpectation};
+pub(crate) use load_shedder::{LoadShedderCase, ShedderAction, ShedderExpectation, Told};
 pub(crate) use rate_limiter::{LimiterAction, LimiterExpectation, LimiterStep, RateLimiterCase};
 pub(crate) use retry::{Delays, Outcome, OutcomeKind, RetryCase, RetryExpectation, RetryRules};
 pub(crate) use settings::{Setting, Settings};
@@ -49,6 +51,7 @@ pub(crate) enum Body {
     Fallback(FallbackCase),
     RateLimiter(RateLimiterCase),
     Budget(BudgetCase),
+    LoadShedder(LoadShedderCase),
     /// A case of a policy that this build does not have.
     Absent {
         policy: String,
@@ -64,6 +67,7 @@ impl Body {
             Self::Fallback(_) => "fallback",
             Self::RateLimiter(_) => "rate_limiter",
             Self::Budget(_) => "budget",
+            Self::LoadShedder(_) => "load_shedder",
             Self::Absent { policy } => policy,
         }
     }
@@ -114,7 +118,7 @@ pub(crate) struct Refusal {
 }
 
 /// Policies whose format is still to be written down.
-const RESERVED: [&str; 4] = ["throttler", "bulkhead", "load_shedder", "idempotency"];
+const RESERVED: [&str; 3] = ["throttler", "bulkhead", "idempotency"];
 
 /// A case that cannot be run, by the name it has or its place in the file.
 #[derive(Debug)]
@@ -161,6 +165,7 @@ fn read_body(policy: &Value<'_>, mut fields: Fields<'_>) -> Result<Body, Problem
         "fallback" => Body::Fallback(FallbackCase::take(&mut fields)?),
         "rate_limiter" => Body::RateLimiter(RateLimiterCase::take(&mut fields)?),
         "budget" => Body::Budget(BudgetCase::take(&mut fields)?),
+        "load_shedder" => Body::LoadShedder(LoadShedderCase::take(&mut fields)?),
         "state_machine" => {
             state_machine::take(&mut fields)?;
             Body::Absent { policy: name.to_owned() }
@@ -182,6 +187,7 @@ impl Body {
             Self::Hedge(_) => vec![Need::Race],
             Self::Fallback(case) => case.needs(),
             Self::RateLimiter(case) => case.needs(),
+            Self::LoadShedder(case) => case.needs(),
             Self::CircuitBreaker(_) | Self::Retry(_) | Self::Budget(_) | Self::Absent { .. } => {
                 Vec::new()
             }

@@ -21,6 +21,7 @@ pub(crate) enum Setting {
     /// `"NaN"` in place of any number.
     NotANumber,
     Word(String),
+    Flag(bool),
     Group(Settings),
 }
 
@@ -32,6 +33,7 @@ pub(crate) enum Kind {
     Ratio,
     Amount,
     Word,
+    Flag,
     Group(&'static [(&'static str, Kind)]),
 }
 
@@ -85,6 +87,7 @@ impl Setting {
             Kind::Ratio => value.number().map(Self::Ratio),
             Kind::Amount => value.number().map(Self::Amount),
             Kind::Word => value.text().map(|word| Self::Word(word.to_owned())),
+            Kind::Flag => value.flag().map(Self::Flag),
             Kind::Group(known) => Settings::read(value, known).map(Self::Group),
         }
     }

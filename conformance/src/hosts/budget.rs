@@ -20,7 +20,7 @@ pub(super) use tower::Services;
 use super::script::{self, Fault, Reply, Script};
 use super::{Spent, Trouble, build};
 use crate::format::{
-    BudgetAction, BudgetCall, BudgetCase, BudgetStep, CallEnd, ROOT, RetryRules, Told,
+    BudgetAction, BudgetCall, BudgetCase, BudgetNews, BudgetStep, CallEnd, ROOT, RetryRules,
 };
 
 /// How a host spends.
@@ -45,7 +45,7 @@ pub(super) struct Call<'a> {
 struct Purse {
     budgets: HashMap<String, Budget>,
     charges: HashMap<String, Charge>,
-    told: Arc<Mutex<Vec<Told>>>,
+    told: Arc<Mutex<Vec<BudgetNews>>>,
 }
 
 pub(super) fn play(case: &BudgetCase, host: &impl Spend) -> Result<Vec<Spent>, Trouble> {
@@ -59,7 +59,7 @@ pub(super) fn play(case: &BudgetCase, host: &impl Spend) -> Result<Vec<Spent>, T
         };
         let budget = event.policy().to_string();
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.push(Told { budget, dimension, exhausted });
+        told.push(BudgetNews { budget, dimension, exhausted });
     });
     purse.budgets.insert(ROOT.to_owned(), root.build()?);
     let mut seen = Vec::new();

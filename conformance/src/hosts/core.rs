@@ -12,12 +12,12 @@ use surefoot_core::{
 use super::script::{Fault, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Host, Limited, Raced, Seen, Spent, Tried, Trouble, budget, build, limiter, racing, refusals,
-    since_start, without_state_machines,
+    Host, Limited, Raced, Seen, Shed, Spent, Tried, Trouble, budget, build, limiter, racing,
+    refusals, shedder, since_start, without_state_machines,
 };
 use crate::format::{
-    BudgetCase, CircuitBreakerCase, Ended, Ending, HedgeCase, Need, Outcome, OutcomeKind,
-    RateLimiterCase, RetryCase,
+    BudgetCase, CircuitBreakerCase, Ended, Ending, HedgeCase, LoadShedderCase, Need, Outcome,
+    OutcomeKind, RateLimiterCase, RetryCase,
 };
 
 /// Permits and attempts in two steps.
@@ -100,6 +100,10 @@ impl Host for Core {
 
     fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {
         limiter::play(case, limiter::Reservations::new)
+    }
+
+    fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble> {
+        shedder::play(case, shedder::Permits::new)
     }
 }
 

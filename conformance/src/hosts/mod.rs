@@ -14,17 +14,19 @@ mod limiter;
 mod racing;
 mod refusals;
 mod script;
+mod shedder;
 mod steps;
 mod tower;
 
 use std::time::Duration;
 
 use surefoot_core::budget::{BudgetStatus, Dimension};
+use surefoot_core::load_shedder::Signal;
 use surefoot_core::{CircuitState, ConfigError, Rejection, Timestamp};
 
 use crate::format::{
-    BudgetCase, CallEnd, CircuitBreakerCase, Ended, FallbackCase, HedgeCase, Need, OutcomeKind,
-    RateLimiterCase, RetryCase, Told,
+    BudgetCase, BudgetNews, CallEnd, CircuitBreakerCase, Ended, FallbackCase, HedgeCase,
+    LoadShedderCase, Need, OutcomeKind, RateLimiterCase, RetryCase,
 };
 
 /// Something that carries out the decisions of Surefoot.
@@ -56,6 +58,9 @@ pub(crate) trait Host {
 
     /// Plays the steps on a new budget: one entry for each.
     fn budget(&self, case: &BudgetCase) -> Result<Vec<Spent>, Trouble>;
+
+    /// Plays the steps on a new load shedder: one entry for each.
+    fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble>;
 }
 
 /// Every host there is.
@@ -152,7 +157,7 @@ pub(crate) struct Spent {
     pub(crate) outcome: Option<CallEnd>,
     /// Why the outermost retry gave up.
     pub(crate) stop: Option<String>,
-    pub(crate) told: Vec<Told>,
+    pub(crate) told: Vec<BudgetNews>,
     /// All budgets that are held, after the step.
     pub(crate) statuses: Vec<(String, BudgetStatus)>,
 }
@@ -163,6 +168,23 @@ impl Spent {
         let refusal = answer.err().as_ref().and_then(budget::budgets_own);
         Self { granted, refusal, ..Self::default() }
     }
+}
+
+/// What a step of a load shedder's case showed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Shed {
+    /// Its place among the steps.
+    pub(crate) step: usize,
+    /// Whether the last call of the step was admitted.
+    pub(crate) admitted: Option<bool>,
+    /// Signal, load and limit for which the last call that was shed was.
+    pub(crate) reason: Option<(Signal, f32, f32)>,
+    pub(crate) unknown_priority: bool,
+    /// Calls of the step that were shed.
+    pub(crate) shed: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) would_shed: u64,
+    pub(crate) admitted_share: f64,
 }
 
 /// How a call under a retry went.

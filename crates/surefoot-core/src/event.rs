@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::budget::Dimension;
 use crate::circuit_breaker::TripLimit;
+use crate::load_shedder::Signal;
 use crate::{CircuitState, DropReason, Name, StopReason, Timestamp, with_drop_reason};
 
 /// Something a policy did that is worth knowing.
@@ -156,6 +157,32 @@ pub enum Event {
         /// Whether it stands.
         stands: bool,
     },
+    /// A load shedder refused a call, or would have but for a dry run.
+    Shed {
+        /// The shedder.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// The call's priority; 1 is the lowest.
+        priority: u32,
+        /// What told the load.
+        signal: Signal,
+        /// The load it told.
+        load: f32,
+        /// The load from which this priority is shed, or to which a sampled signal is steered.
+        limit: f32,
+        /// Whether the call was admitted all the same.
+        dry_run: bool,
+    },
+    /// A client throttle held a call back.
+    ClientThrottled {
+        /// The throttle.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// The share of calls that is held back.
+        rejection_rate: f32,
+    },
     /// A retry runs inside another retry, so that their attempts multiply. Sent once per policy.
     NestedRetry {
         /// The inner retry.
@@ -202,6 +229,8 @@ impl Event {
             | Self::KeysFull { policy, .. }
             | Self::FellBack { policy, .. }
             | Self::RegistryFull { policy, .. }
+            | Self::Shed { policy, .. }
+            | Self::ClientThrottled { policy, .. }
             | Self::NestedRetry { policy }
             | Self::BudgetLow { policy, .. }
             | Self::BudgetExhausted { policy, .. }

@@ -1,6 +1,7 @@
 //! Calls through a rate limiter.
 
 mod acquire;
+mod learning;
 mod settling;
 
 use std::future::Future;
@@ -13,6 +14,7 @@ use surefoot_core::rate_limiter::{Admission, Charge, LimiterKey, Slots};
 use surefoot_core::{Classify, Error, RateLimiter, Rejection};
 
 pub use acquire::Waiting;
+pub use learning::{LearnedFrom, Learning};
 pub use settling::Settling;
 
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
@@ -90,6 +92,12 @@ pub trait Limiter: Slots + Clone + Send + Sync {
     /// A policy of which each call is `units` units. One of no units is always admitted.
     fn weighing(&self, units: u64) -> Weighted<Self> {
         Weighted { limiter: self.clone(), units }
+    }
+
+    /// A policy that learns from the answers to its calls: from the pauses that a server asks for,
+    /// and from what it has left.
+    fn learning(&self) -> Learning<Self> {
+        Learning::new(self.clone(), 1)
     }
 
     /// Wraps a function of one argument, so that each of its calls takes a unit first.
@@ -182,6 +190,14 @@ impl<L> Weighted<L> {
     /// Units of each call.
     pub fn units(&self) -> u64 {
         self.units
+    }
+
+    /// The same, learning from the answers: see [`Limiter::learning`].
+    pub fn learning(self) -> Learning<L>
+    where
+        L: Limiter,
+    {
+        Learning::new(self.limiter, self.units)
     }
 
     /// The same with the units as an estimate, to be corrected once it is known how many the call
@@ -282,7 +298,7 @@ fn run_blocking<L: Limiter, O: BlockingOperation>(
     units: u64,
     operation: &O,
 ) -> Result<O::Value, Error<O::Error>> {
-    if dispatches::<O>() {
+    if dispatches::<O>() || units == 0 {
         acquire::admitted_blocking(limiter, units)?;
         return operation.attempt_blocking();
     }
@@ -333,7 +349,7 @@ where
         let mut this = self.project();
         let limiter: &L = this.limiter;
         if let StepProjection::New = this.step.as_mut().project() {
-            let next = if dispatches::<O>() {
+            let next = if dispatches::<O>() || *this.units == 0 {
                 match limiter.admit(*this.units, acquire::latest(limiter)) {
                     Ok(Admission::Now) => Step::Begun { call: (this.start)(this.operation) },
                     Ok(Admission::Later(slot)) => {
@@ -355,7 +371,7 @@ where
                 paid.spend();
                 Step::Begun { call }
             } else {
-                Step::Paid { call: Metered::start(charge, start) }
+                Step::Paid { call: Metered::start(Some(charge), start) }
             };
             this.step.set(next);
         }
@@ -378,9 +394,10 @@ pin_project! {
 }
 
 impl<L: Slots, F> Metered<L, F> {
-    /// The call that `start` makes, which may start the operation at once.
-    pub fn start(charge: Charge<L>, start: impl FnOnce() -> F) -> Self {
-        let mut paid = Paid::new(charge);
+    /// The call that `start` makes, which may start the operation at once. One without a charge has
+    /// nothing to give back.
+    pub fn start(charge: Option<Charge<L>>, start: impl FnOnce() -> F) -> Self {
+        let mut paid = Paid { charge, dispatched: false };
         let call = paid.watch(start);
         Self { call, paid }
     }

@@ -9,9 +9,11 @@ mod breaker_model;
 mod budget;
 mod budget_model;
 mod limiter;
+mod limiter_learning;
 mod limiter_model;
 mod retry;
 mod retry_model;
+mod shedder;
 
 use std::hash::{BuildHasher, RandomState};
 
