@@ -18,7 +18,7 @@ use crate::{Name, Rejection, TimeSource};
 pub(super) enum Engine {
     /// Admission is one step on the word. The line's lock is for those who reserve.
     Gcra(GcraEngine),
-    /// A short lock, in which the clock is read too: the order of admission is that of time.
+    /// A short lock.
     Windowed(WindowedEngine),
 }
 
@@ -82,10 +82,9 @@ impl Engine {
     pub(super) fn check(&self, n: u64, time: &TimeSource) -> Result<(), Refusal> {
         match self {
             Self::Gcra(engine) => {
-                let now = time.now().as_nanos();
-                match engine.machine.admit(&engine.word, n, now) {
+                match engine.machine.admit(&engine.word, n, || time.now().as_nanos()) {
                     Ok(()) => Ok(()),
-                    Err(word) => engine.refuse(word, n, now, time),
+                    Err((word, now)) => engine.refuse(word, n, now, time),
                 }
             }
             Self::Windowed(engine) => engine.check(n, time),
@@ -201,10 +200,14 @@ impl Refusal {
 }
 
 impl WindowedEngine {
+    /// The clock is read before the lock is taken, since the two take less time together. A thread
+    /// that was overtaken meanwhile decides at the time of the one that overtook it, which lies
+    /// within its own call too: so the order of admission is that of time.
     #[inline]
     fn check(&self, n: u64, time: &TimeSource) -> Result<(), Refusal> {
+        let now = time.now().as_nanos();
         let (ledger, line) = &mut *lock(&self.lane);
-        check(&self.machine, ledger, line, n, time.now().as_nanos())
+        check(&self.machine, ledger, line, n, now)
     }
 }
 
@@ -215,10 +218,9 @@ impl GcraEngine {
         let (mut word, mut now) = (word, now);
         while word == HELD {
             self.ask_why(n, time)?;
-            now = time.now().as_nanos();
-            match self.machine.admit(&self.word, n, now) {
+            match self.machine.admit(&self.word, n, || time.now().as_nanos()) {
                 Ok(()) => return Ok(()),
-                Err(changed) => word = changed,
+                Err(changed) => (word, now) = changed,
             }
         }
         let fits_at = self.machine.earliest(&mut word, n, now, 0);
@@ -293,7 +295,7 @@ pub(super) fn check<M: Machine>(
     now: u64,
 ) -> Result<(), Refusal> {
     let read = now;
-    let now = if line.is_empty() { now } else { line.see(now) };
+    let now = line.see(now);
     match machine.earliest(cell, n, now, line.end()) {
         Some(at) if at <= now => {
             machine.take(cell, n, now);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::contention::Contention;
 use super::machine::{Machine, Taken};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::nanos;
@@ -88,10 +89,9 @@ impl Gcra {
     #[inline]
     fn next(&self, word: u64, n: u64, now: u64) -> Option<u64> {
         let now = self.ticks(now);
-        let start = word.max(now);
-        // Within reach a sum of two cannot overflow, and past the end of time nothing fits.
-        let backlog = (start - now).checked_add(self.cost(n))?;
-        if backlog <= self.reach { now.checked_add(backlog) } else { None }
+        // Past the end of time nothing fits.
+        let next = word.max(now).checked_add(self.cost(n))?;
+        (next - now <= self.reach).then_some(next)
     }
 
     /// A shared word of at least the present: one that lies before it means the same.
@@ -100,20 +100,30 @@ impl Gcra {
         shared.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
-    /// Takes `n` units from a shared word. The error is the word in which they do not fit.
+    /// Takes `n` units from a shared word. The error is the word in which they do not fit, and the
+    /// time.
     ///
     /// Relaxed is enough: the word is all there is, and its modification order is the order of
-    /// admission.
+    /// admission. Each try reads the clock after the word: a refusal is then right at the moment
+    /// at which the word was read, whoever took from it meanwhile.
     #[inline]
-    pub(super) fn admit(&self, shared: &AtomicU64, n: u64, now: u64) -> Result<(), u64> {
-        let mut word = shared.load(Ordering::Relaxed);
+    pub(super) fn admit(
+        &self,
+        shared: &AtomicU64,
+        n: u64,
+        clock: impl Fn() -> u64,
+    ) -> Result<(), (u64, u64)> {
+        let mut contention = Contention::default();
         loop {
+            let word = shared.load(Ordering::Relaxed);
+            let now = clock();
             let Some(next) = self.next(word, n, now) else {
-                return Err(word);
+                return Err((word, now));
             };
-            match shared.compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed) {
+            let swapped = shared.compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed);
+            match swapped {
                 Ok(_) => return Ok(()),
-                Err(changed) => word = changed,
+                Err(_) => contention.back_off(),
             }
         }
     }

@@ -154,8 +154,12 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let time = &self.shared.time;
-        let checked = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
+        // Read before the lock is taken, since the two take less time together. Whoever was
+        // overtaken meanwhile may be admitted all the same, but is refused only by the present.
+        let now = time.now().as_nanos();
+        let checked = in_table!(self, shards => shards.with(key, now, |machine, lane| {
             lane.check(machine, n, now)
+                .or_else(|_| lane.check(machine, n, time.now().as_nanos()))
         }));
         if let Ok(Ok(())) = checked {
             self.shared.tally.admit();
@@ -247,8 +251,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let time = &self.shared.time;
-        let placed = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
-            lane.reserve(machine, n, now, patience)
+        let now = time.now().as_nanos();
+        let placed = in_table!(self, shards => shards.with(key, now, |machine, lane| {
+            lane.reserve(machine, n, time.now().as_nanos(), patience)
         }));
         match placed {
             Ok(Ok(placed)) => Ok(placed),
@@ -264,8 +269,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let time = &self.shared.time;
-        let moved = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
-            lane.hear(machine, heard, now)
+        let now = time.now().as_nanos();
+        let moved = in_table!(self, shards => shards.with(key, now, |machine, lane| {
+            lane.hear(machine, heard, time.now().as_nanos())
         }));
         moved.map(Moved::wake).map_err(|Full| self.full())
     }

@@ -88,10 +88,6 @@ impl Line {
         self.waiting.back().map_or(0, |last| last.due)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.begun.is_empty() && self.paused_until == 0
-    }
-
     /// Whether nothing holds anybody up and nobody may give anything back.
     pub(super) fn is_idle(&self, now: u64) -> bool {
         let owed = self.waiting.iter().all(|waiting| !waiting.owned && waiting.due <= now);

@@ -66,6 +66,7 @@
 
 mod bucket_ring;
 mod config;
+mod contention;
 mod engine;
 mod fixed_window;
 mod gcra;
