@@ -32,6 +32,7 @@ const PROGRAMS: &[(&str, &str)] = programs![
     "reqwest_hosts",
     "axum_server",
     "registry_per_host",
+    "agent_budget",
     "boxed_collection",
     "config_from_toml",
     "model_tokens",
