@@ -16,6 +16,7 @@ macro_rules! programs {
 
 const PROGRAMS: &[(&str, &str)] = programs![
     "http_client",
+    "model_client",
     "spec_2_1_circuit_breaker",
     "spec_2_2_circuit_states",
     "spec_2_3_fallback",

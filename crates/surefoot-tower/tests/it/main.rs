@@ -11,6 +11,7 @@ mod contract;
 mod fallback;
 mod foreign;
 mod hedging;
+mod learning;
 mod retrying;
 mod stacks;
 mod storm;
