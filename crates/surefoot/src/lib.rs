@@ -74,10 +74,10 @@ pub use scope::{Attempt, Instrumented, Scope};
 pub use surefoot_core::{
     Backoff, Budget, CircuitBreaker, CircuitState, Classification, Classify, Clock, ConfigError,
     Deadline, DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter, KeyedRateLimiter,
-    LastGood, Name, OpenReason, Permit, RateLimiter, Rejection, Retry, RetryBudget, StopReason,
-    Subscription, SystemClock, Throttler, TimeSource, Timeout, Timer, Timestamp, Verdict, budget,
-    circuit_breaker, config, deadline, hedge, rate_limiter, retry, throttler, timeout,
-    with_drop_reason,
+    LastGood, LoadShedder, Name, OpenReason, Permit, RateLimiter, Rejection, Retry, RetryBudget,
+    StopReason, Subscription, SystemClock, Throttler, TimeSource, Timeout, Timer, Timestamp,
+    Verdict, budget, circuit_breaker, config, deadline, hedge, load_shedder, rate_limiter, retry,
+    throttler, timeout, with_drop_reason,
 };
 #[cfg(feature = "test-util")]
 pub use surefoot_core::{ManualClock, ManualSleep};

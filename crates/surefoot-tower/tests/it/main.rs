@@ -7,11 +7,13 @@
 mod support;
 
 mod breaker;
+mod budgets;
 mod contract;
 mod fallback;
 mod foreign;
 mod hedging;
 mod learning;
+mod rate_limiting;
 mod retrying;
 mod stacks;
 mod storm;

@@ -6,6 +6,8 @@
 
 mod breaker;
 mod breaker_model;
+mod budget;
+mod budget_model;
 mod limiter;
 mod limiter_learning;
 mod limiter_model;
