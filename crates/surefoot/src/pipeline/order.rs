@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn each_order_that_defeats_a_policy_is_refused_for_its_own_reason() {
         use PartKind::{
-            Budget, Bulkhead, CircuitBreaker, Hedge, LoadShedder, RateLimiter, Retry, Throttler,
+            Bulkhead, CircuitBreaker, Hedge, LoadShedder, RateLimiter, Retry, Throttler,
         };
         let outside = |limiter| vec![part(CircuitBreaker), part(limiter), timeout(1)];
         let cases = [
