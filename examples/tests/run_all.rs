@@ -29,6 +29,7 @@ const PROGRAMS: &[(&str, &str)] = programs![
     "spec_8_1_metrics",
     "spec_8_2_health",
     "streaming_chat",
+    "model_client",
     "reqwest_hosts",
     "axum_server",
     "registry_per_host",

@@ -116,8 +116,8 @@ impl Engine {
         self.in_line(|line| line.watch(id, waker))
     }
 
-    pub(super) fn begin(&self, id: u64, time: &TimeSource) -> Turn {
-        self.in_line(|line| line.begin(id, time.now().as_nanos()))
+    pub(super) fn begin(&self, id: u64, slept_until: u64, time: &TimeSource) -> Turn {
+        self.in_line(|line| line.begin(id, time.now().as_nanos(), slept_until))
     }
 
     pub(super) fn forget(&self, id: u64, time: &TimeSource) {

@@ -381,8 +381,8 @@ impl Sealed for RateLimiter {
         self.shared.engine.watch(id, waker).wake();
     }
 
-    fn begin(&self, id: u64) -> Turn {
-        self.shared.engine.begin(id, &self.shared.time)
+    fn begin(&self, id: u64, slept_until: Timestamp) -> Turn {
+        self.shared.engine.begin(id, slept_until.as_nanos(), &self.shared.time)
     }
 
     fn refusal(&self, units: u64) -> Rejection {

@@ -3,6 +3,7 @@
 
 mod crowds;
 mod learning;
+mod several;
 mod weights;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
