@@ -74,10 +74,19 @@ fn begin<L: Limiter>(
 ) -> Result<Result<Charge<L>, Reservation<L>>, Rejection> {
     let in_time = |slot: &Reservation<L>| limiter.time().now().max(slot.due()) <= latest;
     if latest == Timestamp::MAX || in_time(&slot) {
-        return Ok(slot.begin());
+        return begin_now(slot);
     }
     drop(slot);
     limiter.reserve(units, latest).map(Err)
+}
+
+fn begin_now<L: Slots>(
+    slot: Reservation<L>,
+) -> Result<Result<Charge<L>, Reservation<L>>, Rejection> {
+    match slot.begin() {
+        Ok(charge) => Ok(Ok(charge)),
+        Err(unready) => unready.into_reservation().map(Err),
+    }
 }
 
 pin_project! {
@@ -117,16 +126,14 @@ impl<L: Limiter> Waiting<L> {
         }
     }
 
-    /// The slot, if it is due at once.
+    /// The slot, if it is due at once; or else itself, to be waited for.
     ///
     /// # Errors
-    /// Itself, to be waited for.
-    #[expect(clippy::result_large_err, reason = "it is waited for where it is, not handed up")]
-    pub fn begin_now(mut self) -> Result<Charge<L>, Self> {
-        match self.slot.take().map(Reservation::begin) {
-            Some(Ok(charge)) => Ok(charge),
-            Some(Err(early)) => Err(Self { slot: Some(early), ..self }),
-            None => Err(self),
+    /// As [`Limiter::acquire_n`].
+    pub fn begin_now(mut self) -> Result<Result<Charge<L>, Self>, Rejection> {
+        match self.slot.take().map(begin_now).transpose()? {
+            Some(Ok(charge)) => Ok(Ok(charge)),
+            slot => Ok(Err(Self { slot: slot.and_then(Result::err), ..self })),
         }
     }
 }
@@ -138,15 +145,20 @@ impl<L: Limiter> Future for Waiting<L> {
         let mut this = self.project();
         // This poll is the last, so a call that begins now would be cut off at once.
         let too_late = this.sleep.is_some() && scope::has_expired();
+        let mut slept_until = None;
         loop {
             let Some(slot) = this.slot.take_if(|_| !too_late) else { return Poll::Pending };
             let slot = match begin(this.limiter, *this.units, slot, *this.latest)? {
                 Ok(charge) => return Poll::Ready(Ok(charge)),
-                Err(early) => this.slot.insert(early),
+                Err(early) => early,
             };
+            let due = slot.due();
+            if slept_until.is_some_and(|slept_until| due <= slept_until) {
+                return Poll::Ready(Ok(slot.begin_on_time()));
+            }
             // Watched before its time is read, so that no move is missed.
             slot.watch(cx.waker());
-            let due = slot.due();
+            let due = this.slot.insert(slot).due();
             if this.sleep.is_none() || *this.due != due {
                 *this.due = due;
                 this.sleep.set(Some(Sleep::until(this.limiter.time(), due)));
@@ -154,7 +166,8 @@ impl<L: Limiter> Future for Waiting<L> {
             if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
                 ready!(sleep.poll(cx));
             }
-            this.sleep.set(None); // a clock that goes backwards has it sleep again
+            slept_until = Some(due);
+            this.sleep.set(None);
         }
     }
 }
