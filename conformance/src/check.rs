@@ -284,18 +284,20 @@ fn shedder_shows(expected: &ShedderExpectation, seen: &Shed) -> Differences {
     ];
     for (what, expected, got) in told {
         let got = got.map_or(f64::NAN, f64::from);
-        if let Some(expected) = expected.filter(|it| !((it - got).abs() <= TOLD_TOLERANCE)) {
+        if let Some(expected) =
+            expected.filter(|it| got.is_nan() || (it - got).abs() > TOLD_TOLERANCE)
+        {
             differences.note(what, expected, got);
         }
     }
     if let Some((low, high)) =
-        expected.shed.filter(|(low, high)| !(low..=high).contains(&&seen.shed))
+        expected.shed.filter(|(low, high)| !(low..=high).contains(&&seen.refused))
     {
         let wanted = if low == high { low.to_string() } else { format!("from {low} to {high}") };
-        differences.note("shed", wanted, seen.shed);
+        differences.note("shed", wanted, seen.refused);
     }
     differences.equal("in_flight", expected.in_flight.as_ref(), &seen.in_flight);
-    differences.equal("would_shed", expected.would_shed.as_ref(), &seen.would_shed);
+    differences.equal("would_shed", expected.would_shed.as_ref(), &seen.let_in);
     let share = seen.admitted_share;
     if let Some(expected) =
         expected.admitted_share.filter(|expected| (expected - share).abs() > RATE_TOLERANCE)

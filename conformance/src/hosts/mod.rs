@@ -181,9 +181,10 @@ pub(crate) struct Shed {
     pub(crate) reason: Option<(Signal, f32, f32)>,
     pub(crate) unknown_priority: bool,
     /// Calls of the step that were shed.
-    pub(crate) shed: u64,
+    pub(crate) refused: u64,
     pub(crate) in_flight: u64,
-    pub(crate) would_shed: u64,
+    /// Calls so far that only a dry run let in.
+    pub(crate) let_in: u64,
     pub(crate) admitted_share: f64,
 }
 
