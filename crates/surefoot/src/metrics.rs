@@ -129,29 +129,6 @@ impl Publish for Budget {
     }
 }
 
-impl Publish for Throttler {
-    fn publish(&self) {
-        let status = self.status();
-        let label = || ("throttler", status.name.to_string());
-        gauge!("backpressure.queue_depth", &[label()]).set(status.queue_depth);
-        gauge!("throttler.in_flight", &[label()]).set(status.in_flight);
-        gauge!("throttler.limit", &[label()]).set(status.max_concurrent);
-        let totals = status.totals;
-        counter!("throttler.queued", &[label()]).absolute(totals.queued);
-        counter!("throttler.cancelled", &[label()]).absolute(totals.cancelled);
-        for (reason, rejected) in [
-            ("queue_full", totals.queue_full),
-            ("timeout", totals.timed_out),
-            ("standing_queue", totals.over_delayed),
-            ("deadline", totals.hopeless),
-            ("closed", totals.closed),
-        ] {
-            let labels = [label(), ("reason", reason.to_owned())];
-            counter!("throttler.rejections", &labels).absolute(rejected);
-        }
-    }
-}
-
 impl Publish for RateLimiter {
     fn publish(&self) {
         let status = self.status();
@@ -216,6 +193,29 @@ fn publish_limiter(name: &Name, totals: RateLimiterTotals) {
     counter!("rate_limiter.admitted", &[label()]).absolute(totals.admitted);
     counter!("rate_limiter.rejections", &[label()]).absolute(totals.rejected);
     counter!("rate_limiter.delayed", &[label()]).absolute(totals.delayed);
+}
+
+impl Publish for Throttler {
+    fn publish(&self) {
+        let status = self.status();
+        let label = || ("throttler", status.name.to_string());
+        gauge!("backpressure.queue_depth", &[label()]).set(status.queue_depth);
+        gauge!("throttler.in_flight", &[label()]).set(status.in_flight);
+        gauge!("throttler.limit", &[label()]).set(status.max_concurrent);
+        let totals = status.totals;
+        counter!("throttler.queued", &[label()]).absolute(totals.queued);
+        counter!("throttler.cancelled", &[label()]).absolute(totals.cancelled);
+        for (reason, rejected) in [
+            ("queue_full", totals.queue_full),
+            ("timeout", totals.timed_out),
+            ("standing_queue", totals.over_delayed),
+            ("deadline", totals.hopeless),
+            ("closed", totals.closed),
+        ] {
+            let labels = [label(), ("reason", reason.to_owned())];
+            counter!("throttler.rejections", &labels).absolute(rejected);
+        }
+    }
 }
 
 impl Publish for Bulkhead {

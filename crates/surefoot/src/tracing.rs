@@ -91,12 +91,6 @@ pub fn log(events: &Events) -> Subscription {
         Event::RegistryFull { policy, max_breakers } => {
             warn!(registry = policy.as_str(), max_breakers, "registry is full");
         }
-        Event::BudgetLow { policy, dimension, spent, limit } => {
-            warn!(budget = policy.as_str(), %dimension, spent, limit, "budget is nearly spent");
-        }
-        Event::BudgetExhausted { policy, dimension, spent, limit } => {
-            warn!(budget = policy.as_str(), %dimension, spent, limit, "budget is spent");
-        }
         Event::LimitChanged { policy, from, to, .. } => {
             info!(throttler = policy.as_str(), from, to, "limit of concurrent calls changed");
         }
@@ -105,6 +99,12 @@ pub fn log(events: &Events) -> Subscription {
         }
         Event::QueueStanding { policy, stands, .. } => {
             warn!(throttler = policy.as_str(), stands, "queue stands, or no longer does");
+        }
+        Event::BudgetLow { policy, dimension, spent, limit } => {
+            warn!(budget = policy.as_str(), %dimension, spent, limit, "budget is nearly spent");
+        }
+        Event::BudgetExhausted { policy, dimension, spent, limit } => {
+            warn!(budget = policy.as_str(), %dimension, spent, limit, "budget is spent");
         }
         event => info!(policy = event.policy().as_str(), ?event, "event"),
     })
