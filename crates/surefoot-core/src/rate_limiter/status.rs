@@ -1,11 +1,11 @@
 //! What a limiter says about itself, and what it tells and counts of its refusals.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::engine::{Placed, Refusal, View};
 use super::{Quota, RateLimiterConfig};
 use crate::counter::Counter;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::{Event, Events, Name, Rejection, Timestamp};
 
 /// How a limiter, or one key of it, stands at one moment.
