@@ -20,9 +20,14 @@ pub(super) enum Engine {
 #[derive(Debug)]
 pub(super) struct GcraEngine {
     machine: Gcra,
-    word: AtomicU64,
+    word: Word,
     line: Mutex<Line>,
 }
+
+/// Alone on its cache line: whoever reads the limit beside it does not wait for who writes this.
+#[repr(align(64))]
+#[derive(Debug)]
+struct Word(AtomicU64);
 
 #[derive(Debug)]
 pub(super) struct WindowedEngine {
@@ -58,7 +63,7 @@ pub(super) struct View {
 
 impl From<Gcra> for Engine {
     fn from(machine: Gcra) -> Self {
-        let (word, line) = (AtomicU64::new(0), Mutex::new(Line::default()));
+        let (word, line) = (Word(AtomicU64::new(0)), Mutex::new(Line::default()));
         Self::Gcra(GcraEngine { machine, word, line })
     }
 }
@@ -70,12 +75,10 @@ impl From<Windowed> for Engine {
 }
 
 impl Engine {
-    #[inline]
+    #[inline(always)]
     pub(super) fn check(&self, n: u64, time: &TimeSource) -> Result<(), Refusal> {
         match self {
-            Self::Gcra(engine) => {
-                engine.machine.admit(&engine.word, n, || time.now().as_nanos())
-            }
+            Self::Gcra(engine) => engine.machine.admit(&engine.word.0, n, time),
             Self::Windowed(engine) => engine.check(n, time),
         }
     }
@@ -142,7 +145,7 @@ impl Engine {
             Self::Gcra(engine) => {
                 let line = lock(&engine.line);
                 let now = time.now().as_nanos();
-                let mut word = engine.word.load(Ordering::Relaxed);
+                let mut word = engine.word.0.load(Ordering::Relaxed);
                 view(&engine.machine, &mut word, &line, n, now)
             }
             Self::Windowed(engine) => {
@@ -157,7 +160,9 @@ impl WindowedEngine {
     /// The clock is read before the lock is taken, since the two take less time together. A thread
     /// that was overtaken meanwhile decides at the time of the one that overtook it, which lies
     /// within its own call too: so the order of admission is that of time.
-    #[inline]
+    ///
+    /// Out of line, so that a check of one word is a few instructions.
+    #[inline(never)]
     fn check(&self, n: u64, time: &TimeSource) -> Result<(), Refusal> {
         let now = time.now().as_nanos();
         let (ledger, line) = &mut *lock(&self.lane);
@@ -176,7 +181,7 @@ impl GcraEngine {
         let mut line = lock(&self.line);
         let now = line.see(time.now().as_nanos());
         let latest = latest(now);
-        let mut word = self.machine.lift(&self.word, now);
+        let mut word = self.machine.lift(&self.word.0, now);
         loop {
             let mut taken = word;
             let due = match line.earliest(&self.machine, &mut taken, n, now) {
@@ -185,7 +190,7 @@ impl GcraEngine {
             };
             let place = self.machine.take(&mut taken, n, due);
             let swapped =
-                self.word.compare_exchange(word, taken, Ordering::Relaxed, Ordering::Relaxed);
+                self.word.0.compare_exchange(word, taken, Ordering::Relaxed, Ordering::Relaxed);
             match swapped {
                 Ok(_) => return Ok(Placed { id: line.push(n, due, place), due, now }),
                 Err(changed) => word = changed,
@@ -198,10 +203,10 @@ impl GcraEngine {
     fn settle(&self, id: u64, used: u64, time: &TimeSource) -> Moved {
         let mut line = lock(&self.line);
         let now = line.see(time.now().as_nanos());
-        let before = self.machine.lift(&self.word, now);
+        let before = self.machine.lift(&self.word.0, now);
         let mut after = before;
         let moved = line.settle(&self.machine, &mut after, id, used, now);
-        self.word.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        self.word.0.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
         moved
     }
 }

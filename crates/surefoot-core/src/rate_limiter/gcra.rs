@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::contention::Contention;
 use super::engine::Refusal;
 use super::machine::{Machine, Taken};
+use crate::TimeSource;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::nanos;
 
@@ -72,7 +73,9 @@ impl Gcra {
 
     #[inline]
     fn ticks(&self, at: u64) -> u64 {
-        at.saturating_sub(self.origin).saturating_mul(self.scale)
+        let since = at.saturating_sub(self.origin);
+        // Usually there is nothing to multiply, and everything waits for this.
+        if self.scale == 1 { since } else { since.saturating_mul(self.scale) }
     }
 
     /// The first whole nanosecond at which so many ticks are over.
@@ -104,29 +107,62 @@ impl Gcra {
     /// Takes `n` units from a shared word, or says when they will fit.
     ///
     /// Relaxed is enough: the word is all there is, and its modification order is the order of
-    /// admission. Each try reads the clock after the word: a refusal is then right at the moment
-    /// at which the word was read, whoever took from it meanwhile.
-    #[inline]
+    /// admission.
+    #[inline(always)]
     pub(super) fn admit(
         &self,
         shared: &AtomicU64,
         n: u64,
-        clock: impl Fn() -> u64,
+        time: &TimeSource,
+    ) -> Result<(), Refusal> {
+        match self.attempt(shared, n, time) {
+            Some(answer) => answer,
+            None => self.admit_after_others(shared, n, time),
+        }
+    }
+
+    #[cold]
+    fn admit_after_others(
+        &self,
+        shared: &AtomicU64,
+        n: u64,
+        time: &TimeSource,
     ) -> Result<(), Refusal> {
         let mut contention = Contention::default();
         loop {
-            let word = shared.load(Ordering::Relaxed);
-            let now = clock();
-            let Some(next) = self.next(word, n, now) else {
-                return Err(Refusal { now, fits_at: self.earliest(&mut { word }, n, now, 0) });
-            };
-            let swapped =
-                shared.compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed);
-            match swapped {
-                Ok(_) => return Ok(()),
-                Err(_) => contention.back_off(),
+            contention.back_off();
+            if let Some(answer) = self.attempt(shared, n, time) {
+                return answer;
             }
         }
+    }
+
+    /// `None` if another thread was faster.
+    ///
+    /// The clock is read after the word: a refusal is right at the moment at which the word was
+    /// read, whoever took from it meanwhile.
+    #[inline(always)]
+    fn attempt(
+        &self,
+        shared: &AtomicU64,
+        n: u64,
+        time: &TimeSource,
+    ) -> Option<Result<(), Refusal>> {
+        let word = shared.load(Ordering::Relaxed);
+        let now = time.now().as_nanos();
+        match self.next(word, n, now) {
+            Some(next) => {
+                let swapped =
+                    shared.compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed);
+                swapped.is_ok().then_some(Ok(()))
+            }
+            None => Some(Err(self.refusal(word, n, now))),
+        }
+    }
+
+    #[cold]
+    fn refusal(&self, mut word: u64, n: u64, now: u64) -> Refusal {
+        Refusal { now, fits_at: self.earliest(&mut word, n, now, 0) }
     }
 }
 
