@@ -61,8 +61,8 @@ const OVERDUE_MOST: u64 = 4;
 /// Entries that a call with a new key looks at, in whole shards, before it takes the table to be
 /// full.
 const SEARCH_MOST: usize = 4096;
-/// How long a search that gave up is not repeated: a flood of new keys would else have every call
-/// search.
+/// How long a search that found nothing is not repeated: a flood of new keys would else have every
+/// call search.
 const SEARCH_PAUSE: u64 = 1_000_000;
 /// How long a key stays after it has become idle, as long as there is room: it is likely to be
 /// asked for again, and to be put back costs more than to be kept.
@@ -227,10 +227,10 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
                 return true;
             }
             if searched > SEARCH_MOST {
-                self.search_from.store(now.saturating_add(SEARCH_PAUSE), Ordering::Relaxed);
-                return false;
+                break;
             }
         }
+        self.search_from.store(now.saturating_add(SEARCH_PAUSE), Ordering::Relaxed);
         false
     }
 
