@@ -58,6 +58,7 @@ fn attempt(
             (NextStep::Stop(stop), Err(last)) if dispatched => {
                 return Err(Error::Exhausted {
                     last: Box::new(last),
+                    refusal: None,
                     stop,
                     attempts: attempts.made(),
                     elapsed: attempts.elapsed(call.clock.now()),

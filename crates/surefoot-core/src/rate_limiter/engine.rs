@@ -25,8 +25,22 @@ pub(super) enum Engine {
 #[derive(Debug)]
 pub(super) struct GcraEngine {
     pub(super) machine: Gcra,
-    pub(super) word: AtomicU64,
+    pub(super) word: Word,
     pub(super) line: Mutex<GcraLine>,
+}
+
+/// Alone on its cache line: whoever reads the limit beside it does not wait for who writes this.
+#[repr(align(64))]
+#[derive(Debug)]
+pub(super) struct Word(AtomicU64);
+
+impl std::ops::Deref for Word {
+    type Target = AtomicU64;
+
+    #[inline]
+    fn deref(&self) -> &AtomicU64 {
+        &self.0
+    }
 }
 
 #[derive(Debug)]
@@ -66,7 +80,7 @@ pub(super) struct View {
 
 impl From<Gcra> for Engine {
     fn from(machine: Gcra) -> Self {
-        let (word, line) = (AtomicU64::new(0), Mutex::default());
+        let (word, line) = (Word(AtomicU64::new(0)), Mutex::default());
         Self::Gcra(GcraEngine { machine, word, line })
     }
 }
@@ -78,15 +92,13 @@ impl From<Windowed> for Engine {
 }
 
 impl Engine {
-    #[inline]
+    #[inline(always)]
     pub(super) fn check(&self, n: u64, time: &TimeSource) -> Result<(), Refusal> {
         match self {
-            Self::Gcra(engine) => {
-                match engine.machine.admit(&engine.word, n, || time.now().as_nanos()) {
-                    Ok(()) => Ok(()),
-                    Err((word, now)) => engine.refuse(word, n, now, time),
-                }
-            }
+            Self::Gcra(engine) => match engine.machine.admit(&engine.word, n, time) {
+                Ok(()) => Ok(()),
+                Err((word, now)) => engine.refuse(word, n, now, time),
+            },
             Self::Windowed(engine) => engine.check(n, time),
         }
     }
@@ -203,7 +215,9 @@ impl WindowedEngine {
     /// The clock is read before the lock is taken, since the two take less time together. A thread
     /// that was overtaken meanwhile decides at the time of the one that overtook it, which lies
     /// within its own call too: so the order of admission is that of time.
-    #[inline]
+    ///
+    /// Out of line, so that a check of one word is a few instructions.
+    #[inline(never)]
     fn check(&self, n: u64, time: &TimeSource) -> Result<(), Refusal> {
         let now = time.now().as_nanos();
         let (ledger, line) = &mut *lock(&self.lane);
@@ -218,7 +232,7 @@ impl GcraEngine {
         let (mut word, mut now) = (word, now);
         while word == HELD {
             self.ask_why(n, time)?;
-            match self.machine.admit(&self.word, n, || time.now().as_nanos()) {
+            match self.machine.admit(&self.word, n, time) {
                 Ok(()) => return Ok(()),
                 Err(changed) => (word, now) = changed,
             }

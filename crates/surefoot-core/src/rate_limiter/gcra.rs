@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::contention::Contention;
 use super::machine::{Machine, Taken};
+use crate::TimeSource;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::nanos;
 
@@ -71,7 +72,9 @@ impl Gcra {
 
     #[inline]
     fn ticks(&self, at: u64) -> u64 {
-        at.saturating_sub(self.origin).saturating_mul(self.scale)
+        let since = at.saturating_sub(self.origin);
+        // Usually there is nothing to multiply, and everything waits for this.
+        if self.scale == 1 { since } else { since.saturating_mul(self.scale) }
     }
 
     /// The first whole nanosecond at which so many ticks are over.
@@ -104,27 +107,56 @@ impl Gcra {
     /// time.
     ///
     /// Relaxed is enough: the word is all there is, and its modification order is the order of
-    /// admission. Each try reads the clock after the word: a refusal is then right at the moment
-    /// at which the word was read, whoever took from it meanwhile.
-    #[inline]
+    /// admission.
+    #[inline(always)]
     pub(super) fn admit(
         &self,
         shared: &AtomicU64,
         n: u64,
-        clock: impl Fn() -> u64,
+        time: &TimeSource,
+    ) -> Result<(), (u64, u64)> {
+        match self.attempt(shared, n, time) {
+            Some(answer) => answer,
+            None => self.admit_after_others(shared, n, time),
+        }
+    }
+
+    #[cold]
+    fn admit_after_others(
+        &self,
+        shared: &AtomicU64,
+        n: u64,
+        time: &TimeSource,
     ) -> Result<(), (u64, u64)> {
         let mut contention = Contention::default();
         loop {
-            let word = shared.load(Ordering::Relaxed);
-            let now = clock();
-            let Some(next) = self.next(word, n, now) else {
-                return Err((word, now));
-            };
-            let swapped = shared.compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed);
-            match swapped {
-                Ok(_) => return Ok(()),
-                Err(_) => contention.back_off(),
+            contention.back_off();
+            if let Some(answer) = self.attempt(shared, n, time) {
+                return answer;
             }
+        }
+    }
+
+    /// `None` if another thread was faster.
+    ///
+    /// The clock is read after the word: a refusal is right at the moment at which the word was
+    /// read, whoever took from it meanwhile.
+    #[inline(always)]
+    fn attempt(
+        &self,
+        shared: &AtomicU64,
+        n: u64,
+        time: &TimeSource,
+    ) -> Option<Result<(), (u64, u64)>> {
+        let word = shared.load(Ordering::Relaxed);
+        let now = time.now().as_nanos();
+        match self.next(word, n, now) {
+            Some(next) => {
+                let swapped =
+                    shared.compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed);
+                swapped.is_ok().then_some(Ok(()))
+            }
+            None => Some(Err((word, now))),
         }
     }
 }

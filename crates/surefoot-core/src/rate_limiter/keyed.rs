@@ -118,7 +118,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     /// # Errors
     /// [`Rejection::RateLimited`] with the time after which the call fits;
     /// [`Rejection::KeysFull`] if the key is new and there is no room for it.
-    #[inline]
+    #[inline(always)]
     pub fn check<Q>(&self, key: &Q) -> Result<(), Rejection>
     where
         K: Borrow<Q>,
@@ -131,7 +131,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     ///
     /// # Errors
     /// As [`check`](Self::check); without a time if `n` units never fit.
-    #[inline]
+    #[inline(always)]
     pub fn check_n<Q>(&self, key: &Q, n: u64) -> Result<(), Rejection>
     where
         K: Borrow<Q>,
@@ -147,7 +147,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn look_and_take<Q>(&self, key: &Q, n: u64) -> Result<Result<(), Refusal>, Full>
     where
         K: Borrow<Q>,

@@ -186,7 +186,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// [`Rejection::RateLimited`] with the time after which the call fits.
-    #[inline]
+    #[inline(always)]
     pub fn check(&self) -> Result<(), Rejection> {
         self.check_n(1)
     }
@@ -195,7 +195,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// [`Rejection::RateLimited`] with the time after which they fit, or none if they never do.
-    #[inline]
+    #[inline(always)]
     pub fn check_n(&self, n: u64) -> Result<(), Rejection> {
         if n == 0 {
             return Ok(());

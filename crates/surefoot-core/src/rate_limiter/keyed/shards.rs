@@ -34,13 +34,14 @@ pub(in super::super) struct Shards<K, T: State, S> {
     when_full: WhenFull,
     /// Keys in all shards: claimed before one is inserted, given up after it is removed.
     keys: AtomicUsize,
-    /// Idle keys are looked for in one shard after the other, a whole turn each window.
+    /// Idle keys are looked for in one shard after the other, a whole turn each window, or each
+    /// second where windows are shorter.
     next_sweep: AtomicU64,
     sweep_every: u64,
     /// Sweeps so far: which shard is the next one's.
     sweeps: AtomicUsize,
-    /// How long a key stays after it has become idle, as long as there is room.
-    grace: u64,
+    /// Until when it is not worth looking for idle keys again, since none was found.
+    search_from: AtomicU64,
 }
 
 /// Alone on its cache line, so that the locks do not disturb each other.
@@ -60,9 +61,12 @@ const OVERDUE_MOST: u64 = 4;
 /// Entries that a call with a new key looks at, in whole shards, before it takes the table to be
 /// full.
 const SEARCH_MOST: usize = 4096;
-/// A key that was idle for less than this is likely to be asked for again, and to be put back costs
-/// more than to be kept.
-const GRACE_MOST: u64 = 1_000_000_000;
+/// How long a search that found nothing is not repeated: a flood of new keys would else have every
+/// call search.
+const SEARCH_PAUSE: u64 = 1_000_000;
+/// How long a key stays after it has become idle, as long as there is room: it is likely to be
+/// asked for again, and to be put back costs more than to be kept.
+const GRACE: u64 = 1_000_000_000;
 /// Tables this small are not worth shrinking.
 const CAPACITY_KEPT: usize = 8;
 
@@ -85,9 +89,9 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
             when_full,
             keys: AtomicUsize::new(0),
             next_sweep: AtomicU64::new(0),
-            sweep_every: (window / count as u64).max(1),
+            sweep_every: window.max(GRACE) / count as u64,
             sweeps: AtomicUsize::new(0),
-            grace: window.min(GRACE_MOST),
+            search_from: AtomicU64::new(0),
         }
     }
 
@@ -183,7 +187,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
             return Ok(work(&self.rule, state));
         }
         if table.len() == table.capacity() {
-            self.forget_idle(&mut table, now.saturating_sub(self.grace), now);
+            self.forget_idle(&mut table, now.saturating_sub(GRACE), now);
         }
         let rehash = |(key, _): &(K, T)| self.hasher.hash_one(key);
         let mut entry = table.insert_unique(hash, (key.to_owned(), T::new(&self.rule)), rehash);
@@ -212,14 +216,21 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
 
     /// Sweeps on from where sweeping is, until something was found or enough was looked at.
     fn find_idle(&self, now: u64) -> bool {
+        if now < self.search_from.load(Ordering::Relaxed) {
+            return false;
+        }
         let mut searched = 0;
         for _ in 0..self.parts.len() {
             let (looked_at, found) = self.sweep(self.next_shard(), now, now);
             searched += looked_at;
-            if found > 0 || searched > SEARCH_MOST {
-                return found > 0;
+            if found > 0 {
+                return true;
+            }
+            if searched > SEARCH_MOST {
+                break;
             }
         }
+        self.search_from.store(now.saturating_add(SEARCH_PAUSE), Ordering::Relaxed);
         false
     }
 
@@ -257,7 +268,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         }
         let overdue = 1 + (now - due) / self.sweep_every;
         for _ in 0..overdue.min(OVERDUE_MOST) {
-            self.sweep(self.next_shard(), now.saturating_sub(self.grace), now);
+            self.sweep(self.next_shard(), now.saturating_sub(GRACE), now);
         }
         // What is still overdue is for the next calls.
         if overdue > OVERDUE_MOST && self.keys() > 0 {
