@@ -6,8 +6,11 @@ use std::fmt::Debug;
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use surefoot_core::ConfigError;
+use surefoot_core::budget::BudgetConfig;
 use surefoot_core::circuit_breaker::CircuitBreakerConfig;
+use surefoot_core::client_throttle::ClientThrottleConfig;
 use surefoot_core::hedge::HedgeConfig;
+use surefoot_core::load_shedder::LoadShedderConfig;
 use surefoot_core::retry::RetryConfig;
 use surefoot_core::timeout::TimeoutConfig;
 
@@ -30,4 +33,7 @@ fuzz_target!(|text: &str| {
     check(text, RetryConfig::from_toml, RetryConfig::validate);
     check(text, TimeoutConfig::from_toml, TimeoutConfig::validate);
     check(text, HedgeConfig::from_toml, HedgeConfig::validate);
+    check(text, LoadShedderConfig::from_toml, LoadShedderConfig::validate);
+    check(text, BudgetConfig::from_toml, BudgetConfig::validate);
+    check(text, ClientThrottleConfig::from_toml, ClientThrottleConfig::validate);
 });

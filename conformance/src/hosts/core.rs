@@ -12,12 +12,12 @@ use surefoot_core::{
 use super::script::{Fault, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Host, Limited, Raced, Seen, Tried, Trouble, build, limiter, racing, refusals, since_start,
-    without_state_machines,
+    Host, Limited, Raced, Seen, Shed, Spent, Tried, Trouble, budget, build, limiter, racing,
+    refusals, shedder, since_start, without_state_machines,
 };
 use crate::format::{
-    CircuitBreakerCase, Ended, Ending, HedgeCase, Need, Outcome, OutcomeKind, RateLimiterCase,
-    RetryCase,
+    BudgetCase, CircuitBreakerCase, Ended, Ending, HedgeCase, LoadShedderCase, Need, Outcome,
+    OutcomeKind, RateLimiterCase, RetryCase,
 };
 
 /// Permits and attempts in two steps.
@@ -48,6 +48,7 @@ impl Host for Core {
         let retry = script.listen(build::retry(&case.config, &clock)?)?;
         let mut attempts = retry.attempts();
         attempts.note_start(clock.now());
+        let mut failed = None;
         let result = loop {
             attempts.begin();
             let outcome = script.next();
@@ -64,10 +65,21 @@ impl Host for Core {
                 }
             };
             match (attempts.next(judged, clock.now(), None), result) {
-                (NextStep::Wait(delay), _) => clock.advance(delay),
-                (NextStep::Stop(stop), Err(last)) => {
+                (NextStep::Wait(delay), result) => {
+                    if !matches!(result, Err(Error::Rejected(_))) {
+                        failed = result.err();
+                    }
+                    clock.advance(delay);
+                }
+                (NextStep::Stop(stop), Err(error)) => {
+                    // A refusal hides no answer: see `DESIGN §3`.
+                    let (last, refusal) = match (failed.take(), error) {
+                        (Some(last), refusal @ Error::Rejected(_)) => (last, Some(refusal)),
+                        (_, error) => (error, None),
+                    };
                     break Err(Error::Exhausted {
                         last: Box::new(last),
+                        refusal: refusal.map(Box::new),
                         stop,
                         attempts: attempts.made(),
                         elapsed: attempts.elapsed(clock.now()),
@@ -94,8 +106,16 @@ impl Host for Core {
         Simulation::new(case, &hedge, &clock).run()
     }
 
-    fn rate_limiter(&self, case: &RateLimiterCase) -> Option<Result<Vec<Limited>, Trouble>> {
-        Some(limiter::play(case))
+    fn budget(&self, case: &BudgetCase) -> Result<Vec<Spent>, Trouble> {
+        budget::play(case, &budget::Draws)
+    }
+
+    fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {
+        limiter::play(case, limiter::Reservations::new)
+    }
+
+    fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble> {
+        shedder::play(case, shedder::Permits::new)
     }
 }
 

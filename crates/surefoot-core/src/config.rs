@@ -184,6 +184,13 @@ mod tests {
     }
 
     #[test]
+    fn an_error_names_the_policy_the_field_the_value_and_the_rule() {
+        let error = ConfigError::new("retry", "max_attempts", 0, "must be at least 1");
+        let parts = (error.policy(), error.field(), error.value(), error.rule());
+        assert_eq!(parts, ("retry", "max_attempts", "0", "must be at least 1"));
+    }
+
+    #[test]
     fn a_factor_is_a_finite_number_from_one_up() {
         let check = Check("retry");
         for factor in [1.0, 1.5, f64::MAX] {

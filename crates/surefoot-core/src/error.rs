@@ -27,11 +27,14 @@ pub enum Error<E> {
     },
     /// A retry gave up.
     Exhausted {
-        /// The last failure.
+        /// The last failure of an attempt that was dispatched; a refusal only if there is none.
         last: Box<Error<E>>,
+        /// What became of the attempt after it, if that ended before anything was dispatched:
+        /// mostly a policy's [`Rejected`](Self::Rejected).
+        refusal: Option<Box<Error<E>>>,
         /// What stopped the retrying.
         stop: StopReason,
-        /// Calls made, the first included.
+        /// Attempts made, the first included, and those that were refused.
         attempts: u32,
         /// Time spent, waits included.
         elapsed: Duration,
@@ -79,7 +82,9 @@ impl<E> Error<E> {
             Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
                 inner.as_deref().and_then(Self::operation)
             }
-            Self::Exhausted { last, .. } => last.operation(),
+            Self::Exhausted { last, refusal, .. } => {
+                last.operation().or_else(|| refusal.as_deref()?.operation())
+            }
         }
     }
 
@@ -91,7 +96,9 @@ impl<E> Error<E> {
             Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
                 inner.and_then(|inner| inner.into_operation())
             }
-            Self::Exhausted { last, .. } => last.into_operation(),
+            Self::Exhausted { last, refusal, .. } => {
+                last.into_operation().or_else(|| refusal?.into_operation())
+            }
         }
     }
 
@@ -103,7 +110,7 @@ impl<E> Error<E> {
             Self::Timeout { last: inner, .. } | Self::Interrupted { cause: inner, .. } => {
                 inner.as_deref().and_then(Self::rejection)
             }
-            Self::Exhausted { last, .. } => last.rejection(),
+            Self::Exhausted { last, refusal, .. } => refusal.as_deref().unwrap_or(last).rejection(),
         }
     }
 
@@ -142,13 +149,16 @@ impl<E> Error<E> {
                 dispatched,
                 last: last.map(|last| Box::new(last.map_with(convert))),
             },
-            Self::Exhausted { last, stop, attempts, elapsed, retry_after } => Error::Exhausted {
-                last: Box::new(last.map_with(convert)),
-                stop,
-                attempts,
-                elapsed,
-                retry_after,
-            },
+            Self::Exhausted { last, refusal, stop, attempts, elapsed, retry_after } => {
+                Error::Exhausted {
+                    last: Box::new(last.map_with(convert)),
+                    refusal: refusal.map(|refusal| Box::new(refusal.map_with(convert))),
+                    stop,
+                    attempts,
+                    elapsed,
+                    retry_after,
+                }
+            }
             Self::Interrupted { items, cause } => Error::Interrupted {
                 items,
                 cause: cause.map(|cause| Box::new(cause.map_with(convert))),
@@ -187,10 +197,14 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             } => {
                 write!(f, "{last} (not tried again: {stop})")
             }
-            Self::Exhausted { last, stop, attempts, elapsed, .. } => {
+            Self::Exhausted { last, refusal, stop, attempts, elapsed, .. } => {
                 let s = if *attempts == 1 { "" } else { "s" };
                 let elapsed = Rounded(*elapsed);
-                write!(f, "gave up after {attempts} attempt{s} in {elapsed} ({stop}): {last}")
+                write!(f, "gave up after {attempts} attempt{s} in {elapsed} ({stop}): {last}")?;
+                match refusal {
+                    Some(refusal) => write!(f, "; after that: {refusal}"),
+                    None => Ok(()),
+                }
             }
             Self::Interrupted { items, cause } => {
                 let s = if *items == 1 { "" } else { "s" };
@@ -229,5 +243,118 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
             }
             Self::Exhausted { last, .. } => last.source(),
         }
+    }
+}
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use std::error::Error as _;
+    use std::num::ParseIntError;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn cause() -> ParseIntError {
+        "x".parse::<u8>().unwrap_err()
+    }
+
+    fn paused() -> Rejection {
+        Rejection::Throttled { policy: "api".into(), retry_after: SECOND }
+    }
+
+    fn timeout<E>(dispatched: bool, last: Option<Error<E>>) -> Error<E> {
+        let last = last.map(Box::new);
+        Error::Timeout { policy: "total".into(), limit: SECOND, dispatched, last }
+    }
+
+    fn exhausted<E>(last: Error<E>, refusal: Option<Error<E>>, attempts: u32) -> Error<E> {
+        Error::Exhausted {
+            last: Box::new(last),
+            refusal: refusal.map(Box::new),
+            stop: StopReason::Rejected,
+            attempts,
+            elapsed: SECOND,
+            retry_after: Some(2 * SECOND),
+        }
+    }
+
+    fn interrupted<E>(items: u64, cause: Option<Error<E>>) -> Error<E> {
+        Error::Interrupted { items, cause: cause.map(Box::new) }
+    }
+
+    /// What the operation said, what refused, when to come back, whether nothing was dispatched.
+    #[test]
+    fn an_error_answers_for_everything_inside_it() {
+        let failed = || Error::Operation("down");
+        let refused = || Error::from(paused());
+        for (error, operation, is_refused, retry_after, undispatched) in [
+            (failed(), Some("down"), false, None, false),
+            (refused(), None, true, Some(SECOND), true),
+            (timeout(false, None), None, false, None, true),
+            (timeout(true, Some(failed())), Some("down"), false, None, false),
+            (timeout(true, Some(refused())), None, true, None, false),
+            (interrupted(1, Some(failed())), Some("down"), false, None, false),
+            (interrupted(0, None), None, false, None, false),
+            (exhausted(failed(), None, 2), Some("down"), false, Some(2 * SECOND), false),
+            (exhausted(refused(), None, 2), None, true, Some(2 * SECOND), false),
+            (exhausted(failed(), Some(refused()), 2), Some("down"), true, Some(2 * SECOND), false),
+            (exhausted(refused(), Some(failed()), 2), Some("down"), false, Some(2 * SECOND), false),
+        ] {
+            assert_eq!(error.operation(), operation.as_ref(), "{error:?}");
+            assert_eq!(error.rejection(), is_refused.then(paused).as_ref(), "{error:?}");
+            assert_eq!(error.retry_after(), retry_after, "{error:?}");
+            assert_eq!(error.is_undispatched(), undispatched, "{error:?}");
+            let mapped = error.clone().map(str::len);
+            assert_eq!(mapped.into_operation(), operation.map(str::len), "{error:?}");
+            assert_eq!(error.into_operation(), operation);
+        }
+    }
+
+    #[test]
+    fn a_text_counts_in_the_singular_and_the_plural() {
+        let failed = || Error::Operation("down");
+        for (error, text) in [
+            (
+                exhausted(failed(), None, 1),
+                "gave up after 1 attempt in 1s (a policy refuses further calls): down",
+            ),
+            (
+                exhausted(failed(), None, 2),
+                "gave up after 2 attempts in 1s (a policy refuses further calls): down",
+            ),
+            (interrupted(1, None), "the answer ended after 1 item, incomplete"),
+            (interrupted(2, Some(failed())), "the answer broke off after 2 items: down"),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    /// A text contains those of the layers inside, so a chain begins below the operation's error.
+    #[test]
+    fn the_source_of_an_error_is_that_of_the_operations_own() {
+        #[derive(Debug)]
+        struct Outer(ParseIntError);
+        impl fmt::Display for Outer {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("outer")
+            }
+        }
+        impl std::error::Error for Outer {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let failed = || Error::Operation(Outer(cause()));
+        for error in [
+            failed(),
+            timeout(true, Some(failed())),
+            interrupted(0, Some(failed())),
+            exhausted(failed(), None, 1),
+        ] {
+            let source = error.source().and_then(|source| source.downcast_ref::<ParseIntError>());
+            assert_eq!(source, Some(&cause()), "{error}");
+        }
+        assert!(Error::<Outer>::from(paused()).source().is_none());
     }
 }

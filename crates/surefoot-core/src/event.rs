@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::budget::Dimension;
 use crate::circuit_breaker::TripLimit;
+use crate::load_shedder::Signal;
 use crate::{CircuitState, DropReason, Name, StopReason, Timestamp, with_drop_reason};
 
 /// Something a policy did that is worth knowing.
@@ -127,6 +128,61 @@ pub enum Event {
         /// How many breakers it holds at most.
         max_breakers: usize,
     },
+    /// The number of calls that may run at once has changed: it was resized, or is adaptive.
+    LimitChanged {
+        /// The throttler.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// The limit before.
+        from: u32,
+        /// The limit now.
+        to: u32,
+    },
+    /// A throttler's queue is full, and calls are refused. Sent again once there was room meanwhile.
+    QueueFilled {
+        /// The throttler.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// How many wait.
+        queue_size: u32,
+    },
+    /// A throttler's queue has begun to stand, so that waits are cut short, or no longer does.
+    QueueStanding {
+        /// The throttler.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// Whether it stands.
+        stands: bool,
+    },
+    /// A load shedder refused a call, or would have but for a dry run.
+    Shed {
+        /// The shedder.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// The call's priority; 1 is the lowest.
+        priority: u32,
+        /// What told the load.
+        signal: Signal,
+        /// The load it told.
+        load: f32,
+        /// The load from which this priority is shed, or to which a sampled signal is steered.
+        limit: f32,
+        /// Whether the call was admitted all the same.
+        dry_run: bool,
+    },
+    /// A client throttle held a call back.
+    ClientThrottled {
+        /// The throttle.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// The share of calls that is held back.
+        rejection_rate: f32,
+    },
     /// A retry runs inside another retry, so that their attempts multiply. Sent once per policy.
     NestedRetry {
         /// The inner retry.
@@ -173,9 +229,14 @@ impl Event {
             | Self::KeysFull { policy, .. }
             | Self::FellBack { policy, .. }
             | Self::RegistryFull { policy, .. }
+            | Self::Shed { policy, .. }
+            | Self::ClientThrottled { policy, .. }
             | Self::NestedRetry { policy }
             | Self::BudgetLow { policy, .. }
-            | Self::BudgetExhausted { policy, .. } => policy,
+            | Self::BudgetExhausted { policy, .. }
+            | Self::LimitChanged { policy, .. }
+            | Self::QueueFilled { policy, .. }
+            | Self::QueueStanding { policy, .. } => policy,
         }
     }
 }
@@ -278,6 +339,7 @@ mod tests {
         });
         assert!(!events.is_empty());
         let event = Event::NestedRetry { policy: Name::from("inner") };
+        assert_eq!(*event.policy(), "inner");
         events.send(&event);
         drop(subscription);
         assert!(events.is_empty());

@@ -7,15 +7,16 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use crate::config::Check;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Arc, Mutex, lock};
 use crate::{ConfigError, TimeSource, Timestamp};
 
 /// A cache of the last good answer to each question, each good for a limited age: the last link of
 /// a fallback.
 ///
 /// At `max_age` an answer is too old. There are at most `capacity` of them (default 1,000); to make
-/// room the oldest is let go, which looks at all of them. An answer is cloned under the cache's lock, so its
-/// `Clone` must not ask the cache.
+/// room the oldest is let go, which looks at all of them. An answer is cloned under a lock of its own,
+/// not the cache's: an expensive `Clone` holds up only those who want the same answer, and must not
+/// ask the cache for that one.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,7 +35,7 @@ pub struct LastGood<K, V> {
     max_age: Duration,
     capacity: usize,
     time: TimeSource,
-    answers: Mutex<HashMap<K, (V, Timestamp)>>,
+    answers: Mutex<HashMap<K, (Arc<Mutex<V>>, Timestamp)>>,
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> LastGood<K, V> {
@@ -68,7 +69,7 @@ impl<K: Hash + Eq + Clone, V: Clone> LastGood<K, V> {
 
     /// Keeps a good answer in place of the one before.
     pub fn put(&self, key: K, answer: V) {
-        let now = self.time.now();
+        let (now, answer) = (self.time.now(), Arc::new(Mutex::new(answer)));
         let mut answers = lock(&self.answers);
         let mut gone = None;
         if answers.len() >= self.capacity && !answers.contains_key(&key) {
@@ -87,10 +88,9 @@ impl<K: Hash + Eq + Clone, V: Clone> LastGood<K, V> {
         Q: Hash + Eq + ?Sized,
     {
         let now = self.time.now();
-        let answers = lock(&self.answers);
-        let (answer, since) = answers.get(key)?;
-        let age = now - *since;
-        (age < self.max_age).then(|| (answer.clone(), age))
+        let (answer, since) = lock(&self.answers).get(key).cloned()?;
+        let age = now - since;
+        (age < self.max_age).then(|| (lock(&answer).clone(), age))
     }
 
     /// How many answers it holds, old ones included.
@@ -133,6 +133,33 @@ mod tests {
         assert_eq!(answers.get("second"), None);
         assert_eq!(answers.get("first"), Some((5, Duration::from_secs(2))));
         assert_eq!(answers.len(), 2);
+    }
+
+    /// An answer that asks the cache while it is cloned and while it is dropped.
+    #[test]
+    fn an_answer_is_cloned_and_dropped_outside_the_caches_lock() {
+        struct Asks(std::sync::Weak<LastGood<u8, Self>>);
+        impl Asks {
+            fn ask(&self) {
+                self.0.upgrade().map(|answers| answers.len());
+            }
+        }
+        impl Clone for Asks {
+            fn clone(&self) -> Self {
+                self.ask();
+                Self(self.0.clone())
+            }
+        }
+        impl Drop for Asks {
+            fn drop(&mut self) {
+                self.ask();
+            }
+        }
+        let answers = Arc::new(LastGood::new(Duration::from_secs(60)).unwrap());
+        for _ in 0..2 {
+            answers.put(1, Asks(Arc::downgrade(&answers)));
+            assert!(answers.get(&1).is_some());
+        }
     }
 
     #[test]

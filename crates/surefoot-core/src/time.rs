@@ -77,4 +77,10 @@ mod tests {
         assert_eq!(second.saturating_sub(half), Timestamp::from_nanos(500_000_000));
         assert_eq!(second.saturating_sub(half * 3), Timestamp::ZERO);
     }
+
+    #[test]
+    fn a_duration_is_as_long_as_it_is_until_a_clock_ends() {
+        assert_eq!(nanos(Duration::from_micros(3)), 3_000);
+        assert_eq!(nanos(Duration::MAX), u64::MAX);
+    }
 }

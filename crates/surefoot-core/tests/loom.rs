@@ -13,10 +13,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use loom::model::Builder;
+use surefoot_core::budget::{Charge, Cost};
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, CircuitStatus};
-use surefoot_core::circuit_breaker::{TimeoutGrowth, Trip};
+use surefoot_core::circuit_breaker::{TimeoutGrowth, Trip, use_stripe};
+use surefoot_core::rate_limiter::ServerBudget;
 use surefoot_core::{
-    CircuitBreaker, CircuitState, Event, Hedge, ManualClock, Name, Permit, RateLimiter,
+    Budget, CircuitBreaker, CircuitState, Event, Hedge, ManualClock, Name, Permit, RateLimiter,
     RetryBudget, Timestamp, Verdict,
 };
 
@@ -54,6 +56,8 @@ struct Scenario {
     after: Vec<Do>,
     /// How often a thread may be interrupted, where all interleavings are too many.
     preemptions: Option<usize>,
+    /// Each thread counts its successes on a stripe of its own, and not all on the first.
+    apart: bool,
 }
 
 /// What can be seen of a run: who was admitted, and what the breaker says at the end of the
@@ -192,6 +196,7 @@ impl Scenario {
             threads: vec![],
             after: vec![],
             preemptions: None,
+            apart: false,
         }
     }
 
@@ -217,6 +222,11 @@ impl Scenario {
 
     fn preemptions(mut self, bound: usize) -> Self {
         self.preemptions = Some(bound);
+        self
+    }
+
+    fn apart(mut self) -> Self {
+        self.apart = true;
         self
     }
 
@@ -280,9 +290,14 @@ impl Scenario {
         let (first, others) = self.threads.split_first().expect("threads");
         let others: Vec<_> = others
             .iter()
-            .map(|steps| {
+            .zip(1..)
+            .map(|(steps, number)| {
                 let (hands, steps) = (hands.for_thread(steps), steps.clone());
-                loom::thread::spawn(move || run(hands, &steps))
+                let stripe = if self.apart { number } else { 0 };
+                loom::thread::spawn(move || {
+                    use_stripe(stripe);
+                    run(hands, &steps)
+                })
             })
             .collect();
         let mut threads = vec![run(hands.for_thread(first), first)];
@@ -488,6 +503,52 @@ fn slow_and_fast_successes_complete_the_minimum_in_some_order() {
         .thread([Succeed(0)])
         .thread([Succeed(1), Succeed(2)])
         .after([SUCCESS])
+        .check();
+}
+
+// ---- successes on stripes of their own -----------------------------------------------------
+
+#[test]
+fn successes_on_two_stripes_and_the_failure_that_trips_are_counted_in_some_order() {
+    Scenario::new(failures(1))
+        .before([Admit, Admit, Admit])
+        .thread([Succeed(0), Fail(2)])
+        .thread([Succeed(1), SUCCESS])
+        .apart()
+        .check();
+}
+
+#[test]
+fn successes_on_two_stripes_around_a_failure_complete_the_minimum_in_some_order() {
+    Scenario::new(rate(0.3, 4, 3))
+        .before([Admit, Admit, Admit])
+        .thread([Succeed(1)])
+        .thread([Succeed(2), Fail(0)])
+        .after([SUCCESS, FAILURE])
+        .apart()
+        .check();
+}
+
+#[test]
+fn successes_on_two_stripes_break_a_row_of_failures_in_some_order() {
+    Scenario::new(in_a_row(2))
+        .before([Admit, Admit, Admit, Admit])
+        .thread([Fail(0), Succeed(1)])
+        .thread([Succeed(2), Fail(3)])
+        .after([FAILURE])
+        .preemptions(4)
+        .apart()
+        .check();
+}
+
+#[test]
+fn a_success_on_a_stripe_of_its_own_beside_trip_and_closing_is_not_counted_with_the_next_phase() {
+    Scenario::new(failures(1))
+        .before([Admit, Admit])
+        .thread([Fail(0), Advance(10), SUCCESS, SUCCESS])
+        .thread([Succeed(1)])
+        .after([SUCCESS])
+        .apart()
         .check();
 }
 
@@ -830,6 +891,110 @@ fn budget(initial: u32, ratio: f64) -> RetryBudget {
     RetryBudget::builder().initial(initial).ratio(ratio).clock(ManualClock::new()).build().unwrap()
 }
 
+// ---- budgets ---------------------------------------------------------------------------------
+
+fn run_of(attempts: u64) -> Budget {
+    Budget::builder("run").attempts(attempts).build().unwrap()
+}
+
+fn left(budget: &Budget) -> Option<u64> {
+    budget.remaining().attempts
+}
+
+#[test]
+fn the_last_attempt_is_drawn_once_whichever_level_asks() {
+    loom::model(|| {
+        let run = run_of(1);
+        let child = Budget::builder("child").attempts(1).share_of(&run).unwrap();
+        let thread = loom::thread::spawn({
+            let child = child.clone();
+            move || child.draw().map(drop).is_ok()
+        });
+        let by_run = run.draw().map(drop).is_ok();
+        let by_child = thread.join().unwrap();
+        assert!(by_run ^ by_child, "one of them, and not both");
+        assert_eq!((run.spent().attempts, child.spent().attempts), (1, u64::from(by_child)));
+        assert_eq!(child.status().reserved, Cost::ZERO);
+    });
+}
+
+/// Two children, of which each has enough and their parent has not: nothing is left of the refusal.
+#[test]
+fn a_refusal_higher_up_leaves_nothing_taken_below_beside_another_draw() {
+    loom::model(|| {
+        let run = run_of(1);
+        let child = |name| Budget::builder(name).attempts(1).share_of(&run).unwrap();
+        let (one, other) = (child("one"), child("other"));
+        let thread = loom::thread::spawn({
+            let one = one.clone();
+            move || one.draw().map(drop).is_ok()
+        });
+        let granted = usize::from(other.draw().map(drop).is_ok());
+        let granted = granted + usize::from(thread.join().unwrap());
+        assert_eq!(granted, 1);
+        let (one, other) = (one.status(), other.status());
+        assert_eq!(one.spent.attempts + other.spent.attempts, 1);
+        assert_eq!((one.reserved, other.reserved), (Cost::ZERO, Cost::ZERO));
+    });
+}
+
+#[test]
+fn a_slice_that_comes_back_beside_a_draw_is_there_before_or_after_it() {
+    loom::model(|| {
+        let run = run_of(2);
+        let slice = Budget::builder("slice").attempts(2).slice_of(&run).unwrap();
+        let charge = slice.draw().unwrap();
+        let thread = loom::thread::spawn(move || {
+            drop(slice);
+            drop(charge); // spent
+        });
+        let granted = u64::from(run.draw().map(drop).is_ok());
+        thread.join().unwrap();
+        assert_eq!((left(&run), run.spent().attempts), (Some(1 - granted), 1 + granted));
+        assert_eq!(run.status().reserved, Cost::ZERO);
+    });
+}
+
+#[test]
+fn a_slice_and_a_draw_do_not_take_the_same_attempt() {
+    loom::model(|| {
+        let run = run_of(1);
+        let thread = loom::thread::spawn({
+            let run = run.clone();
+            move || Budget::builder("slice").attempts(1).slice_of(&run).ok()
+        });
+        let drawn = run.draw().ok();
+        let slice = thread.join().unwrap();
+        assert!(drawn.is_some() ^ slice.is_some());
+        drop(slice);
+        drawn.into_iter().for_each(Charge::give_back);
+        assert_eq!(left(&run), Some(1));
+    });
+}
+
+#[test]
+fn the_end_is_told_once_to_whoever_brings_it_about() {
+    loom::model(|| {
+        let told = Arc::new(Mutex::new(0));
+        let ear = Arc::clone(&told);
+        let run = Budget::builder("run")
+            .attempts(2)
+            .on_event(move |event| {
+                *ear.lock().unwrap() += usize::from(matches!(event, Event::BudgetExhausted { .. }));
+            })
+            .build()
+            .unwrap();
+        let thread = loom::thread::spawn({
+            let run = run.clone();
+            move || drop(run.draw())
+        });
+        drop(run.draw());
+        thread.join().unwrap();
+        assert!(run.draw().is_err());
+        assert_eq!(*told.lock().unwrap(), 1);
+    });
+}
+
 // ---- the latencies of a hedge ----------------------------------------------------------------
 
 /// Whatever meets whatever while the banks change, a percentile is a time that was recorded, or there
@@ -951,6 +1116,62 @@ fn a_waiter_that_gives_up_beside_another_moves_it_up() {
         let (told, second) = thread.join().unwrap();
         assert!([10, 20].contains(&told));
         assert_eq!(second.due().as_nanos(), 10);
+    });
+}
+
+#[test]
+fn a_call_beside_a_pause_is_admitted_before_it_or_not_at_all_and_counted_once() {
+    loom::model(|| {
+        let (limiter, clock) = gcra(2);
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || other.check().is_ok());
+        limiter.pause_for(Duration::from_nanos(5));
+        assert!(limiter.check().is_err());
+        let admitted = u64::from(thread.join().unwrap());
+        clock.advance(Duration::from_nanos(5));
+        assert_eq!(limiter.remaining(), 2 - admitted);
+    });
+}
+
+#[test]
+fn one_unit_at_the_end_of_a_pause_goes_to_one_of_two() {
+    loom::model(|| {
+        let (limiter, clock) = gcra(1);
+        limiter.pause_for(Duration::from_nanos(5));
+        clock.advance(Duration::from_nanos(5));
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || other.check().is_ok());
+        let admitted = [limiter.check().is_ok(), thread.join().unwrap()];
+        assert_eq!(admitted.iter().filter(|ok| **ok).count(), 1);
+    });
+}
+
+#[test]
+fn a_call_beside_the_end_of_a_pause_never_finds_the_word_as_it_shows_meanwhile() {
+    loom::model(|| {
+        let (limiter, clock) = gcra(2);
+        limiter.pause_for(Duration::from_nanos(5));
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || match other.check() {
+            Ok(()) => None,
+            Err(rejection) => Some(rejection.retry_after()),
+        });
+        clock.advance(Duration::from_nanos(5));
+        let told = thread.join().unwrap();
+        assert!(told.is_none_or(|wait| wait == Some(Duration::from_nanos(5))), "{told:?}");
+        assert_eq!(limiter.remaining(), 2 - u64::from(told.is_none()));
+    });
+}
+
+#[test]
+fn what_a_server_has_left_beside_a_call_is_less_by_it_or_not() {
+    loom::model(|| {
+        let (limiter, _) = gcra(3);
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || other.check());
+        limiter.observe(&ServerBudget { remaining: Some(1), ..ServerBudget::of("requests") });
+        assert_eq!(thread.join().unwrap(), Ok(()));
+        assert!(limiter.remaining() <= 1);
     });
 }
 

@@ -76,6 +76,7 @@ mod tests {
     fn exhausted() -> Error {
         Error::Exhausted {
             last: Box::new(Error::Operation(ServiceError::new("down"))),
+            refusal: None,
             stop: StopReason::Attempts,
             attempts: 3,
             elapsed: std::time::Duration::ZERO,

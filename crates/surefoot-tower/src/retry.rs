@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use surefoot::host::{Run, Sleep, has_expired, in_attempt, is_retrying, watch_dispatch};
+use surefoot::host::{Run, Sleep, has_expired, is_retrying, note_nesting, watch_dispatch};
 use surefoot::retry::NextStep;
 use surefoot::{Classify, DefaultClassifier, DropReason, Retry, StopReason, with_drop_reason};
 use tower_layer::Layer;
@@ -97,7 +97,7 @@ where
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
         if is_retrying() {
-            self.retry.note_nesting();
+            note_nesting(&self.retry);
         }
         let clone = self.inner.clone();
         let mut service = std::mem::replace(&mut self.inner, clone);
@@ -109,7 +109,7 @@ where
             run.attempts.note_start(self.retry.time().now());
         }
         let (first, dispatched) = watch_dispatch(|| {
-            in_attempt(number, || {
+            run.enter(number, || {
                 let limit = self.retry.attempt_timeout();
                 MaybeLimited::start(limit, || attempt::call(&mut service, request))
             })
@@ -121,7 +121,6 @@ where
             duplicate: self.duplicate.clone(),
             judge: Judge::new(self.classifier.clone()),
             run: Some(run),
-            last: None,
             dispatched,
             step: Step::Attempt { call: first, number },
         }
@@ -138,9 +137,7 @@ pin_project! {
         duplicate: D,
         judge: Judge<C, S::Response>,
         // `None` once the answer is out.
-        run: Option<Run>,
-        // The latest failure.
-        last: Option<Error>,
+        run: Option<Run<ServiceError>>,
         // Whether anything was dispatched in the present attempt.
         dispatched: bool,
         #[pin]
@@ -174,23 +171,21 @@ where
                 StepProjection::Attempt { call, number } => {
                     let number = *number;
                     let (polled, dispatched) =
-                        watch_dispatch(|| in_attempt(number, || call.poll(cx)));
+                        watch_dispatch(|| run.enter(number, || call.poll(cx)));
                     *this.dispatched |= dispatched;
                     let Poll::Ready(result) = polled else {
                         if number == 1 {
                             // A call that is answered at once needs no clock.
                             run.attempts.note_start(run.attempts.retry().time().now());
                         }
-                        if let Some(last) = this.last.take_if(|_| has_expired()) {
+                        if has_expired() {
                             run.dispatched = true; // the attempt that the deadline cuts short
-                            with_drop_reason(DropReason::Deadline, || {
-                                this.step.set(Step::GetReady);
-                            });
-                            return Poll::Ready(run.give_up(
-                                this.judge,
-                                Err(last),
-                                StopReason::Time,
-                            ));
+                            if let Some(error) = run.failure(this.judge, StopReason::Time) {
+                                with_drop_reason(DropReason::Deadline, || {
+                                    this.step.set(Step::GetReady);
+                                });
+                                return Poll::Ready(Err(error));
+                            }
                         }
                         *this.run = Some(run);
                         return Poll::Pending;
@@ -206,7 +201,7 @@ where
                             return Poll::Ready(run.give_up(this.judge, result, stop));
                         }
                         NextStep::Wait(delay) => {
-                            *this.last = result.err(); // a discarded response is closed now
+                            run.keep(result); // a discarded response is closed now
                             let time = run.attempts.retry().time();
                             let sleep = Sleep::until(time, time.now() + delay);
                             this.step.set(Step::Wait { sleep });
@@ -216,8 +211,8 @@ where
                 StepProjection::Wait { sleep } => {
                     let waiting = sleep.poll(cx).is_pending();
                     let cut_short = if waiting { has_expired() } else { run.is_too_late() };
-                    if let Some(last) = this.last.take_if(|_| cut_short) {
-                        return Poll::Ready(run.give_up(this.judge, Err(last), StopReason::Time));
+                    if cut_short && let Some(error) = run.failure(this.judge, StopReason::Time) {
+                        return Poll::Ready(Err(error));
                     }
                     if waiting {
                         *this.run = Some(run);
@@ -227,12 +222,10 @@ where
                 }
                 StepProjection::GetReady => match attempt::poll_ready(this.service, cx) {
                     Poll::Pending => {
-                        if let Some(last) = this.last.take_if(|_| has_expired()) {
-                            return Poll::Ready(run.give_up(
-                                this.judge,
-                                Err(last),
-                                StopReason::Time,
-                            ));
+                        if has_expired()
+                            && let Some(error) = run.failure(this.judge, StopReason::Time)
+                        {
+                            return Poll::Ready(Err(error));
                         }
                         *this.run = Some(run);
                         return Poll::Pending;
@@ -243,19 +236,17 @@ where
                         return Poll::Ready(run.give_up(this.judge, Err(error), stop));
                     }
                     Poll::Ready(Ok(())) => {
-                        if let Some(last) = this.last.take_if(|_| run.is_too_late()) {
-                            return Poll::Ready(run.give_up(
-                                this.judge,
-                                Err(last),
-                                StopReason::Time,
-                            ));
+                        if run.is_too_late()
+                            && let Some(error) = run.failure(this.judge, StopReason::Time)
+                        {
+                            return Poll::Ready(Err(error));
                         }
                         let Some(request) = this.request.take() else { return Poll::Pending };
                         *this.request = this.duplicate.duplicate(&request);
                         let number = run.attempts.begin();
                         let service = &mut *this.service;
                         let (call, dispatched) = watch_dispatch(|| {
-                            in_attempt(number, || {
+                            run.enter(number, || {
                                 let limit = run.attempts.retry().attempt_timeout();
                                 MaybeLimited::start(limit, || attempt::call(service, request))
                             })

@@ -22,6 +22,24 @@
 //! | `rate_limiter.current_rate` | gauge: units in the present window; not of keyed ones | `limiter` |
 //! | `rate_limiter.remaining` | gauge: units that fit now; not of keyed ones | `limiter` |
 //! | `rate_limiter.keys` | gauge: keys remembered; of keyed ones only | `limiter` |
+//! | `budget.spent` | counter; money in millionths | `budget`, `dimension`: `attempts`, `tokens`, `money` |
+//! | `budget.remaining` | gauge, where there is a limit; money in millionths | `budget`, `dimension` |
+//! | `backpressure.shed_requests` | counter: calls | `shedder`, `priority` |
+//! | `load_shedder.admitted` | counter: calls | `shedder`, `priority` |
+//! | `load_shedder.would_shed` | counter: calls that only a dry run let in | `shedder`, `priority` |
+//! | `load_shedder.load` | gauge: 1.0 is full; not while it is unknown | `shedder`, `signal` |
+//! | `load_shedder.in_flight` | gauge: calls under way; with a `capacity` | `shedder` |
+//! | `load_shedder.admitted_share` | gauge: what sampled signals let in; 1.0 is all | `shedder` |
+//! | `client_throttle.rejections` | counter: calls held back | `operation` |
+//! | `client_throttle.rejection_rate` | gauge: the share held back now | `operation` |
+//! | `backpressure.queue_depth` | gauge: calls that wait | `throttler` |
+//! | `throttler.in_flight` | gauge: calls that run | `throttler` |
+//! | `throttler.limit` | gauge: calls that may run at once | `throttler` |
+//! | `throttler.queued` | counter: calls that had to wait | `throttler` |
+//! | `throttler.cancelled` | counter: calls that walked away from the queue | `throttler` |
+//! | `throttler.rejections` | counter | `throttler`, `reason`: `queue_full`, `timeout`, `standing_queue`, `deadline`, `closed` |
+//!
+//! Those of a bulkhead's compartment have the label `throttler` = `<bulkhead>/<compartment>`.
 //!
 //! ```
 //! use surefoot::prelude::*;
@@ -36,10 +54,11 @@
 use std::hash::{BuildHasher, Hash};
 
 use metrics::{counter, gauge, histogram};
+use surefoot_core::budget::Dimension;
 use surefoot_core::rate_limiter::RateLimiterTotals;
 use surefoot_core::{
-    CircuitBreaker, CircuitState, Event, Hedge, KeyedRateLimiter, Name, RateLimiter, Retry,
-    Subscription,
+    Budget, Bulkhead, CircuitBreaker, CircuitState, ClientThrottle, Event, Hedge, KeyedRateLimiter,
+    LoadShedder, Name, RateLimiter, Retry, Subscription, Throttler,
 };
 
 use crate::Registry;
@@ -95,6 +114,21 @@ impl Publish for Hedge {
     }
 }
 
+impl Publish for Budget {
+    fn publish(&self) {
+        let status = self.status();
+        for dimension in Dimension::ALL {
+            let labels =
+                [("budget", status.name.to_string()), ("dimension", dimension.to_string())];
+            counter!("budget.spent", &labels).absolute(status.spent.of(dimension));
+            if let Some(remaining) = status.remaining.of(dimension) {
+                #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+                gauge!("budget.remaining", &labels).set(remaining as f64);
+            }
+        }
+    }
+}
+
 impl Publish for RateLimiter {
     fn publish(&self) {
         let status = self.status();
@@ -122,11 +156,72 @@ impl<K: Hash + Eq, S: BuildHasher> Publish for KeyedRateLimiter<K, S> {
     }
 }
 
+impl Publish for LoadShedder {
+    fn publish(&self) {
+        let status = self.status();
+        let label = || ("shedder", status.name.to_string());
+        for counts in &status.priorities {
+            let labels = || [label(), ("priority", counts.priority.to_string())];
+            counter!("backpressure.shed_requests", &labels()).absolute(counts.shed);
+            counter!("load_shedder.admitted", &labels()).absolute(counts.admitted);
+            counter!("load_shedder.would_shed", &labels()).absolute(counts.would_shed);
+        }
+        for signal in &status.signals {
+            if let Some(load) = signal.load {
+                let labels = [label(), ("signal", signal.signal.as_str().to_owned())];
+                gauge!("load_shedder.load", &labels).set(load);
+            }
+        }
+        if status.capacity.is_some() {
+            gauge!("load_shedder.in_flight", &[label()]).set(f64::from(status.in_flight));
+        }
+        gauge!("load_shedder.admitted_share", &[label()]).set(status.admitted_share);
+    }
+}
+
+impl Publish for ClientThrottle {
+    fn publish(&self) {
+        let status = self.status();
+        let label = || ("operation", status.name.to_string());
+        counter!("client_throttle.rejections", &[label()]).absolute(status.rejected);
+        gauge!("client_throttle.rejection_rate", &[label()]).set(status.rejection_rate);
+    }
+}
+
 fn publish_limiter(name: &Name, totals: RateLimiterTotals) {
     let label = || ("limiter", name.to_string());
     counter!("rate_limiter.admitted", &[label()]).absolute(totals.admitted);
     counter!("rate_limiter.rejections", &[label()]).absolute(totals.rejected);
     counter!("rate_limiter.delayed", &[label()]).absolute(totals.delayed);
+}
+
+impl Publish for Throttler {
+    fn publish(&self) {
+        let status = self.status();
+        let label = || ("throttler", status.name.to_string());
+        gauge!("backpressure.queue_depth", &[label()]).set(status.queue_depth);
+        gauge!("throttler.in_flight", &[label()]).set(status.in_flight);
+        gauge!("throttler.limit", &[label()]).set(status.max_concurrent);
+        let totals = status.totals;
+        counter!("throttler.queued", &[label()]).absolute(totals.queued);
+        counter!("throttler.cancelled", &[label()]).absolute(totals.cancelled);
+        for (reason, rejected) in [
+            ("queue_full", totals.queue_full),
+            ("timeout", totals.timed_out),
+            ("standing_queue", totals.over_delayed),
+            ("deadline", totals.hopeless),
+            ("closed", totals.closed),
+        ] {
+            let labels = [label(), ("reason", reason.to_owned())];
+            counter!("throttler.rejections", &labels).absolute(rejected);
+        }
+    }
+}
+
+impl Publish for Bulkhead {
+    fn publish(&self) {
+        self.compartments().for_each(|(_, compartment)| compartment.publish());
+    }
 }
 
 /// Records every wait of `retry` in the histogram `retry.delay`, in milliseconds, until the

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
+use surefoot_core::rate_limiter::ServerLimits;
 use surefoot_core::{AttemptResult, Classification, Classify, Error, Rejection, Verdict};
 
 use crate::Attempt;
@@ -34,19 +35,35 @@ pub trait Judged {
     /// What a result of the innermost operation means.
     fn classify(&self, result: Result<&Self::Value, &Self::Error>) -> Classification;
 
+    /// What a result of the innermost operation says about the limits of its server.
+    fn server_limits(&self, result: Result<&Self::Value, &Self::Error>) -> ServerLimits {
+        self.classify(result).into()
+    }
+
+    /// The same of what came of a call: nothing, unless the operation itself has answered.
+    fn limits_told(&self, result: &Result<Self::Value, Error<Self::Error>>) -> ServerLimits {
+        match result {
+            Ok(value) => self.server_limits(Ok(value)),
+            Err(error) => match error.operation() {
+                Some(error) => self.server_limits(Err(error)),
+                None => ServerLimits::default(),
+            },
+        }
+    }
+
     /// The verdict on an error: nothing dispatched says nothing about the callee, our own time
     /// limit is its failure (but for an answer that came late and asked for a pause), and a retry's
     /// verdict is that on its last error.
     fn verdict_on_error(&self, error: &Error<Self::Error>) -> Verdict {
         match error {
             Error::Operation(error) => self.classify(Err(error)).verdict,
+            error if error.is_undispatched() => Verdict::Ignored,
             Error::Exhausted { last, .. } => self.verdict_on_error(last),
             Error::Timeout { last: Some(last), .. }
             | Error::Interrupted { cause: Some(last), .. } => match self.verdict_on_error(last) {
                 asked @ Verdict::Throttled { .. } => asked,
                 _ => Verdict::Failure,
             },
-            error if error.is_undispatched() => Verdict::Ignored,
             _ => Verdict::Failure,
         }
     }
@@ -95,6 +112,10 @@ impl<J: Judged> Judged for &J {
     fn classify(&self, result: Result<&J::Value, &J::Error>) -> Classification {
         (**self).classify(result)
     }
+
+    fn server_limits(&self, result: Result<&J::Value, &J::Error>) -> ServerLimits {
+        (**self).server_limits(result)
+    }
 }
 
 /// An operation that can be attempted asynchronously, once or again.
@@ -140,6 +161,10 @@ impl<F, C: Classify<T, E>, T, E> Judged for Typed<'_, F, C, T, E> {
     #[inline]
     fn classify(&self, result: Result<&T, &E>) -> Classification {
         self.leaf.classifier.classify(result)
+    }
+
+    fn server_limits(&self, result: Result<&T, &E>) -> ServerLimits {
+        self.leaf.classifier.server_limits(result)
     }
 }
 
@@ -290,11 +315,8 @@ where
 {
     #[inline]
     fn attempt_blocking(&self) -> Result<T, Error<E>> {
-        let cover = if scope::is_budgeted() { spending::draw()? } else { None };
-        if let Some(cover) = &cover {
-            cover.spend();
-        }
-        scope::note_dispatch();
+        let cover = spending::draw_if_budgeted()?;
+        spending::dispatch(cover.as_ref());
         spending::covered(cover.as_ref(), || (self.leaf.run)(&Attempt::current()))
             .map_err(Error::Operation)
     }

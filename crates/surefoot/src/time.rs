@@ -11,8 +11,11 @@ use pin_project_lite::pin_project;
 use surefoot_core::{Clock, ManualSleep, SystemClock, TimeSource, Timestamp};
 
 mod timer_thread;
+#[cfg(feature = "tokio")]
+mod tokio_timer;
 
 use timer_thread::ThreadSleep;
+pub(crate) use timer_thread::keep_watch;
 
 pin_project! {
     /// Completes once a clock has reached a time: by the clock's own timers, by tokio's inside its
@@ -54,13 +57,12 @@ impl Sleep {
 }
 
 impl SomeTimer {
-    /// Inside a tokio runtime its timers serve; anywhere else our own thread does.
+    /// Inside a tokio runtime with timers they serve; anywhere else our own thread does.
     fn on_system_clock(at: Timestamp) -> Self {
         #[cfg(feature = "tokio")]
-        if tokio::runtime::Handle::try_current().is_ok() {
-            // Relative, by tokio's own clock: its tests may have paused it.
-            let left = at - SystemClock.now();
-            return Self::Tokio { sleep: tokio::time::sleep(left) };
+        // Relative, by tokio's own clock: its tests may have paused it.
+        if let Some(sleep) = tokio_timer::sleep(at - SystemClock.now()) {
+            return Self::Tokio { sleep };
         }
         Self::Thread { sleep: ThreadSleep::until(at) }
     }

@@ -24,8 +24,8 @@ pub(crate) fn in_optional_span<F: Future>(
     call.instrument(name.map_or_else(Span::none, span))
 }
 
-/// Logs a policy's events until the subscription is dropped: changes of state and retries that
-/// gave up as warnings, the rest as information.
+/// Logs a policy's events until the subscription is dropped: changes of state, retries that gave up
+/// and budgets that end as warnings, the rest as information.
 ///
 /// ```
 /// use surefoot::prelude::*;
@@ -78,11 +78,33 @@ pub fn log(events: &Events) -> Subscription {
         Event::KeysFull { policy, max_keys } => {
             warn!(limiter = policy.as_str(), max_keys, "rate limiter has no room for a new key");
         }
+        Event::Shed { policy, priority, signal, load, dry_run, .. } => {
+            let signal = signal.as_str();
+            info!(shedder = policy.as_str(), priority, signal, load, dry_run, "call shed");
+        }
+        Event::ClientThrottled { policy, rejection_rate, .. } => {
+            info!(operation = policy.as_str(), rejection_rate, "call held back");
+        }
         Event::FellBack { policy, link } => {
             warn!(operation = policy.as_str(), link = link.as_str(), "a link of a fallback failed");
         }
         Event::RegistryFull { policy, max_breakers } => {
             warn!(registry = policy.as_str(), max_breakers, "registry is full");
+        }
+        Event::LimitChanged { policy, from, to, .. } => {
+            info!(throttler = policy.as_str(), from, to, "limit of concurrent calls changed");
+        }
+        Event::QueueFilled { policy, queue_size, .. } => {
+            warn!(throttler = policy.as_str(), queue_size, "queue is full, calls are refused");
+        }
+        Event::QueueStanding { policy, stands, .. } => {
+            warn!(throttler = policy.as_str(), stands, "queue stands, or no longer does");
+        }
+        Event::BudgetLow { policy, dimension, spent, limit } => {
+            warn!(budget = policy.as_str(), %dimension, spent, limit, "budget is nearly spent");
+        }
+        Event::BudgetExhausted { policy, dimension, spent, limit } => {
+            warn!(budget = policy.as_str(), %dimension, spent, limit, "budget is spent");
         }
         event => info!(policy = event.policy().as_str(), ?event, "event"),
     })

@@ -56,7 +56,7 @@ fn app(database: Arc<Database>) -> Result<Router, ConfigError> {
         .layer(TimeoutLayer::new(Timeout::new(Duration::from_secs(1))?.named("database")));
     let everything = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(refuse))
-        .layer(DeadlineServerLayer::new().at_most(Duration::from_secs(30)));
+        .layer(DeadlineServerLayer::new().at_most(Duration::from_secs(30))?);
     Ok(Router::new()
         .route("/report", get(report).layer(reports))
         .route("/time-left", get(time_left))

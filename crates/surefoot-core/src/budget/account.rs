@@ -68,6 +68,23 @@ impl Ask {
     }
 }
 
+/// What changes at one level and those above.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Moved {
+    /// No longer held for a call.
+    pub(super) reserved: Cost,
+    /// No longer held for a slice.
+    pub(super) sliced: Cost,
+    /// Spent.
+    pub(super) used: Cost,
+}
+
+impl Moved {
+    fn is_nothing(self) -> bool {
+        [self.reserved, self.sliced, self.used].iter().all(|cost| *cost == Cost::ZERO)
+    }
+}
+
 impl Line {
     fn room(self, limit: Option<u64>) -> u64 {
         limit.unwrap_or(u64::MAX).saturating_sub(self.spent.saturating_add(self.held))
@@ -145,8 +162,13 @@ impl Budget {
         self.account.depth
     }
 
-    /// Takes what is asked for at all levels, or nothing at any.
-    pub(super) fn take_up(&self, ask: Ask, news: &mut News) -> Result<(), Rejection> {
+    /// Takes what is asked for at all levels below `paid`, or nothing at any.
+    pub(super) fn take_up(
+        &self,
+        ask: Ask,
+        paid: Option<&Self>,
+        news: &mut News,
+    ) -> Result<(), Rejection> {
         if ask.is_empty() {
             return Ok(());
         }
@@ -162,9 +184,9 @@ impl Budget {
             }
             return Err(account.refusal(&lines, dimension));
         }
-        if let Some(above) = account.parent() {
+        if let Some(above) = self.unpaid_above(paid) {
             let [take, need] = [ask.take, ask.need].map(|cost| account.passed_on(cost));
-            above.take_up(Ask { take, need }, news)?;
+            above.take_up(Ask { take, need }, paid, news)?;
         }
         for dimension in Dimension::ALL {
             // There is room for it, so it cannot overflow.
@@ -174,42 +196,53 @@ impl Budget {
     }
 
     /// Answers as [`take_up`](Self::take_up) would, and takes nothing.
-    pub(super) fn check_up(&self, ask: Ask) -> Result<(), Dimension> {
+    pub(super) fn check_up(&self, ask: Ask, paid: Option<&Self>) -> Result<(), Dimension> {
         let account = &*self.account;
         let lines = lock(&account.lines);
         if let Some(dimension) = account.lacking(&lines, ask.need) {
             return Err(dimension);
         }
         let need = account.passed_on(ask.need);
-        account.parent().map_or(Ok(()), |above| above.check_up(Ask { take: Cost::ZERO, need }))
+        let ask = Ask { take: Cost::ZERO, need };
+        self.unpaid_above(paid).map_or(Ok(()), |above| above.check_up(ask, paid))
     }
 
-    /// Lets go of `reserved` and spends `used`, at all levels.
-    pub(super) fn settle_up(&self, reserved: Cost, used: Cost, news: &mut News) {
-        if reserved == Cost::ZERO && used == Cost::ZERO {
+    /// The budget above, unless it is the one that has paid.
+    fn unpaid_above(&self, paid: Option<&Self>) -> Option<&Self> {
+        self.parent().filter(|above| paid.is_none_or(|paid| !above.is_same(paid)))
+    }
+
+    /// Moves what was taken at all levels below `paid`, and what slices have used up at all.
+    pub(super) fn settle_up(&self, moved: Moved, paid: Option<&Self>, news: &mut News) {
+        if moved.is_nothing() {
             return;
         }
         let account = &*self.account;
         let mut lines = lock(&account.lines);
         let before = *lines;
+        let unheld = moved.reserved + moved.sliced;
         for dimension in Dimension::ALL {
             let line = &mut lines[dimension.index()];
-            line.held = line.held.saturating_sub(reserved.of(dimension));
-            line.spent = line.spent.saturating_add(used.of(dimension));
+            line.held = line.held.saturating_sub(unheld.of(dimension));
+            line.spent = line.spent.saturating_add(moved.used.of(dimension));
             self.judge(&mut lines, dimension, news);
         }
-        if let Some(above) = account.parent() {
-            let reserved_above = Cost::each(|dimension| {
-                if account.is_sliced(dimension) {
-                    let [before, after] = [&before, &*lines]
-                        .map(|lines| account.unspent(lines[dimension.index()], dimension));
-                    before - after
-                } else {
-                    reserved.of(dimension)
-                }
-            });
-            above.settle_up(reserved_above, used, news);
-        }
+        let Some(above) = account.parent() else { return };
+        let used_up = Cost::each(|dimension| {
+            if !account.is_sliced(dimension) {
+                return 0;
+            }
+            let [before, after] = [&before, &*lines]
+                .map(|lines| account.unspent(lines[dimension.index()], dimension));
+            before - after
+        });
+        let sliced = account.passed_on(moved.sliced) + used_up;
+        let moved = match self.unpaid_above(paid) {
+            Some(_) => Moved { reserved: account.passed_on(moved.reserved), sliced, ..moved },
+            // It has paid for this call from elsewhere.
+            None => Moved { sliced, ..Moved::default() },
+        };
+        above.settle_up(moved, paid, news);
     }
 
     /// The least that is left here and above.
@@ -282,6 +315,6 @@ impl Drop for Account {
         let lines = *lock(&self.lines);
         let Some(Above { budget, sliced: true }) = &self.above else { return };
         let unspent = Cost::each(|dimension| self.unspent(lines[dimension.index()], dimension));
-        budget.move_up(unspent, Cost::ZERO);
+        budget.move_up(Moved { sliced: unspent, ..Moved::default() }, None);
     }
 }

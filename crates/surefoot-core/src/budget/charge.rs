@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::account::Moved;
 use super::{Budget, Cost};
 
 /// What a call has taken; closed with what it did cost.
@@ -25,11 +26,13 @@ use super::{Budget, Cost};
 pub struct Charge {
     budget: Budget,
     taken: Cost,
+    /// The budget above from which on the same call was paid by another charge.
+    paid: Option<Budget>,
 }
 
 impl Charge {
-    pub(super) fn new(budget: Budget, taken: Cost) -> Self {
-        Self { budget, taken }
+    pub(super) fn new(budget: Budget, taken: Cost, paid: Option<Budget>) -> Self {
+        Self { budget, taken, paid }
     }
 
     /// What was taken.
@@ -44,20 +47,25 @@ impl Charge {
 
     /// Corrects what was taken to what the call did cost, more or less.
     pub fn settle(mut self, used: Cost) {
-        let taken = std::mem::take(&mut self.taken);
-        self.budget.move_up(taken, used);
+        let reserved = std::mem::take(&mut self.taken);
+        self.close(reserved, used);
     }
 
     /// The call never ran.
     pub fn give_back(self) {
         self.settle(Cost::ZERO);
     }
+
+    fn close(&self, reserved: Cost, used: Cost) {
+        let moved = Moved { reserved, used, ..Moved::default() };
+        self.budget.move_up(moved, self.paid.as_ref());
+    }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
         if self.taken != Cost::ZERO {
-            self.budget.move_up(self.taken, self.taken);
+            self.close(self.taken, self.taken);
         }
     }
 }
@@ -67,6 +75,6 @@ impl fmt::Debug for Charge {
         f.debug_struct("Charge")
             .field("budget", self.budget.name())
             .field("taken", &self.taken)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -162,11 +162,12 @@ impl BudgetBuilder {
         self.config.validate()?;
         check_depth(parent)?;
         let Limits { attempts, tokens, money } = self.config.limits();
-        parent.take(Ask::reserving(Cost {
+        let slice = Cost {
             attempts: attempts.unwrap_or(0),
             tokens: tokens.unwrap_or(0),
             money: money.unwrap_or_default(),
-        }))?;
+        };
+        parent.take(Ask::reserving(slice), None)?;
         Ok(self.open(Some(Above { budget: parent.clone(), sliced: true })))
     }
 

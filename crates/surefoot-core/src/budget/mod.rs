@@ -66,7 +66,7 @@ pub use status::BudgetStatus;
 
 use crate::sync::Arc;
 use crate::{Events, Name, Rejection};
-use account::{Account, Ask, News};
+use account::{Account, Ask, Moved, News};
 
 /// The most levels of budgets, the root included.
 pub const MAX_DEPTH: u8 = 64;
@@ -110,8 +110,8 @@ impl Budget {
     /// # Errors
     /// [`Rejection::BudgetExhausted`] with the name of the budget that has too little left.
     pub fn reserve(&self, cost: Cost) -> Result<Charge, Rejection> {
-        self.take(Ask::reserving(cost))?;
-        Ok(Charge::new(self.clone(), cost))
+        self.take(Ask::reserving(cost), None)?;
+        Ok(Charge::new(self.clone(), cost, None))
     }
 
     /// Takes one attempt for a call that is about to be made, if nothing that is limited is used
@@ -120,19 +120,33 @@ impl Budget {
     /// # Errors
     /// As [`reserve`](Self::reserve).
     pub fn draw(&self) -> Result<Charge, Rejection> {
-        self.take(Ask::drawing())?;
-        Ok(Charge::new(self.clone(), Cost::attempts(1)))
+        self.draw_below(None)
+    }
+
+    /// The same where `paid`, a budget above, has paid for the same call already, as have those
+    /// above it: only what is below takes part.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub fn draw_below(&self, paid: Option<&Self>) -> Result<Charge, Rejection> {
+        self.take(Ask::drawing(), paid)?;
+        Ok(Charge::new(self.clone(), Cost::attempts(1), paid.cloned()))
     }
 
     /// Whether [`draw`](Self::draw) would be refused at this moment.
     pub fn is_exhausted(&self) -> bool {
-        self.check_up(Ask::drawing()).is_err()
+        self.is_exhausted_below(None)
+    }
+
+    /// Whether [`draw_below`](Self::draw_below) would be refused at this moment.
+    pub fn is_exhausted_below(&self, paid: Option<&Self>) -> bool {
+        self.check_up(Ask::drawing(), paid).is_err()
     }
 
     /// Notes what was spent without having been reserved. It is never refused, since it has
     /// happened; the budget may be in debt afterwards.
     pub fn record(&self, cost: Cost) {
-        self.move_up(Cost::ZERO, cost);
+        self.move_up(Moved { used: cost, ..Moved::default() }, None);
     }
 
     /// What was spent so far, by the children too. What is only reserved is not spent.
@@ -187,20 +201,20 @@ impl Budget {
     }
 
     /// This budget and those above, the nearest first.
-    fn chain(&self) -> impl Iterator<Item = &Self> {
+    pub fn chain(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |budget| budget.parent())
     }
 
-    fn take(&self, ask: Ask) -> Result<(), Rejection> {
+    fn take(&self, ask: Ask, paid: Option<&Self>) -> Result<(), Rejection> {
         let mut news = News::default();
-        let taken = self.take_up(ask, &mut news);
+        let taken = self.take_up(ask, paid, &mut news);
         news.tell();
         taken
     }
 
-    fn move_up(&self, reserved: Cost, used: Cost) {
+    fn move_up(&self, moved: Moved, paid: Option<&Self>) {
         let mut news = News::default();
-        self.settle_up(reserved, used, &mut news);
+        self.settle_up(moved, paid, &mut news);
         news.tell();
     }
 }

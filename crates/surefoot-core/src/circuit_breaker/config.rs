@@ -294,3 +294,59 @@ impl CircuitBreakerBuilder {
         Ok(CircuitBreaker::from_machine(Machine::new(self.config, self.clock, self.events)))
     }
 }
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_is_set_and_leaves_the_others_alone() {
+        let second = Duration::from_secs(1);
+        let built = CircuitBreaker::builder("api")
+            .failure_threshold(3)
+            .success_threshold(4)
+            .timeout(5 * second)
+            .failure_window(6 * second)
+            .half_open_max_calls(7)
+            .half_open_timeout(8 * second)
+            .timeout_growth(2.0, 90 * second)
+            .timeout_jitter(0.5)
+            .max_throttle(10 * second)
+            .seed(11);
+        let expected = CircuitBreakerConfig {
+            name: "api".into(),
+            failure_threshold: 3,
+            success_threshold: 4,
+            timeout: 5 * second,
+            failure_window: 6 * second,
+            half_open_max_calls: Some(7),
+            half_open_timeout: Some(8 * second),
+            timeout_growth: Some(TimeoutGrowth { factor: 2.0, max: 90 * second }),
+            timeout_jitter: 0.5,
+            max_throttle: 10 * second,
+            seed: Some(11),
+            ..CircuitBreakerConfig::default()
+        };
+        assert_eq!(built.config, expected);
+    }
+
+    #[cfg(feature = "toml")]
+    #[test]
+    fn what_is_read_is_checked() {
+        let read =
+            |text| CircuitBreakerConfig::from_toml(text).and_then(CircuitBreakerConfig::build);
+        let breaker = read("name = \"api\"\nfailure_threshold = 3").unwrap();
+        assert_eq!(breaker.config().failure_threshold, 3);
+        for (text, field) in [
+            ("name = \"\"", "name"),
+            ("name = \"api\"\nfailure_threshold = 0", "failure_threshold"),
+            ("name = \"api\"\nsuccess_threshold = 0", "success_threshold"),
+            ("name = \"api\"\ntimeout = \"0s\"", "timeout"),
+            ("name = \"api\"\nhalf_open_max_calls = 0", "half_open_max_calls"),
+            ("name = \"api\"\ntrip = { kind = \"consecutive\", failures = 0 }", "trip.failures"),
+            ("name = \"api\"\nfailures = 3", "failures"),
+        ] {
+            assert_eq!(read(text).unwrap_err().field(), field, "{text}");
+        }
+    }
+}

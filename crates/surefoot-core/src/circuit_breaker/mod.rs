@@ -62,6 +62,8 @@ use std::fmt;
 pub use config::{CircuitBreakerBuilder, CircuitBreakerConfig, TimeoutGrowth};
 pub use permit::Permit;
 pub use status::{CircuitMode, CircuitStatus, CircuitTotals};
+#[cfg(surefoot_loom)]
+pub use successes::use_stripe;
 pub use trip::{Trip, TripLimit};
 
 use crate::rejection::OpenReason;

@@ -106,3 +106,57 @@ impl<B: Borrow<CircuitBreaker>> Drop for Permit<B> {
 fn drop_unsettled(breaker: &CircuitBreaker, ticket: Ticket, why: fn() -> DropReason) {
     breaker.machine().settle(ticket, why().verdict());
 }
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use super::*;
+    use crate::circuit_breaker::CircuitTotals;
+    use crate::{ManualClock, with_drop_reason};
+
+    type Close = fn(Permit);
+
+    /// Each way counts in a total of its own, also while something else is being dropped.
+    #[test]
+    fn each_way_to_close_a_permit_is_told_from_the_others() {
+        let none = CircuitTotals::default();
+        let cases: [(&str, Close, CircuitTotals); 7] = [
+            ("success", Permit::success, CircuitTotals { successes: 1, ..none }),
+            ("failure", Permit::failure, CircuitTotals { failures: 1, ..none }),
+            ("ignore", Permit::ignore, CircuitTotals { ignored: 1, ..none }),
+            (
+                "throttled",
+                |permit| permit.throttled(Duration::from_secs(1)),
+                CircuitTotals { throttled: 1, ..none },
+            ),
+            ("cancel", Permit::cancel, CircuitTotals { cancelled: 1, ..none }),
+            (
+                "dropped for a reason of its own",
+                |mut permit| permit.drop_for(|| DropReason::Cancelled),
+                CircuitTotals { cancelled: 1, ..none },
+            ),
+            ("dropped", drop, CircuitTotals { failures: 1, ..none }),
+        ];
+        for (what, close, totals) in cases {
+            let clock = ManualClock::new();
+            let breaker = CircuitBreaker::builder("api").clock(&clock).build().unwrap();
+            let permit = breaker.admit().unwrap();
+            with_drop_reason(DropReason::Deadline, || close(permit));
+            assert_eq!(breaker.status().totals, totals, "{what}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_verdict_counts() {
+        let breaker = CircuitBreaker::builder("api").build().unwrap();
+        for first in [Verdict::Success, Verdict::Ignored] {
+            let mut permit = breaker.admit().unwrap();
+            assert!(!permit.is_closed());
+            permit.close(first);
+            assert!(permit.is_closed());
+            permit.close(Verdict::Failure);
+            drop(permit);
+        }
+        let totals = breaker.status().totals;
+        assert_eq!((totals.successes, totals.ignored, totals.failures), (1, 1, 0));
+    }
+}

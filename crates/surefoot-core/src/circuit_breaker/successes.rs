@@ -4,7 +4,13 @@
 //! kept in a few, each on a line of its own, and a thread always adds to the same one. Nothing is
 //! ever taken away; differences to a [`Mark`] say what has come since.
 
+#[cfg(not(surefoot_loom))]
 use std::cell::Cell;
+
+#[cfg(surefoot_loom)]
+use models::own_stripe;
+#[cfg(surefoot_loom)]
+pub use models::use_stripe;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -95,6 +101,7 @@ impl Mark {
 }
 
 /// The stripe this thread adds to; threads take turns in the order of their first call.
+#[cfg(not(surefoot_loom))]
 #[inline]
 fn own_stripe() -> usize {
     thread_local! {
@@ -104,6 +111,7 @@ fn own_stripe() -> usize {
     if stripe < STRIPES { stripe } else { assign(|own| STRIPE.try_with(|s| s.set(own)).is_ok()) }
 }
 
+#[cfg(not(surefoot_loom))]
 #[cold]
 fn assign(keep: impl FnOnce(usize) -> bool) -> usize {
     use std::sync::atomic::AtomicUsize;
@@ -111,6 +119,25 @@ fn assign(keep: impl FnOnce(usize) -> bool) -> usize {
     let own = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
     keep(own);
     own
+}
+
+/// The loom models say which stripe a thread has: all their threads are one for the system.
+#[cfg(surefoot_loom)]
+mod models {
+    use std::cell::Cell;
+
+    loom::thread_local! {
+        static STRIPE: Cell<usize> = Cell::new(0);
+    }
+
+    pub(super) fn own_stripe() -> usize {
+        STRIPE.with(Cell::get)
+    }
+
+    /// Gives this thread of a model one of the stripes; without this it has the first.
+    pub fn use_stripe(stripe: usize) {
+        STRIPE.with(|own| own.set(stripe % super::STRIPES));
+    }
 }
 
 #[cfg(all(test, not(surefoot_loom)))]

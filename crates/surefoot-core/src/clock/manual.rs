@@ -216,6 +216,19 @@ mod tests {
     }
 
     #[test]
+    fn sleeps_to_the_same_time_are_apart() {
+        let clock = ManualClock::new();
+        let mut sleeps = [clock.sleep_until(at(1)), clock.sleep_until(at(1))];
+        assert!(sleeps.iter_mut().all(|sleep| !is_ready(sleep)));
+        assert_eq!(clock.waiting(), 2);
+        let [gone, mut left] = sleeps;
+        drop(gone);
+        assert_eq!(clock.waiting(), 1);
+        clock.advance(Duration::from_secs(1));
+        assert!(is_ready(&mut left));
+    }
+
+    #[test]
     fn a_dropped_sleep_waits_no_more() {
         let clock = ManualClock::new();
         let mut sleep = clock.sleep_until(at(1));

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::contention::Contention;
-use super::engine::Refusal;
 use super::machine::{Machine, Taken};
 use crate::TimeSource;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -104,7 +103,8 @@ impl Gcra {
         shared.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
-    /// Takes `n` units from a shared word, or says when they will fit.
+    /// Takes `n` units from a shared word. The error is the word in which they do not fit, and the
+    /// time.
     ///
     /// Relaxed is enough: the word is all there is, and its modification order is the order of
     /// admission.
@@ -114,7 +114,7 @@ impl Gcra {
         shared: &AtomicU64,
         n: u64,
         time: &TimeSource,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), (u64, u64)> {
         match self.attempt(shared, n, time) {
             Some(answer) => answer,
             None => self.admit_after_others(shared, n, time),
@@ -127,7 +127,7 @@ impl Gcra {
         shared: &AtomicU64,
         n: u64,
         time: &TimeSource,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), (u64, u64)> {
         let mut contention = Contention::default();
         loop {
             contention.back_off();
@@ -147,7 +147,7 @@ impl Gcra {
         shared: &AtomicU64,
         n: u64,
         time: &TimeSource,
-    ) -> Option<Result<(), Refusal>> {
+    ) -> Option<Result<(), (u64, u64)>> {
         let word = shared.load(Ordering::Relaxed);
         let now = time.now().as_nanos();
         match self.next(word, n, now) {
@@ -156,13 +156,8 @@ impl Gcra {
                     shared.compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed);
                 swapped.is_ok().then_some(Ok(()))
             }
-            None => Some(Err(self.refusal(word, n, now))),
+            None => Some(Err((word, now))),
         }
-    }
-
-    #[cold]
-    fn refusal(&self, mut word: u64, n: u64, now: u64) -> Refusal {
-        Refusal { now, fits_at: self.earliest(&mut word, n, now, 0) }
     }
 }
 

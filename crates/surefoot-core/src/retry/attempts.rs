@@ -10,18 +10,28 @@ use crate::{Classification, Deadline, Event, StopReason, Timestamp, Verdict};
 /// [`Retry::into_attempts`].
 ///
 /// The host calls [`begin`](Self::begin) before each attempt and [`next`](Self::next) after it,
-/// and does what it is told. Dropping it between the two gives an unused token back to the
-/// budget.
+/// and does what it is told. A token that was not used goes back to the budget: if it is dropped
+/// during a wait, or if the attempt is refused, so that the callee has nothing of it.
 #[derive(Debug)]
 pub struct Attempts<B: Borrow<Retry> = Retry> {
     retry: B,
     made: u32,
     started: Option<Timestamp>,
     previous_delay: Option<Duration>,
-    /// A token was taken for an attempt that has not begun.
-    holds_token: bool,
+    token: Token,
     /// Another attempt is possible, and does no harm.
     repeatable: bool,
+}
+
+/// What has become of the token that the latest wait took from the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    /// None was taken, or it is spent for good.
+    None,
+    /// The attempt it was taken for has not begun.
+    Held,
+    /// That attempt runs. It is spent, unless it turns out that nothing was dispatched.
+    Running,
 }
 
 /// How an attempt ended, as far as trying again is concerned.
@@ -62,12 +72,14 @@ impl<B: Borrow<Retry>> Attempts<B> {
     }
 
     pub(super) fn resume(retry: B, made: u32, started: Option<Timestamp>) -> Self {
-        Self { retry, made, started, previous_delay: None, holds_token: false, repeatable: true }
+        Self { retry, made, started, previous_delay: None, token: Token::None, repeatable: true }
     }
 
     /// Notes that an attempt begins, and gives its number from 1.
     pub fn begin(&mut self) -> u32 {
-        self.holds_token = false;
+        if self.token == Token::Held {
+            self.token = Token::Running;
+        }
         if self.made > 0 {
             self.retry().count_retry();
         }
@@ -100,7 +112,7 @@ impl<B: Borrow<Retry>> Attempts<B> {
         self.repeatable = repeatable;
     }
 
-    /// Attempts begun so far.
+    /// Attempts begun so far, those included that were refused.
     pub fn made(&self) -> u32 {
         self.made
     }
@@ -131,9 +143,32 @@ impl<B: Borrow<Retry>> Attempts<B> {
         pay: impl FnOnce() -> bool,
     ) -> NextStep {
         self.note_start(now);
+        self.settle_token(result);
         let step = self.decide(result, now, deadline, pay);
         self.report(step, now);
         step
+    }
+
+    /// Ends the retrying for a reason that only the host knows; the attempt was not dispatched.
+    pub fn stop(&mut self, now: Timestamp, stop: StopReason) -> NextStep {
+        self.note_start(now);
+        self.settle_token(AttemptResult::Rejected { retry_after: None });
+        let step = NextStep::Stop(stop);
+        self.report(step, now);
+        step
+    }
+
+    fn settle_token(&mut self, result: AttemptResult) {
+        let token = std::mem::replace(&mut self.token, Token::None);
+        if token == Token::Running && matches!(result, AttemptResult::Rejected { .. }) {
+            self.give_back();
+        }
+    }
+
+    fn give_back(&self) {
+        if let Some(budget) = self.retry().budget() {
+            budget.give_back();
+        }
     }
 
     fn decide(
@@ -189,7 +224,7 @@ impl<B: Borrow<Retry>> Attempts<B> {
             if !budget.try_withdraw() {
                 return NextStep::Stop(StopReason::Budget);
             }
-            self.holds_token = true;
+            self.token = Token::Held;
         }
         self.previous_delay = Some(own.total());
         NextStep::Wait(wait)
@@ -219,10 +254,8 @@ impl<B: Borrow<Retry>> Attempts<B> {
 
 impl<B: Borrow<Retry>> Drop for Attempts<B> {
     fn drop(&mut self) {
-        if self.holds_token
-            && let Some(budget) = self.retry().budget()
-        {
-            budget.give_back();
+        if self.token == Token::Held {
+            self.give_back();
         }
     }
 }
@@ -232,8 +265,8 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::Jitter;
     use crate::retry::RetryBuilder;
+    use crate::{Jitter, RetryBudget};
 
     const FAILED: AttemptResult = AttemptResult::Ran(Classification::TRANSIENT);
     const SECOND: Duration = Duration::from_secs(1);
@@ -253,6 +286,24 @@ mod tests {
             assert_eq!(attempts.begin(), made);
             assert_eq!((attempts.made(), retry.retries()), (made, retries));
         }
+    }
+
+    /// DESIGN §4: a token is returned if unused, and one that was used is not.
+    #[test]
+    fn an_attempt_that_was_refused_costs_no_token_and_one_that_ran_does() {
+        let budget = RetryBudget::builder().initial(3).ratio(0.0).build().unwrap();
+        let retry = Retry::builder().max_attempts(9).budget(budget.clone()).build().unwrap();
+        let refused = AttemptResult::Rejected { retry_after: Some(SECOND) };
+        let mut attempts = retry.attempts();
+        for (result, balance) in [(FAILED, 2), (FAILED, 1), (refused, 1), (refused, 1), (FAILED, 0)]
+        {
+            attempts.begin();
+            attempts.next(result, Timestamp::ZERO, None);
+            assert_eq!(budget.balance(), balance, "{result:?}");
+        }
+        attempts.begin();
+        drop(attempts);
+        assert_eq!(budget.balance(), 0, "it may have been dispatched");
     }
 
     #[test]

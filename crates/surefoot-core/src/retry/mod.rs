@@ -245,3 +245,71 @@ impl fmt::Debug for Retry {
         f.debug_struct("Retry").field("config", &self.shared.config).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Clock, ManualClock};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_retry_is_what_it_was_built_to_be() {
+        let clock = ManualClock::new();
+        let retry = Retry::builder()
+            .name("fetch")
+            .attempt_timeout(SECOND)
+            .max_attempts(4)
+            .clock(&clock)
+            .build()
+            .unwrap();
+        assert_eq!((retry.name().as_str(), retry.config().max_attempts), ("fetch", 4));
+        let timeout = retry.attempt_timeout().unwrap();
+        assert_eq!((timeout.name().as_str(), timeout.limit()), ("fetch", SECOND));
+        clock.advance(SECOND);
+        assert_eq!((retry.time().now(), timeout.time().now()), (clock.now(), clock.now()));
+        let delays: Vec<_> = retry.delays().take(3).collect();
+        assert_eq!(delays, [SECOND, 2 * SECOND, 4 * SECOND]);
+    }
+
+    /// Which calls a host may begin without a look at the options.
+    #[test]
+    fn a_retry_is_plain_after_its_first_call_if_no_option_asks_for_more() {
+        let plain = Retry::builder();
+        let bounded = Retry::builder().max_elapsed(SECOND);
+        let limited = Retry::builder().attempt_timeout(SECOND);
+        for (builder, is_plain) in [(plain, true), (bounded, false), (limited, false)] {
+            let retry = builder.build().unwrap();
+            assert!(!retry.is_plain());
+            assert!(retry.is_first_call());
+            assert!(!retry.is_first_call());
+            assert_eq!(retry.is_plain(), is_plain, "{retry:?}");
+        }
+    }
+
+    #[test]
+    fn of_those_who_share_a_budget_one_counts_the_calls() {
+        let budget = RetryBudget::builder().initial(0).ratio(1.0).build().unwrap();
+        let retry = Retry::builder().build().unwrap();
+        for (counts_calls, balance) in [(false, 0), (true, 1)] {
+            let retry = retry.clone().drawing_on(budget.clone(), counts_calls);
+            retry.note_call();
+            assert_eq!(retry.budget().map(RetryBudget::balance), Some(balance));
+        }
+    }
+
+    #[test]
+    fn listeners_are_told_of_nesting_once() {
+        let retry = Retry::builder().build().unwrap();
+        let heard = Arc::new(AtomicU64::new(0));
+        let ear = Arc::clone(&heard);
+        let _subscription = retry.events().subscribe(move |event| {
+            ear.fetch_add(u64::from(matches!(event, Event::NestedRetry { .. })), Ordering::Relaxed);
+        });
+        retry.note_nesting();
+        retry.note_nesting();
+        assert_eq!(heard.load(Ordering::Relaxed), 1);
+    }
+}

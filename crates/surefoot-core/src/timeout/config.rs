@@ -63,3 +63,28 @@ impl TimeoutConfig {
         Ok(Timeout { name: self.name, limit: self.limit, time: TimeSource::System })
     }
 }
+
+#[cfg(all(test, not(surefoot_loom), feature = "toml"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_read_in_words_and_has_to_be_some_time() {
+        let read = |text| TimeoutConfig::from_toml(text).and_then(TimeoutConfig::build);
+        let timeout = read("limit = \"1m 30s\"").unwrap();
+        assert_eq!(
+            (timeout.name().as_str(), timeout.limit()),
+            ("timeout", Duration::from_secs(90))
+        );
+        for (text, field) in [
+            ("limit = \"0s\"", "limit"),
+            ("limit = \"soon\"", "limit"),
+            ("limit = 3", "limit"),
+            ("limit = \"1s\"\nname = \"\"", "name"),
+        ] {
+            assert_eq!(read(text).unwrap_err().field(), field, "{text}");
+        }
+        let number = read("limit = 3").unwrap_err();
+        assert!(number.to_string().contains("\"250ms\""), "{number} shows how to write it");
+    }
+}

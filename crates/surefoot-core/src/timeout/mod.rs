@@ -85,3 +85,20 @@ impl Timeout {
         &self.time
     }
 }
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use super::*;
+    use crate::ManualClock;
+
+    #[test]
+    fn a_timeout_is_what_it_was_made_to_be() {
+        let limit = Duration::from_secs(3);
+        let timeout = Timeout::new(limit).unwrap();
+        assert_eq!((timeout.name().as_str(), timeout.limit()), ("timeout", limit));
+        let clock = ManualClock::new();
+        let timeout = timeout.on_clock(&clock).named("attempt");
+        assert_eq!((timeout.name().as_str(), timeout.limit()), ("attempt", limit));
+        assert!(timeout.time().is_same_clock(&TimeSource::from(&clock)));
+    }
+}

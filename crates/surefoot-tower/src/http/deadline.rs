@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, Request};
 use pin_project_lite::pin_project;
 use surefoot::http::deadline::DeadlineHeader;
-use surefoot::{Attempt, TimeSource, Timeout};
+use surefoot::{Attempt, ConfigError, TimeSource, Timeout};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -129,9 +129,15 @@ impl DeadlineServerLayer {
         Self { header, ..Self::default() }
     }
 
-    /// The most time that a request gets, also one that brings no deadline. Zero refuses them all.
-    pub fn at_most(self, limit: Duration) -> Self {
-        Self { most: Some(limit), ..self }
+    /// The most time that a request gets, also one that brings no deadline.
+    ///
+    /// # Errors
+    /// If the limit is zero, which would refuse every request, or beyond what a clock can tell.
+    pub fn at_most(self, limit: Duration) -> Result<Self, ConfigError> {
+        Timeout::new(limit).map_err(|error| {
+            ConfigError::new("deadline_server", "at_most", error.value(), error.rule())
+        })?;
+        Ok(Self { most: Some(limit), ..self })
     }
 
     /// The clock to decide by. Default: the system's.

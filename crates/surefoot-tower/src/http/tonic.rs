@@ -13,8 +13,9 @@
 //! // For `tonic::transport::Server::builder().layer(...)`.
 //! let layer = ServiceBuilder::new()
 //!     .map_err(status)
-//!     .layer(DeadlineServerLayer::with_header(DeadlineHeader::grpc()).at_most(Duration::from_secs(30)));
+//!     .layer(DeadlineServerLayer::with_header(DeadlineHeader::grpc()).at_most(Duration::from_secs(30))?);
 //! # let _ = layer;
+//! # Ok::<(), ConfigError>(())
 //! ```
 //!
 //! The methods of a tonic client, as calls of a policy, are judged by [`classify`]:

@@ -75,7 +75,7 @@ async fn serve() -> Server {
         .layer(TimeoutLayer::new(limit));
     let everything = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(refuse))
-        .layer(DeadlineServerLayer::new().on_clock(clock.clone()).at_most(10 * SEC));
+        .layer(DeadlineServerLayer::new().on_clock(clock.clone()).at_most(10 * SEC).unwrap());
     let app = Router::new()
         .route("/left", get(left))
         .route("/hang", get(hang).layer(guarded))

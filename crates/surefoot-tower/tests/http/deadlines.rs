@@ -78,7 +78,10 @@ async fn a_server_obeys_the_deadline_it_is_told() {
     assert_eq!(time_left(layer(), Some("18446744073709551615")).await, Ok(None));
     // No caller gets more than that, nor one that does not say.
     for header in [None, Some("60000")] {
-        assert_eq!(time_left(layer().at_most(5 * SEC), header).await, Ok(Some(5 * SEC)));
+        assert_eq!(time_left(layer().at_most(5 * SEC).unwrap(), header).await, Ok(Some(5 * SEC)));
+    }
+    for impossible in [Duration::ZERO, Duration::MAX] {
+        assert_eq!(layer().at_most(impossible).unwrap_err().field(), "at_most");
     }
 }
 

@@ -257,6 +257,7 @@ fn each_error_has_the_code_of_its_kind() {
     let own = |status: Status| surefoot_tower::Error::Operation(ServiceError::new(status));
     let exhausted = |last| Error::Exhausted {
         last: Box::new(last),
+        refusal: None,
         stop: StopReason::Attempts,
         attempts: 3,
         elapsed: SEC,

@@ -78,8 +78,11 @@ fn errors_from_behind_a_buffer_do_not_nest() {
     let mut service = ServiceBuilder::new().layer(layer).service(buffer);
     let error = run(&clock, served(worker, ask(&mut service))).unwrap_err();
     // The fourth was refused behind the buffer, and the retry over it knows that.
-    let Error::Exhausted { attempts: 4, last, .. } = &error else { panic!("{error:?}") };
-    assert!(matches!(**last, Error::Rejected(_)), "{last:?}");
+    let Error::Exhausted { attempts: 4, last, refusal: Some(refusal), .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(matches!(**refusal, Error::Rejected(_)), "{refusal:?}");
+    assert_eq!(failure(last), Some("down"));
     assert_eq!(api.calls().len(), 3);
 }
 

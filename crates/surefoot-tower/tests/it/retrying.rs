@@ -126,6 +126,7 @@ fn a_retry_over_a_breaker_stops_at_the_first_rejection_whose_time_does_not_fit()
     let Error::Exhausted { attempts, stop, retry_after, .. } = &error else { panic!("{error:?}") };
     assert_eq!((*attempts, *stop), (4, StopReason::Rejected));
     assert_eq!(*retry_after, Some(59 * SEC));
+    assert_eq!(failure(&error), Some("down"));
     assert!(error.rejection().is_some());
 }
 

@@ -1,6 +1,9 @@
 //! Calls through a rate limiter.
 
 mod acquire;
+mod function;
+mod learning;
+mod paid;
 mod settling;
 
 use std::future::Future;
@@ -13,6 +16,10 @@ use surefoot_core::rate_limiter::{Admission, Charge, LimiterKey, Slots};
 use surefoot_core::{Classify, Error, RateLimiter, Rejection};
 
 pub use acquire::Waiting;
+pub use function::LimitedFn;
+pub use learning::{LearnedFrom, Learning};
+pub use paid::Metered;
+use paid::Paid;
 pub use settling::Settling;
 
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
@@ -91,9 +98,15 @@ pub trait Limiter: Slots + Clone + Send + Sync {
         Weighted { limiter: self.clone(), units }
     }
 
+    /// A policy that learns from the answers to its calls: from the pauses that a server asks for,
+    /// and from what it has left.
+    fn learning(&self) -> Learning<Self> {
+        Learning::new(self.clone(), 1)
+    }
+
     /// Wraps a function of one argument, so that each of its calls takes a unit first.
     fn limit<F>(&self, function: F) -> LimitedFn<Self, F> {
-        LimitedFn { limiter: self.clone(), function }
+        LimitedFn::new(self.clone(), function)
     }
 }
 
@@ -183,6 +196,14 @@ impl<L> Weighted<L> {
         self.units
     }
 
+    /// The same, learning from the answers: see [`Limiter::learning`].
+    pub fn learning(self) -> Learning<L>
+    where
+        L: Limiter,
+    {
+        Learning::new(self.limiter, self.units)
+    }
+
     /// The same with the units as an estimate, to be corrected once it is known how many the call
     /// used: `used` is asked for that with its result, and leaves the estimate with `None`.
     pub fn settling<T, E, U>(self, used: U) -> Settling<L, U>
@@ -216,54 +237,10 @@ impl<L: Limiter> BlockingPolicy for Weighted<L> {
     }
 }
 
-/// A function behind a rate limiter; made by [`Limiter::limit`].
-///
-/// ```
-/// use surefoot::prelude::*;
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # async fn process(request: &str) -> Result<usize, std::io::Error> { Ok(request.len()) }
-/// let limiter = RateLimiter::builder("api").max_requests(100).build()?;
-/// let api_endpoint = limiter.limit(process);
-/// assert_eq!(api_endpoint.call("request").await?, 7);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-pub struct LimitedFn<L, F> {
-    limiter: L,
-    function: F,
-}
-
-impl<L: Limiter, F> LimitedFn<L, F> {
-    /// Calls the function once the limiter admits it.
-    ///
-    /// # Errors
-    /// [`Error::Rejected`] if the limiter refuses, [`Error::Operation`] if the function fails.
-    pub async fn call<A, Fut, T, E>(&self, argument: A) -> Result<T, Error<E>>
-    where
-        F: Fn(A) -> Fut + Send + Sync,
-        A: Send,
-        Fut: Future<Output = Result<T, E>> + Send,
-    {
-        acquire::admitted(&self.limiter, 1).await?;
-        scope::note_dispatch();
-        (self.function)(argument).await.map_err(Error::Operation)
-    }
-
-    /// The same for a function that blocks its thread.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call).
-    pub fn call_blocking<A, T, E>(&self, argument: A) -> Result<T, Error<E>>
-    where
-        F: Fn(A) -> Result<T, E>,
-    {
-        acquire::admitted_blocking(&self.limiter, 1)?;
-        scope::note_dispatch();
-        (self.function)(argument).map_err(Error::Operation)
-    }
+/// Whether an attempt is certain to start the operation: no budget may refuse it in between.
+#[inline]
+fn dispatches<O: Judged>() -> bool {
+    O::DISPATCHES && !scope::is_budgeted()
 }
 
 fn run_blocking<L: Limiter, O: BlockingOperation>(
@@ -271,7 +248,7 @@ fn run_blocking<L: Limiter, O: BlockingOperation>(
     units: u64,
     operation: &O,
 ) -> Result<O::Value, Error<O::Error>> {
-    if O::DISPATCHES {
+    if dispatches::<O>() || units == 0 {
         acquire::admitted_blocking(limiter, units)?;
         return operation.attempt_blocking();
     }
@@ -322,7 +299,7 @@ where
         let mut this = self.project();
         let limiter: &L = this.limiter;
         if let StepProjection::New = this.step.as_mut().project() {
-            let next = if O::DISPATCHES {
+            let next = if dispatches::<O>() || *this.units == 0 {
                 match limiter.admit(*this.units, acquire::latest(limiter)) {
                     Ok(Admission::Now) => Step::Begun { call: (this.start)(this.operation) },
                     Ok(Admission::Later(slot)) => {
@@ -337,13 +314,14 @@ where
         }
         if let StepProjection::Waiting { waiting } = this.step.as_mut().project() {
             let charge = ready!(waiting.poll(cx))?;
-            let paid = Paid::new(charge);
-            let call = (this.start)(this.operation);
-            let next = if O::DISPATCHES {
+            let start = || (this.start)(this.operation);
+            let next = if dispatches::<O>() {
+                let paid = Paid::new(charge);
+                let call = start();
                 paid.spend();
                 Step::Begun { call }
             } else {
-                Step::Paid { call: Metered { call, paid } }
+                Step::Paid { call: Metered::start(Some(charge), start) }
             };
             this.step.set(next);
         }
@@ -352,77 +330,5 @@ where
             StepProjection::Paid { call } => call.poll(cx),
             StepProjection::New | StepProjection::Waiting { .. } => Poll::Pending,
         }
-    }
-}
-
-pin_project! {
-    /// A call whose units are given back if it ends without having started the operation.
-    #[derive(Debug)]
-    pub struct Metered<L: Slots, F> {
-        #[pin]
-        call: F,
-        paid: Paid<L>,
-    }
-}
-
-impl<L: Slots, F> Metered<L, F> {
-    /// The call that `start` makes, which may start the operation at once.
-    pub fn start(charge: Charge<L>, start: impl FnOnce() -> F) -> Self {
-        let mut paid = Paid::new(charge);
-        let call = paid.watch(start);
-        Self { call, paid }
-    }
-}
-
-impl<L: Slots, F: Future> Future for Metered<L, F> {
-    type Output = F::Output;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let polled = this.paid.watch(|| this.call.poll(cx));
-        if polled.is_ready() {
-            this.paid.close();
-        }
-        polled
-    }
-}
-
-/// Units taken for a call, and whether it has started the operation.
-#[derive(Debug)]
-struct Paid<L: Slots> {
-    charge: Option<Charge<L>>,
-    dispatched: bool,
-}
-
-impl<L: Slots> Paid<L> {
-    fn new(charge: Charge<L>) -> Self {
-        Self { charge: Some(charge), dispatched: false }
-    }
-
-    /// Runs a piece of the call. One that panics may have started anything.
-    fn watch<R>(&mut self, piece: impl FnOnce() -> R) -> R {
-        let before = std::mem::replace(&mut self.dispatched, true);
-        let (output, noted) = scope::watch_dispatch(piece);
-        self.dispatched = before || noted;
-        output
-    }
-
-    /// The units are used.
-    fn spend(mut self) {
-        self.dispatched = true;
-    }
-
-    /// The call has ended.
-    fn close(&mut self) {
-        if let Some(charge) = self.charge.take().filter(|_| !self.dispatched) {
-            charge.give_back();
-        }
-    }
-}
-
-impl<L: Slots> Drop for Paid<L> {
-    fn drop(&mut self) {
-        self.close();
     }
 }

@@ -4,12 +4,11 @@ use std::borrow::Borrow;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use surefoot_core::retry::{Attempts, NextStep};
 use surefoot_core::{
-    AttemptResult, Classify, DropReason, Error, Retry, StopReason, Timestamp, Verdict,
+    AttemptResult, Classify, DropReason, Error, Rejection, Retry, StopReason, Timestamp, Verdict,
     with_drop_reason,
 };
 
@@ -95,10 +94,12 @@ impl BlockingPolicy for Retry {
                 NextStep::Return => return result,
                 NextStep::Stop(stop) => return run.give_up(operation, result, stop),
                 NextStep::Wait(delay) => {
-                    let last = result.err(); // a value that is discarded is closed before the wait
+                    run.keep(result); // a value that is discarded is closed before the wait
                     time::block_until(self.time(), self.time().now() + delay);
-                    if let Some(last) = last.filter(|_| run.is_too_late()) {
-                        return run.give_up(operation, Err(last), StopReason::Time);
+                    if run.is_too_late()
+                        && let Some(error) = run.failure(operation, StopReason::Time)
+                    {
+                        return Err(error);
                     }
                     number = run.attempts.begin();
                 }
@@ -311,7 +312,7 @@ async fn go_on<O: Operation, B: Borrow<O>>(
     let mut started = started;
     let mut result = match first {
         Some(result) => result,
-        None => noting_start(retry, &mut started, attempt(retry, operation, 1, None, None)).await?,
+        None => noting_start(retry, &mut started, attempt(retry, operation, 1, None)).await,
     };
     let mut run = Run::new(retry.attempts_after_first(started));
     loop {
@@ -319,23 +320,21 @@ async fn go_on<O: Operation, B: Borrow<O>>(
             NextStep::Return => return result,
             NextStep::Stop(stop) => return run.give_up(operation, result, stop),
             NextStep::Wait(delay) => {
-                let last = result.err(); // a value that is discarded is closed before the wait
-                let mut last = match wait(retry, delay, last).await {
-                    Ok(last) => last,
-                    Err(last) => return run.give_up(operation, Err(last), StopReason::Time),
-                };
-                if let Some(last) = last.take_if(|_| run.is_too_late()) {
-                    return run.give_up(operation, Err(last), StopReason::Time);
+                run.keep(result); // a value that is discarded is closed before the wait
+                let sleep = time::Sleep::until(retry.time(), retry.time().now() + delay);
+                unless_expired(sleep, || run.failure(operation, StopReason::Time)).await?;
+                if run.is_too_late()
+                    && let Some(error) = run.failure(operation, StopReason::Time)
+                {
+                    return Err(error);
                 }
                 let number = run.attempts.begin();
-                let cover = run.cover.take();
-                result = match attempt(retry, operation, number, cover, last).await {
-                    Ok(result) => result,
-                    Err(last) => {
-                        run.dispatched = true; // the attempt that the deadline cut short
-                        return run.give_up(operation, Err(last), StopReason::Time);
-                    }
+                let next = attempt(retry, operation, number, run.cover.take());
+                let cut_short = || {
+                    run.dispatched = true;
+                    run.failure(operation, StopReason::Time)
                 };
+                result = unless_expired(next, cut_short).await?;
             }
         }
     }
@@ -358,60 +357,22 @@ async fn noting_start<F: Future>(
     .await
 }
 
-/// Waits, and hands the failure `last` through. If a deadline outside passes meanwhile, ends the wait
-/// with that failure, so that the timeout can tell it.
-async fn wait<E>(retry: &Retry, delay: Duration, mut last: Option<E>) -> Result<Option<E>, E> {
-    let mut sleep = pin!(time::Sleep::until(retry.time(), retry.time().now() + delay));
-    poll_fn(|cx| match sleep.as_mut().poll(cx) {
-        Poll::Ready(()) => Poll::Ready(Ok(last.take())),
-        Poll::Pending => match last.take_if(|_| scope::has_expired()) {
-            Some(last) => Poll::Ready(Err(last)),
-            None => Poll::Pending,
-        },
-    })
-    .await
-}
-
-/// What an attempt gives, or else the failure before it: see [`in_scope`].
-type Attempted<O> =
-    Result<Result<<O as Judged>::Value, Error<<O as Judged>::Error>>, Error<<O as Judged>::Error>>;
-
-async fn attempt<O: Operation>(
-    retry: &Retry,
-    operation: &O,
-    number: u32,
-    cover: Option<Cover>,
-    last: Option<Error<O::Error>>,
-) -> Attempted<O> {
-    match retry.attempt_timeout() {
-        None => {
-            let begun = scope::in_attempt(number, || operation.attempt());
-            in_scope(number, last, spending::in_cover(cover, begun)).await
-        }
-        Some(policy) => {
-            let limited = Nested { policy, operation };
-            in_scope(number, last, spending::in_cover(cover, limited.attempt())).await
-        }
-    }
-}
-
-/// Runs an attempt after the failure `last`. If a deadline outside passes meanwhile, ends the
-/// attempt with that failure, so that the timeout can tell it.
-async fn in_scope<F: Future, E>(
-    number: u32,
-    mut last: Option<E>,
+/// Runs a wait or an attempt. If a deadline outside passes meanwhile and there is a failure to
+/// tell, ends it with that, so that the timeout can pass it on.
+async fn unless_expired<F: Future, E>(
     future: F,
+    mut failure: impl FnMut() -> Option<E>,
 ) -> Result<F::Output, E> {
     let mut future = pin!(Some(future));
     poll_fn(move |cx| {
         let Some(running) = future.as_mut().as_pin_mut() else { return Poll::Pending };
-        if let Poll::Ready(output) = scope::in_attempt(number, || running.poll(cx)) {
+        if let Poll::Ready(output) = running.poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        match last.take_if(|_| scope::has_expired()) {
-            Some(last) => {
+        match scope::has_expired().then(&mut failure).flatten() {
+            Some(failure) => {
                 with_drop_reason(DropReason::Deadline, || future.set(None));
-                Poll::Ready(Err(last))
+                Poll::Ready(Err(failure))
             }
             None => Poll::Pending,
         }
@@ -419,33 +380,63 @@ async fn in_scope<F: Future, E>(
     .await
 }
 
+async fn attempt<O: Operation>(
+    retry: &Retry,
+    operation: &O,
+    number: u32,
+    cover: Option<Cover>,
+) -> Result<O::Value, Error<O::Error>> {
+    match retry.attempt_timeout() {
+        None => {
+            let begun = scope::in_attempt(number, || operation.attempt());
+            in_scope(number, spending::in_cover(cover, begun)).await
+        }
+        Some(policy) => {
+            let limited = Nested { policy, operation };
+            in_scope(number, spending::in_cover(cover, limited.attempt())).await
+        }
+    }
+}
+
+async fn in_scope<F: Future>(number: u32, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(move |cx| scope::in_attempt(number, || future.as_mut().poll(cx))).await
+}
+
 /// One call that has begun to be tried again.
-pub struct Run<B: Borrow<Retry> = Retry> {
+pub struct Run<E, B: Borrow<Retry> = Retry> {
     /// The attempts themselves.
     pub attempts: Attempts<B>,
     /// Whether any attempt got past our own policies.
     pub dispatched: bool,
     /// What the budgets in scope have paid for the attempt that is to come, or is under way.
     cover: Option<Cover>,
+    /// The failure so far. A refusal is in its place only if nothing else is to be told.
+    last: Option<Error<E>>,
+    /// The refusal of a later attempt.
+    refusal: Option<Error<E>>,
 }
 
-impl<B: Borrow<Retry>> Run<B> {
+impl<E, B: Borrow<Retry>> Run<E, B> {
     /// A call whose attempts are `attempts`, the first one under way or done.
     pub fn new(attempts: Attempts<B>) -> Self {
-        Self { attempts, dispatched: false, cover: None }
+        Self { attempts, dispatched: false, cover: None, last: None, refusal: None }
     }
 
     /// Decides what comes after an attempt with this result.
-    pub fn next<O: Judged>(
+    pub fn next<O: Judged<Error = E>>(
         &mut self,
         operation: &O,
-        result: &Result<O::Value, Error<O::Error>>,
+        result: &Result<O::Value, Error<E>>,
     ) -> NextStep {
         let judged = operation.attempt_result(result);
         self.dispatched |= !matches!(result, Err(error) if error.is_undispatched());
         let time = self.attempts.retry().time();
         let (now, deadline) = (time.now(), scope::deadline_on(time));
         self.cover = None; // what the attempt did not spend is there for the next one
+        if matches!(result, Err(Error::Rejected(Rejection::BudgetExhausted { .. }))) {
+            return self.attempts.stop(now, StopReason::Budget);
+        }
         let mut cover = None;
         let step = self.attempts.next_paid(judged, now, deadline, || draw(&mut cover));
         self.cover = cover.filter(|_| matches!(step, NextStep::Wait(_)));
@@ -457,37 +448,75 @@ impl<B: Borrow<Retry>> Run<B> {
         spending::covered(self.cover.as_ref(), || scope::in_attempt(number, attempt))
     }
 
+    /// Keeps a failure while another attempt is on its way. A value is closed, and what failed
+    /// before it is forgotten.
+    pub fn keep<T>(&mut self, result: Result<T, Error<E>>) {
+        let earlier = self.last.take();
+        (self.last, self.refusal) = match result {
+            Ok(_) => (None, None),
+            Err(error) => {
+                let undispatched = error.is_undispatched();
+                let (last, refusal) = after(earlier, error, undispatched);
+                (Some(last), refusal)
+            }
+        };
+    }
+
     /// Whether the wait has taken so long that no attempt may follow it.
     pub fn is_too_late(&self) -> bool {
         let time = self.attempts.retry().time();
         !self.attempts.may_begin(time.now(), scope::deadline_on(time))
     }
 
-    /// The error of a call whose attempts are over.
+    /// The end of a call whose last attempt gave `result`.
     #[expect(clippy::missing_errors_doc, reason = "making the error is its purpose")]
-    pub fn give_up<O: Judged>(
-        self,
+    pub fn give_up<O: Judged<Error = E>>(
+        mut self,
         operation: &O,
-        result: Result<O::Value, Error<O::Error>>,
+        result: Result<O::Value, Error<E>>,
         stop: StopReason,
-    ) -> Result<O::Value, Error<O::Error>> {
-        match result {
+    ) -> Result<O::Value, Error<E>> {
+        let error = match result {
             // A value that was not liked is still the answer there is.
-            Ok(value) => Ok(value),
-            Err(Error::Rejected(rejection)) if !self.dispatched => Err(Error::Rejected(rejection)),
-            Err(error) => {
-                let retry_after = match operation.attempt_error(&error) {
-                    AttemptResult::Ran(classification) => classification.retry_after,
-                    AttemptResult::Rejected { retry_after } => retry_after,
-                };
-                Err(Error::Exhausted {
-                    last: Box::new(error),
-                    stop,
-                    attempts: self.attempts.made(),
-                    elapsed: self.attempts.elapsed(self.attempts.retry().time().now()),
-                    retry_after,
-                })
-            }
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let undispatched = stop == StopReason::NotReady || error.is_undispatched();
+        let (last, refusal) = after(self.last.take(), error, undispatched);
+        Err(self.exhausted(operation, last, refusal, stop))
+    }
+
+    /// The error of a call that ends with the failure that was kept, if one was.
+    pub fn failure<O: Judged<Error = E>>(
+        &mut self,
+        operation: &O,
+        stop: StopReason,
+    ) -> Option<Error<E>> {
+        let (last, refusal) = (self.last.take()?, self.refusal.take());
+        Some(self.exhausted(operation, last, refusal, stop))
+    }
+
+    fn exhausted<O: Judged<Error = E>>(
+        &self,
+        operation: &O,
+        last: Error<E>,
+        refusal: Option<Error<E>>,
+        stop: StopReason,
+    ) -> Error<E> {
+        if !self.dispatched && last.is_undispatched() {
+            return last;
+        }
+        let retry_after = match operation.attempt_error(refusal.as_ref().unwrap_or(&last)) {
+            AttemptResult::Ran(classification) => classification.retry_after,
+            AttemptResult::Rejected { retry_after } => retry_after,
+        };
+        Error::Exhausted {
+            last: Box::new(last),
+            refusal: refusal.map(Box::new),
+            stop,
+            attempts: self.attempts.made(),
+            elapsed: self.attempts.elapsed(self.attempts.retry().time().now()),
+            retry_after,
         }
     }
 }
@@ -503,5 +532,18 @@ fn draw(cover: &mut Option<Cover>) -> bool {
             true
         }
         Err(_) => false,
+    }
+}
+
+/// What is to be told after one more failure: the last one, and the refusal after it. What failed
+/// before anything was dispatched does not take the place of what the callee did.
+fn after<E>(
+    earlier: Option<Error<E>>,
+    error: Error<E>,
+    undispatched: bool,
+) -> (Error<E>, Option<Error<E>>) {
+    match earlier {
+        Some(last) if undispatched && !last.is_undispatched() => (last, Some(error)),
+        _ => (error, None),
     }
 }

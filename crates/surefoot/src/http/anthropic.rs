@@ -6,7 +6,7 @@ use super::{ApiError, ApiErrorKind, StreamPart};
 /// What an event of a stream of messages means.
 ///
 /// `message_stop` is the end, `error` an error (mostly `overloaded_error`), everything else, pings
-/// too, a part of the answer. A stream that ends without `message_stop` was cut off, and is a
+/// too, a part of the answer. An event that has lost its name is known by the `type` in its data. A stream that ends without `message_stop` was cut off, and is a
 /// failure.
 ///
 /// ```
@@ -22,7 +22,8 @@ use super::{ApiError, ApiErrorKind, StreamPart};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn stream_part(event: &SseEvent) -> StreamPart {
-    match event.event() {
+    let unnamed = (event.event() == "message").then(|| r#type(event.data())).flatten();
+    match unnamed.as_deref().unwrap_or(event.event()) {
         "message_stop" => StreamPart::End,
         "error" => StreamPart::Error(
             ApiError::parse(event.data().as_bytes())
@@ -30,6 +31,12 @@ pub fn stream_part(event: &SseEvent) -> StreamPart {
         ),
         _ => StreamPart::Item,
     }
+}
+
+/// The name of an event as its data repeat it: proxies drop the line with the name.
+fn r#type(data: &str) -> Option<String> {
+    let data: serde_json::Value = serde_json::from_str(data).ok()?;
+    data.get("type")?.as_str().map(str::to_owned)
 }
 
 /// The kind of error that a `type` stands for.
@@ -98,6 +105,20 @@ mod tests {
             let error = ApiError::parse(body.as_bytes()).expect("an error body");
             assert_eq!((error.kind(), error.code()), (expected, Some(r#type)), "{body}");
         }
+    }
+
+    #[test]
+    fn an_event_without_a_name_is_known_by_its_data() {
+        let unnamed = |data| stream_part(&event("message", data));
+        assert_eq!(unnamed(r#"{"type": "message_stop"}"#), StreamPart::End);
+        assert_eq!(unnamed(r#"{"type": "ping"}"#), StreamPart::Item);
+        assert_eq!(unnamed("message_stop"), StreamPart::Item);
+        let broken = r#"{"type": "error", "error": {"type": "overloaded_error"}}"#;
+        let StreamPart::Error(error) = unnamed(broken) else { panic!("no error") };
+        assert_eq!(error.kind(), ApiErrorKind::Overloaded);
+        // A name goes before what the data say.
+        let named = event("ping", r#"{"type": "message_stop"}"#);
+        assert_eq!(stream_part(&named), StreamPart::Item);
     }
 
     #[test]

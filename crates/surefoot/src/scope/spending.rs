@@ -59,26 +59,16 @@ pub struct Cover {
 #[expect(clippy::missing_errors_doc, reason = "a budget's refusal")]
 pub fn draw() -> Result<Option<Cover>, Rejection> {
     let frame = current();
-    let mut budgets: Vec<&Budget> = Vec::new();
-    let mut lender = None;
-    for (frame, holds) in outward(frame.as_ref()) {
-        match holds {
-            Holds::Budget(budget) => add(&mut budgets, budget),
-            Holds::Cover(unit) if claim(unit) => {
-                lender = Some(Arc::clone(frame));
-                break;
-            }
-            Holds::Cover(_) => {}
-        }
-    }
-    if budgets.is_empty() && lender.is_none() {
+    let Bill { unpaid, lender } = bill(frame.as_ref(), claim);
+    if unpaid.is_empty() && lender.is_none() {
         return Ok(None);
     }
+    let lender = lender.cloned();
     let unit = Unit { charges: Vec::new(), lender, spent: false, claimed: false, open: true };
     let holds = Holds::Cover(Mutex::new(unit));
     let cover = Cover { frame: Arc::new(Frame { holds, outer: frame.clone() }) };
-    for budget in budgets {
-        let charge = budget.draw()?; // dropped, the cover gives back what it has
+    for Unpaid { budget, below } in unpaid {
+        let charge = budget.draw_below(below)?; // dropped, the cover gives back what it has
         if let Holds::Cover(unit) = &cover.frame.holds {
             lock(unit).charges.push(charge);
         }
@@ -86,20 +76,67 @@ pub fn draw() -> Result<Option<Cover>, Rejection> {
     Ok(Some(cover))
 }
 
+/// [`draw`], where somebody has to pay at all.
+#[inline]
+pub(crate) fn draw_if_budgeted() -> Result<Option<Cover>, Rejection> {
+    if super::is_budgeted() { draw() } else { Ok(None) }
+}
+
+/// Notes that the operation itself is being started, paid by `cover` if it has to be.
+#[inline]
+pub(crate) fn dispatch(cover: Option<&Cover>) {
+    if let Some(cover) = cover {
+        cover.spend();
+    }
+    super::note_dispatch();
+}
+
 /// Whether [`draw`] would be refused now.
 #[cold]
 #[inline(never)]
 pub(crate) fn is_spent() -> bool {
     let frame = current();
-    let mut budgets: Vec<&Budget> = Vec::new();
-    for (_, holds) in outward(frame.as_ref()) {
+    let Bill { unpaid, .. } = bill(frame.as_ref(), |unit| is_free(&lock(unit)));
+    unpaid.into_iter().any(|Unpaid { budget, below }| budget.is_exhausted_below(below))
+}
+
+/// Who has to pay for a call.
+struct Bill<'a> {
+    unpaid: Vec<Unpaid<'a>>,
+    /// The cover that pays for all that is outside of it.
+    lender: Option<&'a Arc<Frame>>,
+}
+
+/// A budget that has to pay, up to the one above it that need not.
+struct Unpaid<'a> {
+    budget: &'a Budget,
+    below: Option<&'a Budget>,
+}
+
+/// Goes outward up to the first cover that will do, which has paid for everything outside of it.
+fn bill(frame: Option<&Arc<Frame>>, will_do: impl Fn(&Mutex<Unit>) -> bool) -> Bill<'_> {
+    let mut unpaid: Vec<&Budget> = Vec::new();
+    let mut lender = None;
+    let mut paid = Vec::new();
+    for (frame, holds) in outward(frame) {
         match holds {
-            Holds::Budget(budget) => add(&mut budgets, budget),
-            Holds::Cover(unit) if is_free(&lock(unit)) => break,
+            Holds::Budget(budget) if lender.is_some() => paid.push(budget),
+            Holds::Budget(budget) if unpaid.iter().any(|known| known.draws_on(budget)) => {}
+            Holds::Budget(budget) => {
+                unpaid.retain(|known| !budget.draws_on(known));
+                unpaid.push(budget);
+            }
+            Holds::Cover(unit) if lender.is_none() && will_do(unit) => lender = Some(frame),
             Holds::Cover(_) => {}
         }
     }
-    budgets.into_iter().any(Budget::is_exhausted)
+    let is_paid = |budget: &Budget| paid.iter().any(|paid| paid.draws_on(budget));
+    let unpaid = unpaid
+        .into_iter()
+        .filter(|budget| !is_paid(budget))
+        .map(|budget| Unpaid { budget, below: budget.chain().find(|above| is_paid(above)) })
+        .collect();
+    Bill { unpaid, lender }
 }
 
 /// Whether a budget in scope limits attempts.
@@ -137,14 +174,6 @@ fn swap(frame: Option<Arc<Frame>>) -> Option<Arc<Frame>> {
 
 fn outward(frame: Option<&Arc<Frame>>) -> impl Iterator<Item = (&Arc<Frame>, &Holds)> {
     std::iter::successors(frame, |frame| frame.outer.as_ref()).map(|frame| (frame, &frame.holds))
-}
-
-/// Adds a budget to those that a call draws on, unless drawing on the others draws on it.
-fn add<'a>(budgets: &mut Vec<&'a Budget>, budget: &'a Budget) {
-    if !budgets.iter().any(|known| known.draws_on(budget)) {
-        budgets.retain(|known| !budget.draws_on(known));
-        budgets.push(budget);
-    }
 }
 
 impl Frame {

@@ -5,11 +5,11 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 
 use futures_core::Stream;
+use surefoot_core::rate_limiter::ServerLimits;
 use surefoot_core::{Classification, Classify, Error};
 
 use super::kept::{Held, Kept, Limit, What};
 use crate::operation::{Judged, Operation};
-use crate::scope;
 use crate::scope::spending;
 
 /// Opens a stream and waits for its first item.
@@ -55,6 +55,10 @@ impl<F, C: Classify<T, E>, S, T, E> Judged for Opening<'_, F, C, S, T, E> {
     fn classify(&self, result: Result<&Opened<S, T>, &E>) -> Classification {
         self.classifier.classify(result.map(|opened| &opened.first))
     }
+
+    fn server_limits(&self, result: Result<&Opened<S, T>, &E>) -> ServerLimits {
+        self.classifier.server_limits(result.map(|opened| &opened.first))
+    }
 }
 
 impl<F, Fut, C, S, T, E> Operation for Opening<'_, F, C, S, T, E>
@@ -67,11 +71,8 @@ where
     E: Send,
 {
     async fn attempt(&self) -> Result<Opened<S, T>, Error<E>> {
-        let cover = if scope::is_budgeted() { spending::draw()? } else { None };
-        if let Some(cover) = &cover {
-            cover.spend();
-        }
-        scope::note_dispatch();
+        let cover = spending::draw_if_budgeted()?;
+        spending::dispatch(cover.as_ref());
         spending::in_cover(cover, self.open()).await
     }
 }

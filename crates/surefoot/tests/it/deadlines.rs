@@ -166,6 +166,7 @@ fn an_outer_deadline_ends_a_retry_in_mid_attempt() {
     let answer = run(&clock, pipeline.call(|| service.answer()));
     let last = Error::Exhausted {
         last: Box::new(Error::Operation("slow")),
+        refusal: None,
         stop: StopReason::Time,
         attempts: 2,
         elapsed: 150 * MS,
@@ -191,6 +192,7 @@ fn an_outer_deadline_stops_a_blocking_retry_after_the_attempt_that_overran_it() 
     let answer = call!(Host::Blocking, clock, pipeline, service);
     let last = Error::Exhausted {
         last: Box::new(Error::Operation("slow")),
+        refusal: None,
         stop: StopReason::Time,
         attempts: 2,
         elapsed: 200 * MS,

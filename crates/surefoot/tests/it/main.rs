@@ -9,6 +9,7 @@
 mod support;
 
 mod breaker;
+mod budgets;
 mod cancellation;
 mod classification;
 mod compile_fail;
@@ -20,17 +21,20 @@ mod fallback_chains;
 #[cfg(feature = "serde")]
 mod health;
 mod hedging;
+mod load_shedding;
 #[cfg(feature = "metrics")]
 mod metrics_facade;
 mod options;
 mod panics;
 mod pipelines;
+mod rate_limiting;
 mod registry;
 mod retrying;
 #[cfg(feature = "serde")]
 mod status;
 mod stream_limits;
 mod streams;
+mod system_load;
 mod texts;
 #[cfg(feature = "tracing")]
 mod tracing_spans;

@@ -33,6 +33,7 @@ fn max_attempts_counts_calls_and_the_last_error_comes_back() {
             answer,
             Err(Error::Exhausted {
                 last: Box::new(Error::Operation("third")),
+                refusal: None,
                 stop: StopReason::Attempts,
                 attempts: 3,
                 elapsed: 2 * SEC,
@@ -389,7 +390,8 @@ fn a_retry_over_a_breaker_stops_at_the_first_rejection() {
         let Err(error) = &answer else { panic!("{host:?}: {answer:?}") };
         assert_eq!(error.retry_after(), Some(119 * SEC), "{host:?}: and says when to come back");
         assert!(error.rejection().is_some(), "{host:?}");
-        let (_, stop, attempts) = exhausted(answer);
+        let (last, stop, attempts) = exhausted(answer);
+        assert_eq!(last, Error::Operation("down"), "{host:?}: what the service said is kept");
         assert_eq!((stop, attempts), (StopReason::Rejected, 4), "{host:?}");
         assert_eq!(service.calls(), 3, "{host:?}");
         let totals = breaker.status().totals;
@@ -417,6 +419,40 @@ fn a_retry_waits_for_an_open_breaker_if_the_wait_fits() {
         assert_eq!(breaker.status().totals.rejected, 1, "{host:?}");
         assert_eq!(breaker.state(), CircuitState::HalfOpen, "{host:?}");
     }
+}
+
+/// What the service said is kept through refusals, also where a deadline ends the wait after one;
+/// once the service has spoken again, the refusals are history.
+#[test]
+fn refusals_between_attempts_do_not_hide_what_the_service_said() {
+    let clock = ManualClock::new();
+    let service = Service::new(&clock, [fails("first"), fails("second")]);
+    let breaker = breaker(&clock).failure_threshold(1).timeout(10 * SEC).build().unwrap();
+    let patient = retry(&clock).max_attempts(3).min_attempt_time(SEC).build().unwrap();
+    let pipeline = |limit| {
+        Pipeline::builder("api")
+            .idempotent()
+            .add(timeout(&clock, "total", limit))
+            .add(patient.clone())
+            .add(breaker.clone())
+            .allow(OrderRule::NoTimeoutInsideBreaker)
+            .build()
+            .unwrap()
+    };
+    // Failed at 0 s, refused at 1 s, to be tried again at 10 s, which is too late for this caller.
+    let error = run(&clock, pipeline(10 * SEC).call(|| service.answer())).unwrap_err();
+    assert_eq!(error.operation(), Some(&"first"));
+    let Error::Exhausted { refusal: Some(refusal), stop, retry_after, .. } = error else {
+        panic!("{error:?}")
+    };
+    assert!(refusal.rejection().is_some(), "{refusal:?}");
+    assert_eq!((stop, retry_after), (StopReason::Time, Some(9 * SEC)));
+    breaker.reset();
+    // The same, and the trial call at 11 s fails; nothing has been refused since.
+    let service = Service::new(&clock, [fails("first"), fails("second")]);
+    let error = run(&clock, pipeline(60 * SEC).call(|| service.answer())).unwrap_err();
+    assert_eq!(error.operation(), Some(&"second"));
+    assert!(matches!(error, Error::Exhausted { refusal: None, attempts: 3, .. }), "{error:?}");
 }
 
 /// policies.md §4 rule 71; §3, permanent errors: own rejections are never recorded.
@@ -571,8 +607,10 @@ fn once_an_attempt_was_dispatched_a_rejection_comes_back_inside_exhausted() {
         let answer = call!(host, clock, pipeline, service);
         let Err(error) = &answer else { panic!("{host:?}: {answer:?}") };
         assert!(!error.is_undispatched(), "{host:?}");
+        let Error::Exhausted { refusal: Some(refusal), .. } = error else { panic!("{error:?}") };
+        assert!(matches!(**refusal, Error::Rejected(_)), "{host:?}: {refusal:?}");
         let (last, stop, attempts) = exhausted(answer);
-        assert!(matches!(last, Error::Rejected(_)), "{host:?}: {last:?}");
+        assert_eq!(last, Error::Operation("down"), "{host:?}");
         assert_eq!((stop, attempts), (StopReason::Rejected, 2), "{host:?}");
     }
 }

@@ -42,7 +42,7 @@ fn a_rejection_names_who_refused_on_what_ground_and_when_to_come_back() {
         ),
         (
             Rejection::Throttled { policy: "payments".into(), retry_after: 20 * SEC },
-            "circuit breaker `payments` holds calls back because the service asked for a pause: \
+            "`payments` holds calls back because the service asked for a pause: \
              try again in 20s",
         ),
     ] {
@@ -55,6 +55,7 @@ fn an_error_tells_its_story_from_the_outside_in() {
     let down = || Box::new(Error::Operation("connection reset"));
     let exhausted = |stop, attempts| Error::Exhausted {
         last: down(),
+        refusal: None,
         stop,
         attempts,
         elapsed: 3 * SEC,
@@ -83,7 +84,19 @@ fn an_error_tells_its_story_from_the_outside_in() {
         ),
         (
             exhausted(StopReason::Budget, 1),
-            "gave up after 1 attempt in 3s (the retry budget is spent): connection reset",
+            "gave up after 1 attempt in 3s (the budget is spent): connection reset",
+        ),
+        (
+            Error::Exhausted {
+                last: down(),
+                refusal: Some(Box::new(timeout(false, None))),
+                stop: StopReason::Rejected,
+                attempts: 4,
+                elapsed: 3 * SEC,
+                retry_after: None,
+            },
+            "gave up after 4 attempts in 3s (a policy refuses further calls): connection reset; \
+             after that: timeout `total`: no answer within 30s (the call was never started)",
         ),
     ] {
         assert_eq!(error.to_string(), expected);
@@ -117,6 +130,7 @@ fn a_chain_of_errors_says_nothing_twice() {
         dispatched: true,
         last: Some(Box::new(IoError::Exhausted {
             last: Box::new(io),
+            refusal: None,
             stop: StopReason::Time,
             attempts: 2,
             elapsed: SEC,
@@ -145,6 +159,7 @@ fn a_time_in_a_text_is_short_enough_to_read() {
     assert!(!text.contains("ns"), "{text}");
     let error = Error::Exhausted {
         last: Box::new(Error::Operation("down")),
+        refusal: None,
         stop: StopReason::Attempts,
         attempts: 3,
         elapsed: Duration::from_nanos(3_001_532_017),

@@ -207,6 +207,19 @@ mod tests {
         assert_eq!(window.counts(at(9000), 0), Counts { failures: 2, successes: 0 });
     }
 
+    /// Parts of the same number that are longer, or of the same length and fewer, are others.
+    #[test]
+    fn counts_are_not_taken_over_by_a_window_that_cuts_time_elsewhere() {
+        for (seconds, buckets, taken) in [(5, 5, true), (10, 5, false), (5, 10, false)] {
+            let mut old = window();
+            record(&mut old, 0, true, 0);
+            let window = Duration::from_secs(seconds);
+            let mut new = TimeWindow::new(1.0, window, 2, buckets, Timestamp::ZERO);
+            assert_eq!(new.inherit(&mut old, 0), taken, "{seconds} s in {buckets} parts");
+            assert_eq!(new.counts(at(0), 0).failures, u64::from(taken));
+        }
+    }
+
     /// Of ten calls two have failed. With a minimum of six, their share is known already.
     #[test]
     fn a_new_minimum_is_completed_by_calls_to_come_and_not_by_those_before() {

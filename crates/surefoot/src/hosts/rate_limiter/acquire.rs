@@ -53,7 +53,7 @@ fn block<L: Limiter>(
     let mut slot = slot;
     let mut nap = None;
     loop {
-        slot = match begin(limiter, units, slot, latest)? {
+        slot = match begin(limiter, units, slot, latest, Timestamp::ZERO)? {
             Ok(charge) => return Ok(charge),
             Err(early) => early,
         };
@@ -71,13 +71,24 @@ fn begin<L: Limiter>(
     units: u64,
     slot: Reservation<L>,
     latest: Timestamp,
+    slept_until: Timestamp,
 ) -> Result<Result<Charge<L>, Reservation<L>>, Rejection> {
     let in_time = |slot: &Reservation<L>| limiter.time().now().max(slot.due()) <= latest;
     if latest == Timestamp::MAX || in_time(&slot) {
-        return Ok(slot.begin());
+        return begin_after(slot, slept_until);
     }
     drop(slot);
     limiter.reserve(units, latest).map(Err)
+}
+
+fn begin_after<L: Slots>(
+    slot: Reservation<L>,
+    slept_until: Timestamp,
+) -> Result<Result<Charge<L>, Reservation<L>>, Rejection> {
+    match slot.begin_after(slept_until) {
+        Ok(charge) => Ok(Ok(charge)),
+        Err(unready) => unready.into_reservation().map(Err),
+    }
 }
 
 pin_project! {
@@ -117,15 +128,14 @@ impl<L: Limiter> Waiting<L> {
         }
     }
 
-    /// The slot, if it is due at once.
+    /// The slot, if it is due at once; or else itself, to be waited for.
     ///
     /// # Errors
-    /// Itself, to be waited for.
-    pub fn begin_now(mut self) -> Result<Charge<L>, Self> {
-        match self.slot.take().map(Reservation::begin) {
-            Some(Ok(charge)) => Ok(charge),
-            Some(Err(early)) => Err(Self { slot: Some(early), ..self }),
-            None => Err(self),
+    /// As [`Limiter::acquire_n`].
+    pub fn begin_now(mut self) -> Result<Result<Charge<L>, Self>, Rejection> {
+        match self.slot.take().map(|slot| begin_after(slot, Timestamp::ZERO)).transpose()? {
+            Some(Ok(charge)) => Ok(Ok(charge)),
+            slot => Ok(Err(Self { slot: slot.and_then(Result::err), ..self })),
         }
     }
 }
@@ -137,9 +147,10 @@ impl<L: Limiter> Future for Waiting<L> {
         let mut this = self.project();
         // This poll is the last, so a call that begins now would be cut off at once.
         let too_late = this.sleep.is_some() && scope::has_expired();
+        let mut slept_until = Timestamp::ZERO;
         loop {
             let Some(slot) = this.slot.take_if(|_| !too_late) else { return Poll::Pending };
-            let slot = match begin(this.limiter, *this.units, slot, *this.latest)? {
+            let slot = match begin(this.limiter, *this.units, slot, *this.latest, slept_until)? {
                 Ok(charge) => return Poll::Ready(Ok(charge)),
                 Err(early) => this.slot.insert(early),
             };
@@ -153,7 +164,8 @@ impl<L: Limiter> Future for Waiting<L> {
             if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
                 ready!(sleep.poll(cx));
             }
-            this.sleep.set(None); // a clock that goes backwards has it sleep again
+            slept_until = due;
+            this.sleep.set(None);
         }
     }
 }
