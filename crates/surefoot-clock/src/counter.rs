@@ -50,7 +50,6 @@ impl Scale {
     #[inline]
     fn after(&self, ticks: u64) -> u64 {
         let since = (u128::from(ticks.wrapping_mul(2)) * u128::from(self.rate)) >> 64;
-        #[expect(clippy::cast_possible_truncation, reason = "the upper half of 128 bits")]
         let since = since as u64;
         self.nanos.wrapping_add(since)
     }

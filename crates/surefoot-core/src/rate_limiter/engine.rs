@@ -1,5 +1,7 @@
 //! One limit with its one cell: what a limiter without keys is made of.
 
+use std::ops::Deref;
+
 use std::time::Duration;
 
 use super::Quota;
@@ -34,7 +36,7 @@ pub(super) struct GcraEngine {
 #[derive(Debug)]
 pub(super) struct Word(AtomicU64);
 
-impl std::ops::Deref for Word {
+impl Deref for Word {
     type Target = AtomicU64;
 
     #[inline]
