@@ -6,6 +6,7 @@ mod fallback;
 mod fields;
 mod hedge;
 mod json;
+mod load_shedder;
 mod rate_limiter;
 mod retry;
 mod settings;
@@ -18,7 +19,8 @@ pub(crate) use decimal::Decimal;
 pub(crate) use fallback::{FallbackCase, FallbackExpectation, FallbackStep};
 pub(crate) use fields::Problem;
 pub(crate) use hedge::{Ended, HedgeCase, HedgeExpectation};
-pub(crate) use rate_limiter::{LimiterExpectation, RateLimiterCase};
+pub(crate) use load_shedder::{LoadShedderCase, ShedderAction, ShedderExpectation, Told};
+pub(crate) use rate_limiter::{LimiterAction, LimiterExpectation, LimiterStep, RateLimiterCase};
 pub(crate) use retry::{Delays, Outcome, OutcomeKind, RetryCase, RetryExpectation, RetryRules};
 pub(crate) use settings::{Setting, Settings};
 
@@ -43,6 +45,7 @@ pub(crate) enum Body {
     Hedge(HedgeCase),
     Fallback(FallbackCase),
     RateLimiter(RateLimiterCase),
+    LoadShedder(LoadShedderCase),
     /// A case of a policy that this build does not have.
     Absent {
         policy: String,
@@ -57,6 +60,7 @@ impl Body {
             Self::Hedge(_) => "hedge",
             Self::Fallback(_) => "fallback",
             Self::RateLimiter(_) => "rate_limiter",
+            Self::LoadShedder(_) => "load_shedder",
             Self::Absent { policy } => policy,
         }
     }
@@ -78,6 +82,10 @@ pub(crate) enum Need {
     ManyLinks,
     /// A kept answer as the last link.
     LastGood,
+    /// To correct what a call took.
+    Settle,
+    /// To see those who wait for a rate limiter move up in its line.
+    MoveUp,
 }
 
 impl Need {
@@ -103,7 +111,7 @@ pub(crate) struct Refusal {
 }
 
 /// Policies whose format is still to be written down.
-const RESERVED: [&str; 5] = ["throttler", "bulkhead", "load_shedder", "idempotency", "budget"];
+const RESERVED: [&str; 4] = ["throttler", "bulkhead", "idempotency", "budget"];
 
 /// A case that cannot be run, by the name it has or its place in the file.
 #[derive(Debug)]
@@ -149,6 +157,7 @@ fn read_body(policy: &Value<'_>, mut fields: Fields<'_>) -> Result<Body, Problem
         "hedge" => Body::Hedge(HedgeCase::take(&mut fields)?),
         "fallback" => Body::Fallback(FallbackCase::take(&mut fields)?),
         "rate_limiter" => Body::RateLimiter(RateLimiterCase::take(&mut fields)?),
+        "load_shedder" => Body::LoadShedder(LoadShedderCase::take(&mut fields)?),
         "state_machine" => {
             state_machine::take(&mut fields)?;
             Body::Absent { policy: name.to_owned() }
@@ -169,10 +178,9 @@ impl Body {
         match self {
             Self::Hedge(_) => vec![Need::Race],
             Self::Fallback(case) => case.needs(),
-            Self::CircuitBreaker(_)
-            | Self::Retry(_)
-            | Self::RateLimiter(_)
-            | Self::Absent { .. } => Vec::new(),
+            Self::RateLimiter(case) => case.needs(),
+            Self::LoadShedder(case) => case.needs(),
+            Self::CircuitBreaker(_) | Self::Retry(_) | Self::Absent { .. } => Vec::new(),
         }
     }
 }

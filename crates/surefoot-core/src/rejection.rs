@@ -4,10 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::Name;
+use crate::budget::Dimension;
 use crate::circuit_breaker::TripLimit;
 use crate::config::Rounded;
+use crate::load_shedder::Signal;
 use crate::rate_limiter::Quota;
 use crate::rate_limiter::multi::UnknownUnit;
+use crate::throttler::LeftQueue;
 
 /// A policy refused the call and nothing was dispatched: it is always safe to try elsewhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +27,7 @@ pub enum Rejection {
     },
     /// The callee asked us to stay away until the time it stated has passed.
     Throttled {
-        /// The breaker that keeps the gate shut.
+        /// The circuit breaker or rate limiter that keeps the pause.
         policy: Name,
         /// The time left.
         retry_after: Duration,
@@ -54,6 +57,104 @@ pub enum Rejection {
         /// Which unit, and which ones there are.
         unit: Box<UnknownUnit>,
     },
+    /// The system is loaded, and calls of this priority are shed.
+    Shed {
+        /// The shedder's name.
+        policy: Name,
+        /// The call's priority; 1 is the lowest.
+        priority: u32,
+        /// What told the load.
+        signal: Signal,
+        /// The load it told: 1.0 is all that can be served.
+        load: f32,
+        /// The load from which this priority is shed; for sampled signals that to which the load is
+        /// steered, by shedding the least important of the calls.
+        limit: f32,
+    },
+    /// There is no such priority: a mistake of the caller's, whatever the load.
+    UnknownPriority {
+        /// The shedder's name.
+        policy: Name,
+        /// The priority the call was given.
+        priority: u32,
+        /// `priority_levels`.
+        levels: u32,
+    },
+    /// The callee has refused so many calls lately that this one is not even sent.
+    ClientThrottled {
+        /// The throttle's name.
+        policy: Name,
+        /// The share of calls that is held back.
+        rejection_rate: f32,
+    },
+    /// A budget has less left than the call needs. It does not refill, so waiting does not help.
+    BudgetExhausted {
+        /// The budget whose limit it is: the one that was asked, or one above it.
+        policy: Name,
+        /// What is lacking.
+        dimension: Dimension,
+        /// Its limit; money in millionths.
+        limit: u64,
+        /// What is left; money in millionths.
+        remaining: u64,
+    },
+    /// As many calls run as may, and as many wait as may.
+    QueueFull {
+        /// The throttler's name.
+        policy: Name,
+        /// Calls that may run at once.
+        max_concurrent: u32,
+        /// Calls that may wait; 0 if this one would not.
+        queue_size: u32,
+    },
+    /// The call waited, or would have had to, and was sent away before it could begin.
+    QueueTimeout {
+        /// The name of the throttler, or of the bulkhead and the compartment (`tools/critical`).
+        policy: Name,
+        /// How long it had waited.
+        waited: Duration,
+        /// Why it was sent away.
+        reason: LeftQueue,
+    },
+    /// As many calls run and wait in a compartment of the bulkhead as may.
+    BulkheadFull {
+        /// The bulkhead's name.
+        policy: Name,
+        /// The compartment, and what may run and wait in it.
+        compartment: Box<CompartmentFull>,
+    },
+    /// The bulkhead has no such compartment.
+    UnknownCompartment {
+        /// The bulkhead's name.
+        policy: Name,
+        /// Which compartment, and which ones there are.
+        compartment: Box<UnknownCompartment>,
+    },
+    /// Nobody is let in any more.
+    Closed {
+        /// The name of the policy that was closed.
+        policy: Name,
+    },
+}
+
+/// A compartment of a bulkhead that is full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompartmentFull {
+    /// Its name.
+    pub name: Name,
+    /// Calls that may run in it at once.
+    pub max_concurrent: u32,
+    /// Calls that may wait for it; 0 if this one would not.
+    pub queue_size: u32,
+}
+
+/// A compartment that a bulkhead does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCompartment {
+    /// The name that was asked for.
+    pub name: Name,
+    /// The compartments it has.
+    pub known: Box<[Name]>,
 }
 
 /// Why a circuit breaker admits nobody.
@@ -79,7 +180,16 @@ impl Rejection {
             | Self::Throttled { policy, .. }
             | Self::RateLimited { policy, .. }
             | Self::KeysFull { policy, .. }
-            | Self::UnknownUnit { policy, .. } => policy,
+            | Self::UnknownUnit { policy, .. }
+            | Self::BudgetExhausted { policy, .. }
+            | Self::QueueFull { policy, .. }
+            | Self::QueueTimeout { policy, .. }
+            | Self::BulkheadFull { policy, .. }
+            | Self::UnknownCompartment { policy, .. }
+            | Self::Closed { policy }
+            | Self::Shed { policy, .. }
+            | Self::UnknownPriority { policy, .. }
+            | Self::ClientThrottled { policy, .. } => policy,
         }
     }
 
@@ -90,7 +200,17 @@ impl Rejection {
                 *retry_after
             }
             Self::Throttled { retry_after, .. } => Some(*retry_after),
-            Self::KeysFull { .. } | Self::UnknownUnit { .. } => None,
+            Self::KeysFull { .. }
+            | Self::UnknownUnit { .. }
+            | Self::BudgetExhausted { .. }
+            | Self::QueueFull { .. }
+            | Self::QueueTimeout { .. }
+            | Self::BulkheadFull { .. }
+            | Self::UnknownCompartment { .. }
+            | Self::Closed { .. }
+            | Self::Shed { .. }
+            | Self::UnknownPriority { .. }
+            | Self::ClientThrottled { .. } => None,
         }
     }
 }
@@ -101,10 +221,9 @@ impl fmt::Display for Rejection {
             Self::CircuitOpen { policy, reason, .. } => {
                 write!(f, "circuit breaker `{policy}` {reason}")?;
             }
-            Self::Throttled { policy, .. } => write!(
-                f,
-                "circuit breaker `{policy}` holds calls back because the service asked for a pause"
-            )?,
+            Self::Throttled { policy, .. } => {
+                write!(f, "`{policy}` holds calls back because the service asked for a pause")?;
+            }
             Self::RateLimited { policy, quota, .. } => {
                 write!(f, "rate limiter `{policy}` admits {quota}")?;
             }
@@ -116,6 +235,50 @@ impl fmt::Display for Rejection {
                 let unit = &unit.unit;
                 write!(f, "rate limiter `{policy}` has no limit that counts `{unit}`")?;
             }
+            Self::Shed { policy, priority, signal, load, limit } => {
+                let [load, limit] = [load, limit].map(|share| share * 100.0);
+                write!(
+                    f,
+                    "load shedder `{policy}` sheds priority {priority}: {signal} at {load:.0} % of \
+                     capacity, with a limit of {limit:.0} %"
+                )?;
+            }
+            Self::UnknownPriority { policy, priority, .. } => {
+                write!(f, "load shedder `{policy}` has no priority {priority}")?;
+            }
+            Self::ClientThrottled { policy, rejection_rate } => {
+                let share = rejection_rate * 100.0;
+                write!(
+                    f,
+                    "client throttle `{policy}` holds {share:.0} % of calls back, since the service \
+                     refuses too many"
+                )?;
+            }
+            Self::BudgetExhausted { policy, dimension, limit, remaining: 0 } => {
+                let limit = dimension.describe(*limit);
+                write!(f, "budget `{policy}` has nothing left of its {limit}")?;
+            }
+            Self::BudgetExhausted { policy, dimension, limit, remaining } => {
+                let (remaining, limit) = (dimension.show(*remaining), dimension.describe(*limit));
+                write!(f, "budget `{policy}` has {remaining} of its {limit} left, which is too ")?;
+                f.write_str(if *dimension == Dimension::Money { "little" } else { "few" })?;
+            }
+            Self::QueueFull { policy, max_concurrent, queue_size } => {
+                write!(f, "throttler `{policy}` {}", Full(*max_concurrent, *queue_size))?;
+            }
+            Self::QueueTimeout { policy, waited, reason } => {
+                write!(f, "call left the queue of `{policy}` after {}", Rounded(*waited))?;
+                f.write_str(reason.because())?;
+            }
+            Self::BulkheadFull { policy, compartment } => {
+                let CompartmentFull { name, max_concurrent, queue_size } = &**compartment;
+                let full = Full(*max_concurrent, *queue_size);
+                write!(f, "compartment `{name}` of bulkhead `{policy}` {full}")?;
+            }
+            Self::UnknownCompartment { policy, compartment } => {
+                write!(f, "bulkhead `{policy}` has no compartment `{}`", compartment.name)?;
+            }
+            Self::Closed { policy } => write!(f, "`{policy}` was closed")?,
         }
         match (self.retry_after(), self) {
             (Some(wait), _) => write!(f, ": try again in {}", Rounded(wait)),
@@ -129,8 +292,40 @@ impl fmt::Display for Rejection {
                 let known: Vec<&str> = unit.known.iter().map(Name::as_str).collect();
                 write!(f, ": it knows `{}`", known.join("`, `"))
             }
+            (None, Self::Shed { .. } | Self::ClientThrottled { .. }) => {
+                f.write_str(": try later or elsewhere")
+            }
+            (None, Self::UnknownPriority { levels, .. }) => {
+                write!(f, ": give one from 1, the lowest, to {levels}")
+            }
+            (None, Self::BudgetExhausted { .. }) => {
+                f.write_str(": end here, ask for less or give it more")
+            }
+            (None, Self::QueueFull { .. } | Self::BulkheadFull { .. }) => {
+                f.write_str(": send less at once, or try elsewhere")
+            }
+            (None, Self::QueueTimeout { reason, .. }) => f.write_str(reason.advice()),
+            (None, Self::UnknownCompartment { compartment, .. }) => {
+                let known: Vec<&str> = compartment.known.iter().map(Name::as_str).collect();
+                write!(f, ": it has `{}`", known.join("`, `"))
+            }
+            (None, Self::Closed { .. }) => f.write_str(": it lets no more calls in"),
             (None, _) => f.write_str(": use a fallback until it is released with `automatic`"),
         }
+    }
+}
+
+/// How many calls run and wait where nobody else may.
+struct Full(u32, u32);
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(running, waiting) = self;
+        write!(f, "runs its limit of {running} at once")?;
+        if *waiting > 0 {
+            write!(f, " and its queue of {waiting} is full")?;
+        }
+        Ok(())
     }
 }
 

@@ -6,9 +6,16 @@
 //! result counts as what, who is to blame for a drop, what a deadline does to the calls inside).
 
 pub use crate::hosts::circuit_breaker::Watched;
+pub use crate::hosts::client_throttle::Reported;
 pub use crate::hosts::hedge::{Begin, Racing};
-pub use crate::hosts::retry::Run;
+pub use crate::hosts::load_shedder::Counted;
+pub use crate::hosts::rate_limiter::{LearnedFrom, Metered, Waiting};
+pub use crate::hosts::retry::{Run, note_nesting};
+pub use crate::hosts::throttler::{Acquiring, Admitted};
 pub use crate::hosts::timeout::Limited;
 pub use crate::operation::Judged;
-pub use crate::scope::{has_expired, in_attempt, is_retrying, note_dispatch, watch_dispatch};
+pub use crate::scope::spending::{Cover, covered, draw};
+pub use crate::scope::{
+    has_expired, in_attempt, is_budgeted, is_retrying, learned_from, note_dispatch, watch_dispatch,
+};
 pub use crate::time::Sleep;

@@ -38,6 +38,7 @@
 mod classified;
 mod event_stream;
 pub mod fallback;
+pub mod health;
 pub mod host;
 mod hosts;
 #[cfg(feature = "http")]
@@ -51,13 +52,18 @@ mod registry;
 mod scope;
 pub mod stream;
 mod sync;
+pub mod system_load;
 mod time;
 #[cfg(feature = "tracing")]
 pub mod tracing;
 
-pub use classified::{Classified, retry_on};
+pub use classified::{Classified, LimitsFrom, limits_from, retry_on};
 pub use event_stream::EventStream;
 pub use fallback::{Fallback, WithFallback};
+pub use hosts::budget::{BudgetScope, InBudget};
+pub use hosts::rate_limiter::{Learning, LimitedFn, Limiter, Settling, Weighted};
+pub use hosts::rate_limits::MultiLimiter;
+pub use hosts::throttler::{Acquire, Acquiring};
 pub use operation::{BlockingOperation, Judged, Operation};
 pub use pipeline::{
     BoxBlockingPipeline, BoxPipeline, Composition, Identity, OrderRule, Part, PartKind, Pipeline,
@@ -65,23 +71,26 @@ pub use pipeline::{
 };
 pub use policy::{BlockingPolicy, Policy};
 pub use registry::{Registry, RegistryBuilder};
-pub use scope::Attempt;
+pub use scope::{Attempt, Instrumented, Scope};
 pub use surefoot_core::{
-    Backoff, CircuitBreaker, CircuitState, Classification, Classify, Clock, ConfigError, Deadline,
-    DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter, KeyedRateLimiter, LastGood,
-    Name, OpenReason, Permit, RateLimiter, Rejection, Retry, RetryBudget, StopReason, Subscription,
-    SystemClock, TimeSource, Timeout, Timer, Timestamp, Verdict, circuit_breaker, config, deadline,
-    hedge, rate_limiter, retry, timeout, with_drop_reason,
+    Backoff, Budget, CircuitBreaker, CircuitState, Classification, Classify, ClientThrottle, Clock,
+    ConfigError, Deadline, DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter,
+    KeyedRateLimiter, LastGood, LoadShedder, Name, OpenReason, Permit, RateLimiter, Rejection,
+    Retry, RetryBudget, StopReason, Subscription, SystemClock, Throttler, TimeSource, Timeout,
+    Timer, Timestamp, Verdict, budget, circuit_breaker, client_throttle, config, deadline, hedge,
+    load_shedder, rate_limiter, retry, throttler, timeout, with_drop_reason,
 };
 #[cfg(feature = "test-util")]
 pub use surefoot_core::{ManualClock, ManualSleep};
+pub use system_load::SystemLoad;
 
 /// Everything a caller usually needs.
 pub mod prelude {
     pub use crate::circuit_breaker::Trip;
     pub use crate::{
-        BlockingPolicy, CircuitBreaker, CircuitState, Classification, ConfigError, Error, Fallback,
-        Hedge, Jitter, OrderRule, Pipeline, Policy, Registry, Retry, RetryBudget, Timeout, Verdict,
-        retry_on,
+        Acquire, BlockingPolicy, CircuitBreaker, CircuitState, Classification, ClientThrottle,
+        ConfigError, Error, Fallback, Hedge, Jitter, KeyedRateLimiter, Limiter, LoadShedder,
+        OrderRule, Pipeline, Policy, RateLimiter, Registry, Retry, RetryBudget, Throttler, Timeout,
+        Verdict, retry_on,
     };
 }

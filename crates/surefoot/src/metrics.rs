@@ -15,6 +15,23 @@
 //! | `retry.attempts` | counter: retries made | `operation` |
 //! | `retry.delay` | histogram: waits in milliseconds | `operation` |
 //! | `hedge.attempts` | counter: attempts beyond the first | `operation` |
+//! | `rate_limiter.admitted` | counter: calls | `limiter` |
+//! | `rate_limiter.rejections` | counter: calls | `limiter` |
+//! | `rate_limiter.delayed` | counter: calls that had to wait | `limiter` |
+//! | `rate_limiter.waiting` | gauge: calls that wait now; not of keyed ones | `limiter` |
+//! | `rate_limiter.current_rate` | gauge: units in the present window; not of keyed ones | `limiter` |
+//! | `rate_limiter.remaining` | gauge: units that fit now; not of keyed ones | `limiter` |
+//! | `rate_limiter.keys` | gauge: keys remembered; of keyed ones only | `limiter` |
+//! | `budget.spent` | counter; money in millionths | `budget`, `dimension`: `attempts`, `tokens`, `money` |
+//! | `budget.remaining` | gauge, where there is a limit; money in millionths | `budget`, `dimension` |
+//! | `backpressure.shed_requests` | counter: calls | `shedder`, `priority` |
+//! | `load_shedder.admitted` | counter: calls | `shedder`, `priority` |
+//! | `load_shedder.would_shed` | counter: calls that only a dry run let in | `shedder`, `priority` |
+//! | `load_shedder.load` | gauge: 1.0 is full; not while it is unknown | `shedder`, `signal` |
+//! | `load_shedder.in_flight` | gauge: calls under way; with a `capacity` | `shedder` |
+//! | `load_shedder.admitted_share` | gauge: what sampled signals let in; 1.0 is all | `shedder` |
+//! | `client_throttle.rejections` | counter: calls held back | `operation` |
+//! | `client_throttle.rejection_rate` | gauge: the share held back now | `operation` |
 //!
 //! ```
 //! use surefoot::prelude::*;
@@ -26,10 +43,15 @@
 //! # }
 //! ```
 
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 
 use metrics::{counter, gauge, histogram};
-use surefoot_core::{CircuitBreaker, CircuitState, Event, Hedge, Retry, Subscription};
+use surefoot_core::budget::Dimension;
+use surefoot_core::rate_limiter::RateLimiterTotals;
+use surefoot_core::{
+    Budget, CircuitBreaker, CircuitState, ClientThrottle, Event, Hedge, KeyedRateLimiter,
+    LoadShedder, Name, RateLimiter, Retry, Subscription,
+};
 
 use crate::Registry;
 
@@ -63,11 +85,12 @@ impl Publish for CircuitBreaker {
     }
 }
 
-/// The key is part of each breaker's name, so there are as many label values as the registry has
+/// Its breakers, and what is registered with it. The key is part of each breaker's name, so there are as many label values as the registry has
 /// breakers.
 impl<K: Hash + Eq + std::fmt::Display> Publish for Registry<K> {
     fn publish(&self) {
         self.breakers().iter().for_each(Publish::publish);
+        self.registered().iter().for_each(|policy| policy.publish_metrics());
     }
 }
 
@@ -81,6 +104,87 @@ impl Publish for Hedge {
     fn publish(&self) {
         counter!("hedge.attempts", "operation" => self.name().to_string()).absolute(self.hedges());
     }
+}
+
+impl Publish for Budget {
+    fn publish(&self) {
+        let status = self.status();
+        for dimension in Dimension::ALL {
+            let labels =
+                [("budget", status.name.to_string()), ("dimension", dimension.to_string())];
+            counter!("budget.spent", &labels).absolute(status.spent.of(dimension));
+            if let Some(remaining) = status.remaining.of(dimension) {
+                #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+                gauge!("budget.remaining", &labels).set(remaining as f64);
+            }
+        }
+    }
+}
+
+impl Publish for RateLimiter {
+    fn publish(&self) {
+        let status = self.status();
+        publish_limiter(&status.name, status.totals);
+        let gauges = [
+            ("rate_limiter.waiting", status.waiting),
+            ("rate_limiter.current_rate", status.current_rate),
+            ("rate_limiter.remaining", status.remaining),
+        ];
+        for (name, value) in gauges {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            gauge!(name, "limiter" => status.name.to_string()).set(value as f64);
+        }
+    }
+}
+
+/// Of all keys together: keys are no labels.
+impl<K: Hash + Eq, S: BuildHasher> Publish for KeyedRateLimiter<K, S> {
+    fn publish(&self) {
+        let overview = self.overview();
+        publish_limiter(&overview.name, overview.totals);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        let keys = overview.keys as f64;
+        gauge!("rate_limiter.keys", "limiter" => overview.name.to_string()).set(keys);
+    }
+}
+
+impl Publish for LoadShedder {
+    fn publish(&self) {
+        let status = self.status();
+        let label = || ("shedder", status.name.to_string());
+        for counts in &status.priorities {
+            let labels = || [label(), ("priority", counts.priority.to_string())];
+            counter!("backpressure.shed_requests", &labels()).absolute(counts.shed);
+            counter!("load_shedder.admitted", &labels()).absolute(counts.admitted);
+            counter!("load_shedder.would_shed", &labels()).absolute(counts.would_shed);
+        }
+        for signal in &status.signals {
+            if let Some(load) = signal.load {
+                let labels = [label(), ("signal", signal.signal.as_str().to_owned())];
+                gauge!("load_shedder.load", &labels).set(load);
+            }
+        }
+        if status.capacity.is_some() {
+            gauge!("load_shedder.in_flight", &[label()]).set(f64::from(status.in_flight));
+        }
+        gauge!("load_shedder.admitted_share", &[label()]).set(status.admitted_share);
+    }
+}
+
+impl Publish for ClientThrottle {
+    fn publish(&self) {
+        let status = self.status();
+        let label = || ("operation", status.name.to_string());
+        counter!("client_throttle.rejections", &[label()]).absolute(status.rejected);
+        gauge!("client_throttle.rejection_rate", &[label()]).set(status.rejection_rate);
+    }
+}
+
+fn publish_limiter(name: &Name, totals: RateLimiterTotals) {
+    let label = || ("limiter", name.to_string());
+    counter!("rate_limiter.admitted", &[label()]).absolute(totals.admitted);
+    counter!("rate_limiter.rejections", &[label()]).absolute(totals.rejected);
+    counter!("rate_limiter.delayed", &[label()]).absolute(totals.delayed);
 }
 
 /// Records every wait of `retry` in the histogram `retry.delay`, in milliseconds, until the

@@ -5,10 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use surefoot_core::{AttemptResult, Classification, Classify, Error, Verdict};
+use surefoot_core::rate_limiter::ServerLimits;
+use surefoot_core::{AttemptResult, Classification, Classify, Error, Rejection, Verdict};
 
 use crate::Attempt;
 use crate::scope;
+use crate::scope::spending::{self, Cover};
 use crate::stream::Kept;
 
 /// Something with results that can be judged.
@@ -21,6 +23,10 @@ pub trait Judged {
     /// Whether a value is the beginning of a streamed answer, whose end is yet to come.
     const STREAMS: bool = false;
 
+    /// Whether every attempt starts the operation itself: then nothing that is taken for one has to
+    /// be given back.
+    const DISPATCHES: bool = false;
+
     /// Has a streamed answer keep what a policy holds until it has ended.
     fn keep(&self, value: &mut Self::Value, kept: Kept) {
         let _ = (value, kept); // a value that is the whole answer keeps nothing
@@ -28,6 +34,22 @@ pub trait Judged {
 
     /// What a result of the innermost operation means.
     fn classify(&self, result: Result<&Self::Value, &Self::Error>) -> Classification;
+
+    /// What a result of the innermost operation says about the limits of its server.
+    fn server_limits(&self, result: Result<&Self::Value, &Self::Error>) -> ServerLimits {
+        self.classify(result).into()
+    }
+
+    /// The same of what came of a call: nothing, unless the operation itself has answered.
+    fn limits_told(&self, result: &Result<Self::Value, Error<Self::Error>>) -> ServerLimits {
+        match result {
+            Ok(value) => self.server_limits(Ok(value)),
+            Err(error) => match error.operation() {
+                Some(error) => self.server_limits(Err(error)),
+                None => ServerLimits::default(),
+            },
+        }
+    }
 
     /// The verdict on an error: nothing dispatched says nothing about the callee, our own time
     /// limit is its failure (but for an answer that came late and asked for a pause), and a retry's
@@ -80,6 +102,7 @@ impl<J: Judged> Judged for &J {
     type Error = J::Error;
 
     const STREAMS: bool = J::STREAMS;
+    const DISPATCHES: bool = J::DISPATCHES;
 
     fn keep(&self, value: &mut J::Value, kept: Kept) {
         (**self).keep(value, kept);
@@ -88,6 +111,10 @@ impl<J: Judged> Judged for &J {
     #[inline]
     fn classify(&self, result: Result<&J::Value, &J::Error>) -> Classification {
         (**self).classify(result)
+    }
+
+    fn server_limits(&self, result: Result<&J::Value, &J::Error>) -> ServerLimits {
+        (**self).server_limits(result)
     }
 }
 
@@ -129,9 +156,15 @@ impl<F, C: Classify<T, E>, T, E> Judged for Typed<'_, F, C, T, E> {
     type Value = T;
     type Error = E;
 
+    const DISPATCHES: bool = true;
+
     #[inline]
     fn classify(&self, result: Result<&T, &E>) -> Classification {
         self.leaf.classifier.classify(result)
+    }
+
+    fn server_limits(&self, result: Result<&T, &E>) -> ServerLimits {
+        self.leaf.classifier.server_limits(result)
     }
 }
 
@@ -154,9 +187,15 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    /// Starts the operation, here and now.
+    /// Starts the operation, here and now, and pays for it.
     #[inline]
-    pub(crate) fn start(&self) -> Started<Fut> {
+    pub(crate) fn start(&self) -> Paid<Fut> {
+        Paid::start(&self.leaf.run)
+    }
+
+    /// The same where no budget is known to be in scope.
+    #[inline]
+    pub(crate) fn start_unpaid(&self) -> Started<Fut> {
         Started::new(&self.leaf.run)
     }
 }
@@ -167,7 +206,7 @@ pin_project! {
     struct LeafAttempt<'a, F, Fut> {
         start: &'a F,
         #[pin]
-        running: Option<Started<Fut>>,
+        running: Option<Paid<Fut>>,
     }
 }
 
@@ -182,7 +221,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if this.running.is_none() {
-            this.running.set(Some(Started::new(*this.start)));
+            this.running.set(Some(Paid::start(*this.start)));
         }
         match this.running.as_pin_mut() {
             Some(running) => running.poll(cx),
@@ -220,6 +259,55 @@ impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Started<Fut> {
     }
 }
 
+pin_project! {
+    /// The same, paid by the budgets in scope.
+    #[project = PaidProjection]
+    pub(crate) enum Paid<Fut> {
+        Unasked { #[pin] started: Started<Fut> },
+        Covered { #[pin] started: Started<Fut>, cover: Cover },
+        Refused { rejection: Option<Rejection> },
+    }
+}
+
+impl<Fut> Paid<Fut> {
+    #[inline]
+    fn start(start: impl Fn() -> Fut) -> Self {
+        if scope::is_budgeted() {
+            Self::start_covered(start)
+        } else {
+            Self::Unasked { started: Started::new(start) }
+        }
+    }
+
+    #[cold]
+    fn start_covered(start: impl Fn() -> Fut) -> Self {
+        match spending::draw() {
+            Ok(None) => Self::Unasked { started: Started::new(start) },
+            Ok(Some(cover)) => {
+                cover.spend();
+                Self::Covered { started: cover.enter(|| Started::new(start)), cover }
+            }
+            Err(rejection) => Self::Refused { rejection: Some(rejection) },
+        }
+    }
+}
+
+impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Paid<Fut> {
+    type Output = Result<T, Error<E>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            PaidProjection::Unasked { started } => started.poll(cx),
+            PaidProjection::Covered { started, cover } => cover.enter(|| started.poll(cx)),
+            PaidProjection::Refused { rejection } => match rejection.take() {
+                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
+                None => Poll::Pending, // polled again after it was ready
+            },
+        }
+    }
+}
+
 impl<F, C, T, E> BlockingOperation for Typed<'_, F, C, T, E>
 where
     F: Fn(&Attempt) -> Result<T, E>,
@@ -227,7 +315,9 @@ where
 {
     #[inline]
     fn attempt_blocking(&self) -> Result<T, Error<E>> {
-        scope::note_dispatch();
-        (self.leaf.run)(&Attempt::current()).map_err(Error::Operation)
+        let cover = spending::draw_if_budgeted()?;
+        spending::dispatch(cover.as_ref());
+        spending::covered(cover.as_ref(), || (self.leaf.run)(&Attempt::current()))
+            .map_err(Error::Operation)
     }
 }

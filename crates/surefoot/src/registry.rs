@@ -4,10 +4,12 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
 
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, CircuitStatus};
 use surefoot_core::{CircuitBreaker, ConfigError, Event, Events, Name, TimeSource};
 
+use crate::health::{HealthReport, Inspect, Snapshot};
 use crate::sync::{Mutex, lock};
 
 /// Hands out one circuit breaker for each key, made from a template.
@@ -41,6 +43,7 @@ pub struct Registry<K = String> {
     shards: Box<[Mutex<Shard<K>>]>,
     room: Mutex<Room>,
     overflow: CircuitBreaker,
+    registered: Mutex<Vec<Arc<dyn Inspect>>>,
 }
 
 type Shard<K> = HashMap<K, CircuitBreaker>;
@@ -135,6 +138,41 @@ impl<K: Hash + Eq + fmt::Display> Registry<K> {
     /// The status of all breakers, for health checks and metrics.
     pub fn statuses(&self) -> Vec<CircuitStatus> {
         self.breakers().iter().map(CircuitBreaker::status).collect()
+    }
+
+    /// Has `policy`, of any kind, reported together with the breakers: in [`health`](Self::health), [`snapshot`](Self::snapshot)
+    /// and the metrics. The registry keeps a handle to it; of policies of one name each is reported.
+    pub fn register<P: Inspect + Clone + 'static>(&self, policy: &P) {
+        lock(&self.registered).push(Arc::new(policy.clone()));
+    }
+
+    /// Lets go of all registered policies of this name; whether there was one.
+    pub fn deregister(&self, name: &str) -> bool {
+        let gone: Vec<_> = {
+            let mut registered = lock(&self.registered);
+            registered.extract_if(.., |policy| policy.health().name() == name).collect()
+        };
+        !gone.is_empty()
+    }
+
+    /// How everything is: what was registered, then each breaker.
+    pub fn health(&self) -> HealthReport {
+        let mut breakers: Vec<_> = self.breakers().iter().map(Inspect::health).collect();
+        breakers.sort_by(|one, other| one.name().as_str().cmp(other.name()));
+        self.registered().iter().map(|policy| policy.health()).chain(breakers).collect()
+    }
+
+    /// All that everything knows about itself, in the order of [`health`](Self::health).
+    pub fn snapshot(&self) -> Vec<Snapshot> {
+        let mut breakers = self.statuses();
+        breakers.sort_by(|one, other| one.name.as_str().cmp(&other.name));
+        let breakers = breakers.into_iter().map(Snapshot::CircuitBreaker);
+        self.registered().iter().map(|policy| policy.snapshot()).chain(breakers).collect()
+    }
+
+    /// A copy of the list: what is done with it may come back to this registry.
+    pub(crate) fn registered(&self) -> Vec<Arc<dyn Inspect>> {
+        lock(&self.registered).clone()
     }
 
     /// How many keys have a breaker of their own.
@@ -276,6 +314,7 @@ impl RegistryBuilder {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect(),
             room: Mutex::new(Room { taken: 0, overflowed: 0, patience: 0 }),
             overflow,
+            registered: Mutex::new(Vec::new()),
         })
     }
 }

@@ -24,8 +24,8 @@ pub(crate) fn in_optional_span<F: Future>(
     call.instrument(name.map_or_else(Span::none, span))
 }
 
-/// Logs a policy's events until the subscription is dropped: changes of state and retries that
-/// gave up as warnings, the rest as information.
+/// Logs a policy's events until the subscription is dropped: changes of state, retries that gave up
+/// and budgets that end as warnings, the rest as information.
 ///
 /// ```
 /// use surefoot::prelude::*;
@@ -69,11 +69,33 @@ pub fn log(events: &Events) -> Subscription {
         Event::HedgeRefused { policy, .. } => {
             info!(operation = policy.as_str(), "no hedge: the budget is spent");
         }
+        Event::RateLimited { policy, retry_after, .. } => {
+            info!(limiter = policy.as_str(), ?retry_after, "rate limiter refused a call");
+        }
+        Event::RateDelayed { policy, delay, .. } => {
+            info!(limiter = policy.as_str(), ?delay, "a call waits for its slot");
+        }
+        Event::KeysFull { policy, max_keys } => {
+            warn!(limiter = policy.as_str(), max_keys, "rate limiter has no room for a new key");
+        }
+        Event::Shed { policy, priority, signal, load, dry_run, .. } => {
+            let signal = signal.as_str();
+            info!(shedder = policy.as_str(), priority, signal, load, dry_run, "call shed");
+        }
+        Event::ClientThrottled { policy, rejection_rate, .. } => {
+            info!(operation = policy.as_str(), rejection_rate, "call held back");
+        }
         Event::FellBack { policy, link } => {
             warn!(operation = policy.as_str(), link = link.as_str(), "a link of a fallback failed");
         }
         Event::RegistryFull { policy, max_breakers } => {
             warn!(registry = policy.as_str(), max_breakers, "registry is full");
+        }
+        Event::BudgetLow { policy, dimension, spent, limit } => {
+            warn!(budget = policy.as_str(), %dimension, spent, limit, "budget is nearly spent");
+        }
+        Event::BudgetExhausted { policy, dimension, spent, limit } => {
+            warn!(budget = policy.as_str(), %dimension, spent, limit, "budget is spent");
         }
         event => info!(policy = event.policy().as_str(), ?event, "event"),
     })

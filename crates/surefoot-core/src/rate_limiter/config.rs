@@ -8,12 +8,14 @@ use super::fixed_window::FixedWindow;
 use super::gcra::Gcra;
 use super::keyed::KeyedRateLimiter;
 use super::ledger::{Leaving, Windowed};
+use super::line::Patience;
 use super::sliding_log::SlidingLog;
 use super::{Quota, RateLimiter};
 #[cfg(feature = "serde")]
 use crate::config::duration_text;
 use crate::config::{Check, Shown};
-use crate::{ConfigError, Name, TimeSource};
+use crate::time::nanos;
+use crate::{ConfigError, Event, Events, Name, TimeSource, Timestamp};
 
 /// How a limiter counts. Every one but the default trades exactness for memory or speed, and says
 /// what it admits at worst: N is `max_requests`, W is `time_window`, B is `burst`.
@@ -118,6 +120,9 @@ pub struct RateLimiterConfig {
         serde(with = "duration_text::option", skip_serializing_if = "Option::is_none")
     )]
     pub max_wait: Option<Duration>,
+    /// The longest pause that is kept when the callee asks for one. Default 1 h.
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    pub max_throttle: Duration,
     /// The most keys a keyed limiter remembers. Default 100 000.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_keys: Option<u32>,
@@ -136,6 +141,7 @@ impl Default for RateLimiterConfig {
             burst: None,
             buckets: None,
             max_wait: None,
+            max_throttle: Duration::from_secs(3600),
             max_keys: None,
             when_full: None,
         }
@@ -197,6 +203,7 @@ impl RateLimiterConfig {
         if let Some(longest) = self.max_wait {
             check.wait("max_wait", longest)?;
         }
+        check.period("max_throttle", self.max_throttle)?;
         if let Some(keys) = self.max_keys {
             check.count("max_keys", keys, KEYS_MOST)?;
         }
@@ -246,6 +253,10 @@ impl RateLimiterConfig {
         self.max_wait.unwrap_or(self.time_window)
     }
 
+    pub(super) fn patience(&self, latest: Timestamp) -> Patience {
+        Patience { latest: latest.as_nanos(), longest: nanos(self.longest_wait()) }
+    }
+
     pub(super) fn keys(&self) -> u32 {
         self.max_keys.unwrap_or(KEYS)
     }
@@ -285,11 +296,12 @@ fn units(check: Check, field: &str, units: u64) -> Result<(), ConfigError> {
 pub struct RateLimiterBuilder {
     config: RateLimiterConfig,
     clock: TimeSource,
+    events: Events,
 }
 
 impl From<RateLimiterConfig> for RateLimiterBuilder {
     fn from(config: RateLimiterConfig) -> Self {
-        Self { config, clock: TimeSource::System }
+        Self { config, clock: TimeSource::System, events: Events::default() }
     }
 }
 
@@ -347,6 +359,12 @@ impl RateLimiterBuilder {
         self
     }
 
+    /// The longest pause that is kept when the callee asks for one. Default 1 h.
+    pub fn max_throttle(mut self, longest: Duration) -> Self {
+        self.config.max_throttle = longest;
+        self
+    }
+
     /// The most keys a keyed limiter remembers. Default 100 000.
     pub fn max_keys(mut self, keys: u32) -> Self {
         self.config.max_keys = Some(keys);
@@ -365,6 +383,18 @@ impl RateLimiterBuilder {
         self
     }
 
+    /// Where refusals and delays are told; for limiters that share listeners.
+    pub fn events(mut self, events: Events) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// Calls `listener` for every refusal and delay.
+    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.events.subscribe(listener).forever();
+        self
+    }
+
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;
         self
@@ -375,7 +405,7 @@ impl RateLimiterBuilder {
     /// # Errors
     /// Names the first option that breaks its rule.
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
-        let Self { config, clock } = self;
+        let Self { config, clock, events } = self;
         config.validate()?;
         let check = Check(RateLimiterConfig::POLICY);
         let rule = "needs keys: build it with `build_keyed`";
@@ -383,7 +413,7 @@ impl RateLimiterBuilder {
         let when_full = config.when_full.unwrap_or_default();
         check.rule(config.when_full.is_none(), "when_full", format!("{when_full:?}"), rule)?;
         let built = config.built(clock.now().as_nanos())?;
-        Ok(RateLimiter::new(config, built, clock))
+        Ok(RateLimiter::new(config, built, clock, events))
     }
 
     /// A limiter for each key, with none yet.
@@ -403,9 +433,9 @@ impl RateLimiterBuilder {
         self,
         hasher: S,
     ) -> Result<KeyedRateLimiter<K, S>, ConfigError> {
-        let Self { config, clock } = self;
+        let Self { config, clock, events } = self;
         config.validate()?;
         let built = config.built(clock.now().as_nanos())?;
-        Ok(KeyedRateLimiter::new(config, built, clock, hasher))
+        Ok(KeyedRateLimiter::new(config, built, clock, events, hasher))
     }
 }

@@ -19,6 +19,7 @@
 //! | `burst` | `max_requests` | B: units at once, for the GCRA family |
 //! | `buckets` | 10 | parts of the window, for the ring |
 //! | `max_wait` | `time_window` | longest wait for a slot; a longer one is refused at once |
+//! | `max_throttle` | 1 h | longest pause that is kept when the callee asks for one |
 //! | `max_keys` | 100 000 | keyed: the most keys remembered |
 //! | `when_full` | `refuse_new_keys` | keyed: what a new key gets then, or `evict_idlest` |
 //!
@@ -44,6 +45,10 @@
 //! **Estimates.** [`try_reserve`](RateLimiter::try_reserve) takes what a call may use, and
 //! [`Charge::settle`] corrects it when the usage is known.
 //!
+//! **Learning from a server** that counts too: [`learn`](RateLimiter::learn). A wait that it asks
+//! for is kept by all, those in line included, so that not every one of them is refused by it;
+//! what it has left is all there is; nothing it says makes the limit more generous.
+//!
 //! **Several limits at once**: [`multi`]. **One for each key**: [`KeyedRateLimiter`].
 //!
 //! **Cancellation.** A [`Reservation`] dropped gives its slot back, and those behind move up. A
@@ -66,27 +71,33 @@ mod fixed_window;
 mod gcra;
 mod keyed;
 mod lane;
+mod learning;
 mod ledger;
 mod line;
 mod machine;
 pub mod multi;
+mod pause;
 mod reservation;
 mod sliding_log;
+mod status;
 
 use std::fmt;
 use std::task::Waker;
 use std::time::Duration;
 
 pub use config::{Algorithm, RateLimiterBuilder, RateLimiterConfig, WhenFull};
-pub use keyed::{KeySlots, KeyedRateLimiter};
-pub use reservation::{Charge, Reservation, Slots};
+pub use keyed::{KeyedRateLimiter, LimiterKey};
+pub use learning::{ServerBudget, ServerLimits};
+pub use reservation::{Admission, Charge, Reservation, Slots, Unready};
+pub use status::{KeyedRateLimiterStatus, RateLimiterStatus, RateLimiterTotals};
 
 use crate::config::Shown;
 use crate::sync::Arc;
-use crate::{Name, Rejection, TimeSource, Timestamp};
+use crate::{Events, Name, Rejection, TimeSource, Timestamp};
 use config::Built;
 use engine::{Engine, Refusal, View};
-use reservation::sealed::Sealed;
+use reservation::sealed::{Sealed, Turn};
+use status::Tally;
 
 /// A rate limiter without keys. Clones are handles to the same one.
 ///
@@ -120,6 +131,7 @@ struct Shared {
     engine: Engine,
     time: TimeSource,
     quota: Quota,
+    tally: Tally,
     config: RateLimiterConfig,
 }
 
@@ -154,44 +166,19 @@ impl fmt::Display for Quota {
     }
 }
 
-/// How a limiter stands at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateLimiterStatus {
-    /// See [`RateLimiter::current_rate`].
-    pub current_rate: u64,
-    /// See [`RateLimiter::remaining`].
-    pub remaining: u64,
-    /// See [`RateLimiter::reset_at`].
-    pub reset_at: Timestamp,
-    /// See [`RateLimiter::retry_after`], for one unit.
-    pub retry_after: Duration,
-}
-
-impl From<View> for RateLimiterStatus {
-    fn from(view: View) -> Self {
-        let fits_at = view.fits_at.unwrap_or(view.now);
-        Self {
-            current_rate: view.used,
-            remaining: view.remaining,
-            reset_at: Timestamp::from_nanos(view.idle_at.max(view.now)),
-            retry_after: Duration::from_nanos(fits_at.saturating_sub(view.now)),
-        }
-    }
-}
-
 impl RateLimiter {
     /// Starts building a limiter that will be called `name`.
     pub fn builder(name: impl Into<Name>) -> RateLimiterBuilder {
         RateLimiterBuilder::default().name(name.into())
     }
 
-    fn new(config: RateLimiterConfig, built: Built, time: TimeSource) -> Self {
+    fn new(config: RateLimiterConfig, built: Built, time: TimeSource, events: Events) -> Self {
         let engine = match built {
             Built::Gcra(machine) => Engine::from(machine),
             Built::Windowed(machine) => Engine::from(machine),
         };
-        let quota = config.quota();
-        Self { shared: Arc::new(Shared { engine, time, quota, config }) }
+        let (quota, tally) = (config.quota(), Tally::new(events));
+        Self { shared: Arc::new(Shared { engine, time, quota, tally, config }) }
     }
 
     /// Asks to make one call now.
@@ -213,7 +200,10 @@ impl RateLimiter {
             return Ok(());
         }
         match self.shared.engine.check(n, &self.shared.time) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.shared.tally.admit();
+                Ok(())
+            }
             Err(refusal) => Err(self.rejection(refusal)),
         }
     }
@@ -229,8 +219,8 @@ impl RateLimiter {
     /// # Errors
     /// As [`check_n`](Self::check_n).
     pub fn try_reserve(&self, n: u64) -> Result<Charge, Rejection> {
-        match self.shared.engine.reserve(n, &self.shared.time, |now| now) {
-            Ok(id) => Ok(Charge::new(self.clone(), id)),
+        match self.shared.engine.reserve(n, &self.shared.time, None) {
+            Ok(placed) => Ok(Charge::new(self.clone(), placed.id, n)),
             Err(refusal) => Err(self.rejection(refusal)),
         }
     }
@@ -242,12 +232,42 @@ impl RateLimiter {
     /// [`Rejection::RateLimited`] at once if it could not be due in time, with the time after which
     /// the units would fit behind all who wait, or none if they never do.
     pub fn reserve(&self, n: u64, latest: Timestamp) -> Result<Reservation, Rejection> {
-        let longest = self.shared.config.longest_wait();
-        let latest = |now| latest.min(Timestamp::from_nanos(now) + longest).as_nanos();
-        match self.shared.engine.reserve(n, &self.shared.time, latest) {
-            Ok(id) => Ok(Reservation::new(self.clone(), id)),
+        let patience = self.shared.config.patience(latest);
+        match self.shared.engine.reserve(n, &self.shared.time, Some(patience)) {
+            Ok(placed) => {
+                // The place first: what a listener does must not leave it without an owner.
+                let reservation = Reservation::new(self.clone(), placed.id, n);
+                self.shared.tally.place(self.name(), placed);
+                Ok(reservation)
+            }
             Err(refusal) => Err(self.rejection(refusal)),
         }
+    }
+
+    /// Takes `n` units now if they fit and nobody waits, or else a place in the line: see
+    /// [`Slots::admit`].
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    #[inline]
+    pub fn admit(&self, n: u64, latest: Timestamp) -> Result<Admission, Rejection> {
+        let Shared { engine, time, tally, config, .. } = &*self.shared;
+        if n == 0 {
+            return Ok(Admission::Now);
+        }
+        if latest == Timestamp::MAX || time.now() <= latest {
+            match engine.check(n, time) {
+                Ok(()) => {
+                    tally.admit();
+                    return Ok(Admission::Now);
+                }
+                Err(refusal) if config.longest_wait().is_zero() => {
+                    return Err(self.rejection(refusal));
+                }
+                Err(_) => {}
+            }
+        }
+        self.reserve(n, latest).map(Admission::Later)
     }
 
     /// Units in the present window; for the GCRA family those taken and not yet returned.
@@ -269,12 +289,23 @@ impl RateLimiter {
 
     /// When everything taken so far will have returned; now if nothing is out.
     pub fn reset_at(&self) -> Timestamp {
-        RateLimiterStatus::from(self.view(1)).reset_at
+        let View { now, idle_at, .. } = self.view(1);
+        Timestamp::from_nanos(idle_at.max(now))
     }
 
     /// All of this at one moment. Takes nothing.
     pub fn status(&self) -> RateLimiterStatus {
-        self.view(1).into()
+        self.shared.tally.status(&self.shared.config, self.view(1))
+    }
+
+    /// Calls admitted, refused and delayed since it was made.
+    pub fn totals(&self) -> RateLimiterTotals {
+        self.shared.tally.totals()
+    }
+
+    /// Where to listen to refusals and delays.
+    pub fn events(&self) -> &Events {
+        &self.shared.tally.events
     }
 
     /// The most units in a window.
@@ -303,16 +334,38 @@ impl RateLimiter {
 
     #[cold]
     fn rejection(&self, refusal: Refusal) -> Rejection {
-        rejection(&self.shared.config.name, self.shared.quota, refusal)
+        self.shared.tally.refuse(&self.shared.config.name, self.shared.quota, refusal)
     }
 }
 
-fn rejection(name: &Name, quota: Quota, Refusal { now, fits_at }: Refusal) -> Rejection {
-    let retry_after = fits_at.map(|at| Duration::from_nanos(at.saturating_sub(now)));
-    Rejection::RateLimited { policy: name.clone(), quota, retry_after }
-}
+impl Slots for RateLimiter {
+    #[inline]
+    fn admit(&self, n: u64, latest: Timestamp) -> Result<Admission, Rejection> {
+        self.admit(n, latest)
+    }
 
-impl Slots for RateLimiter {}
+    fn reserve(&self, n: u64, latest: Timestamp) -> Result<Reservation, Rejection> {
+        self.reserve(n, latest)
+    }
+
+    fn learn(&self, unit: &str, limits: &ServerLimits) -> Result<(), Rejection> {
+        self.learn(unit, limits);
+        Ok(())
+    }
+
+    fn pause_for(&self, wait: Duration) -> Result<(), Rejection> {
+        self.pause_for(wait);
+        Ok(())
+    }
+
+    fn name(&self) -> &Name {
+        self.name()
+    }
+
+    fn time(&self) -> &TimeSource {
+        self.time()
+    }
+}
 
 impl Sealed for RateLimiter {
     fn now(&self) -> Timestamp {
@@ -324,7 +377,15 @@ impl Sealed for RateLimiter {
     }
 
     fn watch(&self, id: u64, waker: &Waker) {
-        self.shared.engine.watch(id, waker);
+        self.shared.engine.watch(id, waker).wake();
+    }
+
+    fn begin(&self, id: u64) -> Turn {
+        self.shared.engine.begin(id, &self.shared.time)
+    }
+
+    fn refusal(&self, units: u64) -> Rejection {
+        self.rejection(self.view(units).refusal())
     }
 
     fn settle(&self, id: u64, used: u64) {
@@ -333,6 +394,10 @@ impl Sealed for RateLimiter {
 
     fn forget(&self, id: u64) {
         self.shared.engine.forget(id, &self.shared.time);
+    }
+
+    fn admitted(&self) {
+        self.shared.tally.admit();
     }
 }
 

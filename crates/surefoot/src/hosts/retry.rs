@@ -8,13 +8,14 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use surefoot_core::retry::{Attempts, NextStep};
 use surefoot_core::{
-    AttemptResult, Classify, DropReason, Error, Retry, StopReason, Timestamp, Verdict,
+    AttemptResult, Classify, DropReason, Error, Rejection, Retry, StopReason, Timestamp, Verdict,
     with_drop_reason,
 };
 
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::pipeline::{Composition, Part, PartKind};
 use crate::policy::{BlockingPolicy, Nested, Policy};
+use crate::scope::spending::{self, Cover};
 use crate::{scope, time};
 
 /// Cancellation: dropping the call during an attempt drops the attempt, during a wait ends the
@@ -53,7 +54,12 @@ impl Policy for Retry {
         E: Send,
     {
         let operation = Typed::new(operation, classifier);
-        Retrying::new(self, operation, Typed::start, go_on::<Typed<_, _, _, _>, Typed<_, _, _, _>>)
+        Retrying::new(
+            self,
+            operation,
+            Typed::start_unpaid,
+            go_on::<Typed<_, _, _, _>, Typed<_, _, _, _>>,
+        )
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {
@@ -80,7 +86,7 @@ impl BlockingPolicy for Retry {
         let mut run = Run::new(self.attempts_after_first(Some(self.time().now())));
         let mut number = 1;
         loop {
-            let result = scope::in_attempt(number, || match self.attempt_timeout() {
+            let result = run.enter(number, || match self.attempt_timeout() {
                 None => operation.attempt_blocking(),
                 Some(timeout) => timeout.run_blocking(operation),
             });
@@ -113,7 +119,7 @@ enum Begun {
 /// Notes a call, and the time where it is needed from the start.
 #[inline]
 fn begin(retry: &Retry) -> Begun {
-    if retry.is_plain() && !scope::is_retrying() {
+    if retry.is_plain() && scope::is_plain() {
         retry.note_call();
         Begun::InPlace { started: None }
     } else {
@@ -126,7 +132,7 @@ fn begin(retry: &Retry) -> Begun {
 fn begin_carefully(retry: &Retry) -> Begun {
     note_call(retry);
     let started = retry.config().max_elapsed.map(|_| retry.time().now());
-    let marked = scope::is_retrying() || retry.is_first_call();
+    let marked = !scope::is_plain() || retry.is_first_call();
     if marked || retry.attempt_timeout().is_some() {
         Begun::Carefully { started }
     } else {
@@ -136,9 +142,16 @@ fn begin_carefully(retry: &Retry) -> Begun {
 
 fn note_call(retry: &Retry) {
     if scope::is_retrying() {
-        retry.note_nesting();
+        note_nesting(retry);
     }
     retry.note_call();
+}
+
+/// Notes a retry inside a retry, whose attempts multiply, unless a budget counts them together.
+pub fn note_nesting(retry: &Retry) {
+    if !spending::limits_attempts() {
+        retry.note_nesting();
+    }
 }
 
 pin_project! {
@@ -299,7 +312,7 @@ async fn go_on<O: Operation, B: Borrow<O>>(
     let mut started = started;
     let mut result = match first {
         Some(result) => result,
-        None => noting_start(retry, &mut started, attempt(retry, operation, 1)).await,
+        None => noting_start(retry, &mut started, attempt(retry, operation, 1, None)).await,
     };
     let mut run = Run::new(retry.attempts_after_first(started));
     loop {
@@ -316,7 +329,7 @@ async fn go_on<O: Operation, B: Borrow<O>>(
                     return Err(error);
                 }
                 let number = run.attempts.begin();
-                let next = attempt(retry, operation, number);
+                let next = attempt(retry, operation, number, run.cover.take());
                 let cut_short = || {
                     run.dispatched = true;
                     run.failure(operation, StopReason::Time)
@@ -371,10 +384,17 @@ async fn attempt<O: Operation>(
     retry: &Retry,
     operation: &O,
     number: u32,
+    cover: Option<Cover>,
 ) -> Result<O::Value, Error<O::Error>> {
     match retry.attempt_timeout() {
-        None => in_scope(number, scope::in_attempt(number, || operation.attempt())).await,
-        Some(policy) => in_scope(number, Nested { policy, operation }.attempt()).await,
+        None => {
+            let begun = scope::in_attempt(number, || operation.attempt());
+            in_scope(number, spending::in_cover(cover, begun)).await
+        }
+        Some(policy) => {
+            let limited = Nested { policy, operation };
+            in_scope(number, spending::in_cover(cover, limited.attempt())).await
+        }
     }
 }
 
@@ -393,12 +413,14 @@ pub struct Run<E, B: Borrow<Retry> = Retry> {
     last: Option<Error<E>>,
     /// The refusal of a later attempt.
     refusal: Option<Error<E>>,
+    /// What the budgets in scope have paid for the attempt that is to come, or is under way.
+    cover: Option<Cover>,
 }
 
 impl<E, B: Borrow<Retry>> Run<E, B> {
     /// A call whose attempts are `attempts`, the first one under way or done.
     pub fn new(attempts: Attempts<B>) -> Self {
-        Self { attempts, dispatched: false, last: None, refusal: None }
+        Self { attempts, dispatched: false, last: None, refusal: None, cover: None }
     }
 
     /// Decides what comes after an attempt with this result.
@@ -410,7 +432,20 @@ impl<E, B: Borrow<Retry>> Run<E, B> {
         let judged = operation.attempt_result(result);
         self.dispatched |= !matches!(result, Err(error) if error.is_undispatched());
         let time = self.attempts.retry().time();
-        self.attempts.next(judged, time.now(), scope::deadline_on(time))
+        let (now, deadline) = (time.now(), scope::deadline_on(time));
+        self.cover = None; // what the attempt did not spend is there for the next one
+        if matches!(result, Err(Error::Rejected(Rejection::BudgetExhausted { .. }))) {
+            return self.attempts.stop_refused(now, StopReason::Budget);
+        }
+        let mut cover = None;
+        let step = self.attempts.next_paid(judged, now, deadline, || draw(&mut cover));
+        self.cover = cover.filter(|_| matches!(step, NextStep::Wait(_)));
+        step
+    }
+
+    /// Runs `attempt` as attempt `number`, paid by what was drawn for it.
+    pub fn enter<R>(&self, number: u32, attempt: impl FnOnce() -> R) -> R {
+        spending::covered(self.cover.as_ref(), || scope::in_attempt(number, attempt))
     }
 
     /// Keeps a failure while another attempt is on its way. A value is closed, and what failed
@@ -496,5 +531,19 @@ fn after<E>(
     match earlier {
         Some(last) if undispatched && !last.is_undispatched() => (last, Some(error)),
         _ => (error, None),
+    }
+}
+
+/// Pays for the next attempt before the wait for it, if it has to be paid for.
+fn draw(cover: &mut Option<Cover>) -> bool {
+    if !scope::is_budgeted() {
+        return true;
+    }
+    match spending::draw() {
+        Ok(drawn) => {
+            *cover = drawn;
+            true
+        }
+        Err(_) => false,
     }
 }

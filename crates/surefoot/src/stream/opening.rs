@@ -5,11 +5,12 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 
 use futures_core::Stream;
+use surefoot_core::rate_limiter::ServerLimits;
 use surefoot_core::{Classification, Classify, Error};
 
 use super::kept::{Held, Kept, Limit, What};
 use crate::operation::{Judged, Operation};
-use crate::scope;
+use crate::scope::spending;
 
 /// Opens a stream and waits for its first item.
 pub(super) struct Opening<'c, F, C, S, T, E> {
@@ -41,6 +42,7 @@ impl<F, C: Classify<T, E>, S, T, E> Judged for Opening<'_, F, C, S, T, E> {
     type Error = E;
 
     const STREAMS: bool = true;
+    const DISPATCHES: bool = true;
 
     fn keep(&self, opened: &mut Opened<S, T>, kept: Kept) {
         match kept.0 {
@@ -52,6 +54,10 @@ impl<F, C: Classify<T, E>, S, T, E> Judged for Opening<'_, F, C, S, T, E> {
 
     fn classify(&self, result: Result<&Opened<S, T>, &E>) -> Classification {
         self.classifier.classify(result.map(|opened| &opened.first))
+    }
+
+    fn server_limits(&self, result: Result<&Opened<S, T>, &E>) -> ServerLimits {
+        self.classifier.server_limits(result.map(|opened| &opened.first))
     }
 }
 
@@ -65,7 +71,19 @@ where
     E: Send,
 {
     async fn attempt(&self) -> Result<Opened<S, T>, Error<E>> {
-        scope::note_dispatch();
+        let cover = spending::draw_if_budgeted()?;
+        spending::dispatch(cover.as_ref());
+        spending::in_cover(cover, self.open()).await
+    }
+}
+
+impl<F, Fut, C, S, T, E> Opening<'_, F, C, S, T, E>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<S, E>>,
+    S: Stream<Item = Result<T, E>>,
+{
+    async fn open(&self) -> Result<Opened<S, T>, Error<E>> {
         let mut stream = Box::pin((self.open)().await.map_err(Error::Operation)?);
         match poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
             Some(Ok(first)) => Ok(Opened {

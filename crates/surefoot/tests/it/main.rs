@@ -9,6 +9,7 @@
 mod support;
 
 mod breaker;
+mod budgets;
 mod cancellation;
 mod classification;
 mod compile_fail;
@@ -17,18 +18,23 @@ mod deadlines;
 mod events;
 mod executors;
 mod fallback_chains;
+#[cfg(feature = "serde")]
+mod health;
 mod hedging;
+mod load_shedding;
 #[cfg(feature = "metrics")]
 mod metrics_facade;
 mod options;
 mod panics;
 mod pipelines;
+mod rate_limiting;
 mod registry;
 mod retrying;
 #[cfg(feature = "serde")]
 mod status;
 mod stream_limits;
 mod streams;
+mod system_load;
 mod texts;
 #[cfg(feature = "tracing")]
 mod tracing_spans;

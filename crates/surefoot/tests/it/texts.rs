@@ -42,7 +42,7 @@ fn a_rejection_names_who_refused_on_what_ground_and_when_to_come_back() {
         ),
         (
             Rejection::Throttled { policy: "payments".into(), retry_after: 20 * SEC },
-            "circuit breaker `payments` holds calls back because the service asked for a pause: \
+            "`payments` holds calls back because the service asked for a pause: \
              try again in 20s",
         ),
     ] {
@@ -84,7 +84,7 @@ fn an_error_tells_its_story_from_the_outside_in() {
         ),
         (
             exhausted(StopReason::Budget, 1),
-            "gave up after 1 attempt in 3s (the retry budget is spent): connection reset",
+            "gave up after 1 attempt in 3s (the budget is spent): connection reset",
         ),
         (
             Error::Exhausted {

@@ -6,10 +6,14 @@
 
 mod breaker;
 mod breaker_model;
+mod budget;
+mod budget_model;
 mod limiter;
+mod limiter_learning;
 mod limiter_model;
 mod retry;
 mod retry_model;
+mod shedder;
 
 use std::hash::{BuildHasher, RandomState};
 
