@@ -17,7 +17,7 @@ impl Filter {
     }
 
     /// Whether one of the names occurs in the work's or the subject's.
-    fn asks_for(&self, work: &str, subject: &str) -> bool {
+    pub(crate) fn asks_for(&self, work: &str, subject: &str) -> bool {
         self.names.is_empty()
             || self.names.iter().any(|name| {
                 work.to_lowercase().contains(name) || subject.to_lowercase().contains(name)

@@ -5,10 +5,11 @@
 //! ```
 //!
 //! A `NAME` selects the works and subjects whose name contains it, and with a subject whatever it is compared
-//! with. Every goal is a row of its own, with the peer it is stated against; a goal whose subject is not measured
+//! with. What is not a time (bytes, admissions in a window) stands in a second table. Every goal is a row of its own, with the peer it is stated against; a goal whose subject is not measured
 //! is a missed one. The exit status says whether the run worked, not whether the goals were held.
 
 mod allocations;
+mod figure;
 mod filter;
 mod harness;
 mod operation;
@@ -30,7 +31,7 @@ Usage: scripts/bench [--json] [NAME...]
 Measures Surefoot and its peers in one run and prints one table.
 
   NAME    only works and subjects whose name contains it, and what they are compared with
-  --json  one document {\"rows\": [...]} instead of the table
+  --json  one document {\"rows\": [...], \"figures\": [...]} instead of the table
 ";
 
 /// What the command line asks for.
@@ -78,11 +79,12 @@ fn run(arguments: Arguments) -> ExitCode {
     for begin in work::ALL {
         rows.extend(begin().measure(&filter));
     }
-    if rows.is_empty() {
+    let figures = work::figures(&filter);
+    if rows.is_empty() && figures.is_empty() {
         eprintln!("bench: no work and no subject has such a name; without names, all are measured");
         return ExitCode::from(2);
     }
-    match print(&rows, arguments.json) {
+    match print(&rows, &figures, arguments.json) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has seen enough, as with `| head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -93,13 +95,13 @@ fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-fn print(rows: &[row::Row], json: bool) -> io::Result<()> {
+fn print(rows: &[row::Row], figures: &[figure::Figure], json: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if json {
-        report::json(&mut out, rows)?;
+        report::json(&mut out, rows, figures)?;
     } else {
         let coloured = out.is_terminal() && env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
-        report::table(&mut out, rows, coloured)?;
+        report::table(&mut out, rows, figures, coloured)?;
     }
     out.flush()
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use surefoot::prelude::*;
-use surefoot::{Identity, Stack, TimeSource};
+use surefoot::rate_limiter::{Algorithm, KeyedRateLimiter, RateLimiterBuilder};
+use surefoot::{Identity, RateLimiter, Stack, TimeSource};
 
 use crate::operation::{FAILING, operation};
 
@@ -92,6 +93,38 @@ pub(crate) fn pipeline(clock: impl Into<TimeSource>) -> ThreePolicies {
             .add(valid(breaker.build()))
             .build(),
     )
+}
+
+/// Units in a window, more than any run takes.
+const UNITS: u64 = 1_000_000_000;
+
+/// A limiter that admits everything.
+pub(crate) fn limiter(algorithm: Algorithm, window: Duration) -> RateLimiter {
+    limiter_of(UNITS, window, algorithm)
+}
+
+/// A limiter of so many units.
+pub(crate) fn limiter_of(units: u64, window: Duration, algorithm: Algorithm) -> RateLimiter {
+    valid(limiter_builder(units, window, algorithm).build())
+}
+
+/// A limiter that admits everything, and would refuse what it does not admit at once.
+pub(crate) fn limiter_that_never_waits(algorithm: Algorithm, window: Duration) -> RateLimiter {
+    valid(limiter_builder(UNITS, window, algorithm).max_wait(Duration::ZERO).build())
+}
+
+/// A limiter that admits everything, for up to `keys` keys.
+pub(crate) fn keyed(algorithm: Algorithm, window: Duration, keys: u32) -> KeyedRateLimiter<u64> {
+    valid(limiter_builder(UNITS, window, algorithm).max_keys(keys).build_keyed())
+}
+
+/// What limiters are made of here.
+pub(crate) fn limiter_builder(
+    units: u64,
+    window: Duration,
+    algorithm: Algorithm,
+) -> RateLimiterBuilder {
+    RateLimiter::builder("measured").max_requests(units).time_window(window).algorithm(algorithm)
 }
 
 fn valid<T>(built: Result<T, ConfigError>) -> T {

@@ -33,6 +33,9 @@ pub(crate) const SEATBELT: &str = "seatbelt";
 /// See [`RECLOSER`].
 pub(crate) const TOWER_RESILIENCE: &str = "tower-resilience";
 
+/// See [`RECLOSER`].
+pub(crate) const GOVERNOR: &str = "governor";
+
 /// How long an open circuit stays open.
 const OPEN: Duration = Duration::from_mins(1);
 /// Calls in a window of calls.

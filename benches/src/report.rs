@@ -4,6 +4,7 @@ use std::io;
 
 use serde::Serialize;
 
+use crate::figure::Figure;
 use crate::row::Row;
 
 /// The table's headings; text stands left, numbers right.
@@ -13,39 +14,72 @@ const HEADINGS: [&str; 8] =
 /// Which columns are numbers.
 const RIGHT: [bool; 8] = [false, false, true, true, false, true, true, false];
 
-/// Writes the aligned table and one closing line that counts the goals; coloured only if asked to.
-pub(crate) fn table(out: &mut impl io::Write, rows: &[Row], coloured: bool) -> io::Result<()> {
-    let cells: Vec<[String; 8]> = rows.iter().map(cells).collect();
-    let mut widths = HEADINGS.map(str::len);
-    for line in &cells {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.len());
+/// The headings of the figures.
+const FIGURE_HEADINGS: [&str; 6] = ["work", "subject", "figure", "unit", "at most", ""];
+
+/// Which columns are numbers.
+const FIGURE_RIGHT: [bool; 6] = [false, false, true, false, true, false];
+
+/// Writes the aligned tables and one closing line that counts the goals; coloured only if asked to.
+pub(crate) fn table(
+    out: &mut impl io::Write,
+    rows: &[Row],
+    figures: &[Figure],
+    coloured: bool,
+) -> io::Result<()> {
+    if !rows.is_empty() {
+        let lines = rows.iter().map(|row| (cells(row), row.held));
+        aligned(out, HEADINGS, RIGHT, &lines.collect::<Vec<_>>(), coloured)?;
+    }
+    if !figures.is_empty() {
+        if !rows.is_empty() {
+            writeln!(out)?;
         }
+        let lines = figures.iter().map(|figure| (figure_cells(figure), figure.held));
+        aligned(out, FIGURE_HEADINGS, FIGURE_RIGHT, &lines.collect::<Vec<_>>(), coloured)?;
     }
-    line(out, &HEADINGS.map(str::to_owned), &widths, style(coloured, "1"))?;
-    for (row, cells) in rows.iter().zip(&cells) {
-        let code = match row.held {
-            Some(true) => "32",
-            Some(false) => "31",
-            None => "",
-        };
-        line(out, cells, &widths, style(coloured, code))?;
-    }
-    let held = rows.iter().filter(|row| row.held == Some(true)).count();
-    let missed = rows.iter().filter(|row| row.held == Some(false)).count();
-    if held + missed > 0 {
-        writeln!(out, "\ngoals: {held} held, {missed} missed")?;
+    let judged = rows.iter().map(|row| row.held).chain(figures.iter().map(|figure| figure.held));
+    let judged: Vec<bool> = judged.flatten().collect();
+    if !judged.is_empty() {
+        let held = judged.iter().filter(|held| **held).count();
+        writeln!(out, "\ngoals: {held} held, {} missed", judged.len() - held)?;
     }
     Ok(())
 }
 
-/// The document `{"rows": [...]}`, with null for what a row does not have.
-pub(crate) fn json(out: &mut impl io::Write, rows: &[Row]) -> io::Result<()> {
+fn aligned<const N: usize>(
+    out: &mut impl io::Write,
+    headings: [&str; N],
+    right: [bool; N],
+    lines: &[([String; N], Option<bool>)],
+    coloured: bool,
+) -> io::Result<()> {
+    let mut widths = headings.map(str::len);
+    for (cells, _) in lines {
+        for (width, cell) in widths.iter_mut().zip(cells) {
+            *width = (*width).max(cell.len());
+        }
+    }
+    line(out, &headings.map(str::to_owned), &widths, right, style(coloured, "1"))?;
+    for (cells, held) in lines {
+        let code = match held {
+            Some(true) => "32",
+            Some(false) => "31",
+            None => "",
+        };
+        line(out, cells, &widths, right, style(coloured, code))?;
+    }
+    Ok(())
+}
+
+/// The document `{"rows": [...], "figures": [...]}`, with null for what there is not.
+pub(crate) fn json(out: &mut impl io::Write, rows: &[Row], figures: &[Figure]) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document<'a> {
         rows: &'a [Row],
+        figures: &'a [Figure],
     }
-    serde_json::to_writer_pretty(&mut *out, &Document { rows })?;
+    serde_json::to_writer_pretty(&mut *out, &Document { rows, figures })?;
     writeln!(out)
 }
 
@@ -55,14 +89,15 @@ fn style(coloured: bool, code: &str) -> Option<(String, &'static str)> {
 }
 
 /// One line: padded outside the colour, so that escapes do not count as width, and without trailing spaces.
-fn line(
+fn line<const N: usize>(
     out: &mut impl io::Write,
-    cells: &[String; 8],
-    widths: &[usize; 8],
+    cells: &[String; N],
+    widths: &[usize; N],
+    right: [bool; N],
     style: Option<(String, &'static str)>,
 ) -> io::Result<()> {
     let mut text = String::new();
-    for ((cell, &width), right) in cells.iter().zip(widths).zip(RIGHT) {
+    for ((cell, &width), right) in cells.iter().zip(widths).zip(right) {
         let padding = " ".repeat(width - cell.len());
         if right {
             text.push_str(&padding);
@@ -93,6 +128,24 @@ fn cells(row: &Row) -> [String; 8] {
         number(row.ratio, 3),
         number(row.goal, 2),
         match row.held {
+            Some(true) => "held".to_owned(),
+            Some(false) => "MISSED".to_owned(),
+            None => String::new(),
+        },
+    ]
+}
+
+fn figure_cells(figure: &Figure) -> [String; 6] {
+    let number = |value: f64| {
+        if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+    };
+    [
+        figure.work.clone(),
+        figure.subject.clone(),
+        number(figure.value),
+        figure.unit.to_owned(),
+        figure.at_most.map_or_else(String::new, number),
+        match figure.held {
             Some(true) => "held".to_owned(),
             Some(false) => "MISSED".to_owned(),
             None => String::new(),
@@ -151,10 +204,17 @@ mod tests {
         ]
     }
 
+    fn figures() -> [Figure; 2] {
+        [
+            Figure::plain("memory", "a key", 25.5, "bytes"),
+            Figure::plain("allocations", "a check", 1.0, "allocations").at_most(0.0),
+        ]
+    }
+
     #[test]
     fn the_document_has_every_key_in_every_row_and_null_where_there_is_nothing() {
         let mut out = Vec::new();
-        json(&mut out, &rows()).expect("memory takes everything");
+        json(&mut out, &rows(), &figures()).expect("memory takes everything");
         let document: serde_json::Value = serde_json::from_slice(&out).expect("it is JSON");
         assert_eq!(
             document,
@@ -165,6 +225,10 @@ mod tests {
                  "peer": "tower-resilience", "ratio": 0.1, "goal": 0.15, "held": true},
                 {"work": "breaker", "subject": "slow", "median_ns": null, "allocations": null,
                  "peer": "bare clock", "ratio": null, "goal": 1.0, "held": false},
+            ], "figures": [
+                {"work": "memory", "subject": "a key", "value": 25.5, "unit": "bytes", "at_most": null, "held": null},
+                {"work": "allocations", "subject": "a check", "value": 1.0, "unit": "allocations", "at_most": 0.0,
+                 "held": false},
             ]})
         );
     }
@@ -172,7 +236,7 @@ mod tests {
     #[test]
     fn the_table_is_aligned_and_counts_the_goals() {
         let mut out = Vec::new();
-        table(&mut out, &rows(), false).expect("memory takes everything");
+        table(&mut out, &rows(), &figures(), false).expect("memory takes everything");
         let text = String::from_utf8(out).expect("the table is text");
         assert_eq!(
             text,
@@ -182,7 +246,11 @@ breaker  tower-resilience        226.90            3
 breaker  surefoot                 22.69            0  tower-resilience  0.100  0.15  held
 breaker  slow              not measured               bare clock               1.00  MISSED
 
-goals: 1 held, 1 missed
+work         subject  figure  unit         at most
+memory       a key     25.50  bytes
+allocations  a check       1  allocations        0  MISSED
+
+goals: 1 held, 2 missed
 "
         );
     }
@@ -190,8 +258,8 @@ goals: 1 held, 1 missed
     #[test]
     fn colour_adds_escapes_and_nothing_else() {
         let (mut plain, mut coloured) = (Vec::new(), Vec::new());
-        table(&mut plain, &rows(), false).expect("memory takes everything");
-        table(&mut coloured, &rows(), true).expect("memory takes everything");
+        table(&mut plain, &rows(), &figures(), false).expect("memory takes everything");
+        table(&mut coloured, &rows(), &figures(), true).expect("memory takes everything");
         let mut text = String::from_utf8(coloured).expect("the table is text");
         for escape in ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m"] {
             assert!(text.contains(escape));

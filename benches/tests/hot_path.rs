@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use surefoot::prelude::*;
+use surefoot::rate_limiter::{Algorithm, KeyedRateLimiter};
 
 /// What one call may execute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,6 +130,46 @@ fn cases() -> Result<Vec<Case>, ConfigError> {
             assert!(matches!(polled, Poll::Ready(Ok(1))));
         }),
     });
+    cases.extend(limiters()?);
+    Ok(cases)
+}
+
+/// Checks that are admitted. A lock costs one read-modify-write to take and one to give back.
+fn limiters() -> Result<Vec<Case>, ConfigError> {
+    let unkeyed = [
+        ("limiter gcra", Algorithm::Gcra, 1),
+        ("limiter gcra_exact", Algorithm::GcraExact, 1),
+        ("limiter token_bucket", Algorithm::TokenBucket, 1),
+        ("limiter sliding_log", Algorithm::SlidingLog, 2),
+        ("limiter bucket_ring", Algorithm::BucketRing, 2),
+        ("limiter fixed_window", Algorithm::FixedWindow, 2),
+    ];
+    let builder = |algorithm| {
+        let window = Duration::from_micros(100);
+        RateLimiter::builder("measured")
+            .max_requests(1_000_000_000)
+            .time_window(window)
+            .algorithm(algorithm)
+    };
+    let mut cases = Vec::new();
+    for (name, algorithm, steps) in unkeyed {
+        let builder = builder(algorithm);
+        let limiter = match algorithm {
+            Algorithm::GcraExact => builder.gcra_exact(1_000),
+            _ => builder,
+        }
+        .build()?;
+        let call = move || assert!(limiter.is_allowed());
+        cases.push(Case { name, promised: counts(steps, 1), call: Box::new(call) });
+    }
+    for (name, algorithm) in [
+        ("limiter gcra, keyed", Algorithm::Gcra),
+        ("limiter sliding_log, keyed", Algorithm::SlidingLog),
+    ] {
+        let limiter: KeyedRateLimiter<u64> = builder(algorithm).build_keyed()?;
+        let call = move || assert!(limiter.is_allowed(&black_box(1)));
+        cases.push(Case { name, promised: counts(2, 1), call: Box::new(call) });
+    }
     Ok(cases)
 }
 

@@ -4,14 +4,16 @@ use std::fmt;
 use std::time::Duration;
 
 use surefoot_core::Timestamp;
+use surefoot_core::budget::Dimension;
 use surefoot_core::load_shedder::Signal;
 
 use crate::format::{
-    CircuitBreakerCase, Delays, FallbackCase, FallbackExpectation, HedgeCase, HedgeExpectation,
-    LimiterExpectation, LoadShedderCase, OutcomeKind, Promise, RateLimiterCase, Refusal, RetryCase,
-    RetryExpectation, ShedderExpectation, StepExpectation,
+    Amounts, BudgetCase, BudgetExpectation, BudgetNews, CircuitBreakerCase, Delays, FallbackCase,
+    FallbackExpectation, HedgeCase, HedgeExpectation, LimiterExpectation, LoadShedderCase,
+    OutcomeKind, Promise, RateLimiterCase, Refusal, RetryCase, RetryExpectation,
+    ShedderExpectation, StepExpectation,
 };
-use crate::hosts::{Answered, Limited, Raced, Seen, Shed, Tried, Trouble};
+use crate::hosts::{Answered, Limited, Raced, Seen, Shed, Spent, Tried, Trouble};
 
 /// Times compare equal within this.
 const NANOS_TOLERANCE: u128 = 1;
@@ -39,6 +41,14 @@ pub(crate) fn rate_limiter(
     all(case.steps.iter().enumerate().map(|(index, step)| {
         let seen = seen.iter().find(|seen| seen.step == index);
         (index, &*step.title, judge(&step.accepted, seen, limiter_shows))
+    }))
+}
+
+pub(crate) fn budget(case: &BudgetCase, seen: Result<Vec<Spent>, Trouble>) -> Result<(), String> {
+    let Some(seen) = built(&case.refusal, seen)? else { return Ok(()) };
+    all(case.steps.iter().enumerate().map(|(index, step)| {
+        let seen = seen.iter().find(|seen| seen.step == index);
+        (index, &*step.title, judge(&step.accepted, seen, budget_shows))
     }))
 }
 
@@ -213,6 +223,50 @@ fn limiter_shows(expected: &LimiterExpectation, seen: &Limited) -> Differences {
     differences
 }
 
+fn budget_shows(expected: &BudgetExpectation, seen: &Spent) -> Differences {
+    let mut differences = Differences::default();
+    let mut same = |what: &str, expected: Option<String>, got: Option<String>| {
+        if expected.is_some() && expected != got {
+            let got = got.unwrap_or_else(|| "nothing".to_owned());
+            differences.note(what, expected.unwrap_or_default(), got);
+        }
+    };
+    let text = |value: &dyn fmt::Display| value.to_string();
+    let (refused_by, dimension) = seen.refusal.clone().unzip();
+    same("granted", expected.granted.map(|it| text(&it)), seen.granted.map(|it| text(&it)));
+    same("refused_by", expected.refused_by.clone(), refused_by);
+    same("dimension", expected.dimension.map(|it| text(&it)), dimension.map(|it| text(&it)));
+    same("calls", expected.calls.map(|it| text(&it)), seen.calls.map(|it| text(&it)));
+    let ends = [&expected.outcome, &seen.outcome].map(|end| end.as_ref().map(|it| text(it)));
+    let [outcome, got] = ends;
+    same("outcome", outcome, got);
+    same("stop", expected.stop.clone(), seen.stop.clone());
+    let list =
+        |told: &[BudgetNews]| told.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    same("told", expected.told.as_deref().map(list), Some(list(&seen.told)));
+    for (name, lines) in &expected.budgets {
+        let Some((_, status)) = seen.statuses.iter().find(|(held, _)| held == name) else {
+            differences.note(name, "a budget", "none");
+            continue;
+        };
+        let mut compare =
+            |what: &str, expected: &Amounts, got: &dyn Fn(Dimension) -> Option<u64>| {
+                for (dimension, amount) in expected {
+                    if *amount != got(*dimension) {
+                        let show =
+                            |amount: Option<u64>| amount.map_or("null".into(), |it| it.to_string());
+                        let what = format!("{what} {dimension} of {name}");
+                        differences.note(&what, show(*amount), show(got(*dimension)));
+                    }
+                }
+            };
+        compare("spent", &lines.spent, &|dimension| Some(status.spent.of(dimension)));
+        compare("reserved", &lines.reserved, &|dimension| Some(status.reserved.of(dimension)));
+        compare("remaining", &lines.remaining, &|dimension| status.remaining.of(dimension));
+    }
+    differences
+}
+
 fn shedder_shows(expected: &ShedderExpectation, seen: &Shed) -> Differences {
     let mut differences = Differences::default();
     if let Some(expected) = expected.admitted.filter(|expected| seen.admitted != Some(*expected)) {
@@ -230,18 +284,20 @@ fn shedder_shows(expected: &ShedderExpectation, seen: &Shed) -> Differences {
     ];
     for (what, expected, got) in told {
         let got = got.map_or(f64::NAN, f64::from);
-        if let Some(expected) = expected.filter(|it| !((it - got).abs() <= TOLD_TOLERANCE)) {
+        if let Some(expected) =
+            expected.filter(|it| got.is_nan() || (it - got).abs() > TOLD_TOLERANCE)
+        {
             differences.note(what, expected, got);
         }
     }
     if let Some((low, high)) =
-        expected.shed.filter(|(low, high)| !(low..=high).contains(&&seen.shed))
+        expected.shed.filter(|(low, high)| !(low..=high).contains(&&seen.refused))
     {
         let wanted = if low == high { low.to_string() } else { format!("from {low} to {high}") };
-        differences.note("shed", wanted, seen.shed);
+        differences.note("shed", wanted, seen.refused);
     }
     differences.equal("in_flight", expected.in_flight.as_ref(), &seen.in_flight);
-    differences.equal("would_shed", expected.would_shed.as_ref(), &seen.would_shed);
+    differences.equal("would_shed", expected.would_shed.as_ref(), &seen.let_in);
     let share = seen.admitted_share;
     if let Some(expected) =
         expected.admitted_share.filter(|expected| (expected - share).abs() > RATE_TOLERANCE)

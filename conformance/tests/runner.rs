@@ -90,6 +90,7 @@ fn skips(host: &str, case: &Value) -> bool {
             count(&["cancel"]) > 0 || corrected > 0 && waits > corrected
         }
         (Some("rate_limiter"), "tower") => count(&["settle", "give_back"]) > 0,
+        (Some("load_shedder"), "blocking") => count(&["cancel"]) > 0,
         (Some("fallback"), "blocking") => is_interrupted(),
         (Some("fallback"), "tower") => {
             let config = &case["config"];

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use surefoot_core::ConfigError;
+use surefoot_core::budget::BudgetConfig;
 use surefoot_core::circuit_breaker::CircuitBreakerConfig;
 use surefoot_core::client_throttle::ClientThrottleConfig;
 use surefoot_core::hedge::HedgeConfig;
@@ -33,5 +34,6 @@ fuzz_target!(|text: &str| {
     check(text, TimeoutConfig::from_toml, TimeoutConfig::validate);
     check(text, HedgeConfig::from_toml, HedgeConfig::validate);
     check(text, LoadShedderConfig::from_toml, LoadShedderConfig::validate);
+    check(text, BudgetConfig::from_toml, BudgetConfig::validate);
     check(text, ClientThrottleConfig::from_toml, ClientThrottleConfig::validate);
 });

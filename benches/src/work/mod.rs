@@ -3,6 +3,9 @@
 mod breaker;
 mod composition;
 mod layers;
+mod limiter;
+mod limiter_figures;
+mod limiter_keyed;
 mod pipeline;
 mod rejection;
 mod retry;
@@ -12,13 +15,14 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::figure::Figure;
 use crate::filter::Filter;
 use crate::harness::{self, Subject};
 use crate::row::{self, Goal, Row, Sum};
 
 /// All works in the order of the table. Each is set up only when its turn comes: what opens a circuit for a minute
 /// should not do so before the first work.
-pub(crate) const ALL: [fn() -> Work; 14] = [
+pub(crate) const ALL: [fn() -> Work; 22] = [
     breaker::asynchronous,
     breaker::blocking,
     shared::two_threads,
@@ -33,7 +37,22 @@ pub(crate) const ALL: [fn() -> Work; 14] = [
     composition::hedge,
     composition::fallback,
     composition::stream_item,
+    limiter::gcra,
+    limiter::two_threads,
+    limiter::windows,
+    limiter::refusing,
+    limiter::layers,
+    limiter_keyed::ten_thousand,
+    limiter_keyed::million,
+    limiter_keyed::two_threads,
 ];
+
+/// What is counted and not timed.
+pub(crate) fn figures(filter: &Filter) -> Vec<Figure> {
+    let works = [limiter_figures::ALLOCATIONS, limiter_figures::MEMORY, limiter_figures::BOUNDS];
+    let asked = works.into_iter().filter(|(work, _)| filter.asks_for(work, ""));
+    asked.flat_map(|(_, count)| count()).collect()
+}
 
 /// The operation unprotected.
 pub(crate) const BARE_CALL: &str = "bare call";

@@ -1,5 +1,6 @@
 //! Case files: what they may say, read into cases. The format is `conformance/README.md`.
 
+mod budget;
 mod circuit_breaker;
 mod decimal;
 mod fallback;
@@ -12,6 +13,10 @@ mod retry;
 mod settings;
 mod state_machine;
 
+pub(crate) use budget::{
+    Amounts, BudgetAction, BudgetCall, BudgetCase, BudgetExpectation, BudgetNews, BudgetStep,
+    CallEnd, ROOT,
+};
 pub(crate) use circuit_breaker::{
     Action, CircuitBreakerCase, Ending, Operator, Promise, Step, StepExpectation,
 };
@@ -45,6 +50,7 @@ pub(crate) enum Body {
     Hedge(HedgeCase),
     Fallback(FallbackCase),
     RateLimiter(RateLimiterCase),
+    Budget(BudgetCase),
     LoadShedder(LoadShedderCase),
     /// A case of a policy that this build does not have.
     Absent {
@@ -60,6 +66,7 @@ impl Body {
             Self::Hedge(_) => "hedge",
             Self::Fallback(_) => "fallback",
             Self::RateLimiter(_) => "rate_limiter",
+            Self::Budget(_) => "budget",
             Self::LoadShedder(_) => "load_shedder",
             Self::Absent { policy } => policy,
         }
@@ -111,7 +118,7 @@ pub(crate) struct Refusal {
 }
 
 /// Policies whose format is still to be written down.
-const RESERVED: [&str; 4] = ["throttler", "bulkhead", "idempotency", "budget"];
+const RESERVED: [&str; 3] = ["throttler", "bulkhead", "idempotency"];
 
 /// A case that cannot be run, by the name it has or its place in the file.
 #[derive(Debug)]
@@ -157,6 +164,7 @@ fn read_body(policy: &Value<'_>, mut fields: Fields<'_>) -> Result<Body, Problem
         "hedge" => Body::Hedge(HedgeCase::take(&mut fields)?),
         "fallback" => Body::Fallback(FallbackCase::take(&mut fields)?),
         "rate_limiter" => Body::RateLimiter(RateLimiterCase::take(&mut fields)?),
+        "budget" => Body::Budget(BudgetCase::take(&mut fields)?),
         "load_shedder" => Body::LoadShedder(LoadShedderCase::take(&mut fields)?),
         "state_machine" => {
             state_machine::take(&mut fields)?;
@@ -180,7 +188,9 @@ impl Body {
             Self::Fallback(case) => case.needs(),
             Self::RateLimiter(case) => case.needs(),
             Self::LoadShedder(case) => case.needs(),
-            Self::CircuitBreaker(_) | Self::Retry(_) | Self::Absent { .. } => Vec::new(),
+            Self::CircuitBreaker(_) | Self::Retry(_) | Self::Budget(_) | Self::Absent { .. } => {
+                Vec::new()
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Setting {
     Count(Decimal),
     /// A rate or a factor.
     Ratio(Decimal),
+    /// Money, exactly.
+    Amount(Decimal),
     /// `"NaN"` in place of any number.
     NotANumber,
     Word(String),
@@ -29,6 +31,7 @@ pub(crate) enum Kind {
     Time,
     Count,
     Ratio,
+    Amount,
     Word,
     Flag,
     Group(&'static [(&'static str, Kind)]),
@@ -82,6 +85,7 @@ impl Setting {
             }
             Kind::Count => value.number().map(Self::Count),
             Kind::Ratio => value.number().map(Self::Ratio),
+            Kind::Amount => value.number().map(Self::Amount),
             Kind::Word => value.text().map(|word| Self::Word(word.to_owned())),
             Kind::Flag => value.flag().map(Self::Flag),
             Kind::Group(known) => Settings::read(value, known).map(Self::Group),

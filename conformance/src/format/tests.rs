@@ -197,6 +197,35 @@ fn what_a_case_needs_follows_from_what_it_does() {
 }
 
 #[test]
+fn a_budgets_case_says_what_is_wrong_with_it() {
+    let table = [
+        (r#""config": {"limit": 5}, "steps": []"#, "config.limit"),
+        (r#""config": {"money": "5"}, "steps": []"#, "config.money"),
+        (r#""config": {}"#, "steps"),
+        (r#""config": {}, "steps": [{}]"#, "steps[0].do"),
+        (r#""config": {}, "steps": [{"do": "spend"}]"#, "steps[0].do"),
+        (r#""config": {}, "steps": [{"do": "reserve"}]"#, "steps[0].charge"),
+        (r#""config": {}, "steps": [{"do": "slice"}]"#, "steps[0].child"),
+        (r#""config": {}, "steps": [{"do": "call"}]"#, "steps[0].outcomes"),
+        (
+            r#""config": {}, "steps": [{"do": "call", "outcomes": ["ok"], "retries": [1, 1, 1, 1]}]"#,
+            "steps[0].retries",
+        ),
+        (r#""config": {}, "steps": [{"do": "record", "money": 0.0000001}]"#, "steps[0].money"),
+        (r#""config": {}, "steps": [{"do": "record", "tokens": -1}]"#, "steps[0].tokens"),
+        (
+            r#""config": {}, "steps": [{"do": "observe", "expect": {"told": [["run", "time", "low"]]}}]"#,
+            "steps[0].expect.told[0][1]",
+        ),
+        (
+            r#""config": {}, "steps": [{"do": "observe", "expect": {"budgets": [{"spent": {}}]}}]"#,
+            "steps[0].expect.budgets[0].budget",
+        ),
+    ];
+    assert_problems("budget", &table);
+}
+
+#[test]
 fn cases_of_policies_to_come_are_held_to_the_format_too() {
     assert_problems(
         "rate_limiter",

@@ -11,13 +11,13 @@ use super::refusals::Refusals;
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Limited, Raced, Seen, Shed, Tried, Trouble, build, chains, limiter, racing,
-    shedder, since_start, without_state_machines,
+    Answered, Host, Limited, Raced, Seen, Shed, Spent, Tried, Trouble, budget, build, chains,
+    limiter, racing, shedder, since_start, without_state_machines,
 };
 use crate::driver::{Answer, Task, drive};
 use crate::format::{
-    CircuitBreakerCase, Ending, FallbackCase, HedgeCase, LoadShedderCase, Need, RateLimiterCase,
-    RetryCase,
+    BudgetCase, CircuitBreakerCase, Ending, FallbackCase, HedgeCase, LoadShedderCase, Need,
+    RateLimiterCase, RetryCase,
 };
 
 /// `surefoot`'s async host.
@@ -50,6 +50,10 @@ impl Host for Async {
 
     fn hedge(&self, case: &HedgeCase) -> Result<Raced, Trouble> {
         racing::race(case, hedged)
+    }
+
+    fn budget(&self, case: &BudgetCase) -> Result<Vec<Spent>, Trouble> {
+        budget::play(case, &budget::Futures)
     }
 
     fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {

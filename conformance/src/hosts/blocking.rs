@@ -15,12 +15,13 @@ use super::refusals::Refusals;
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Limited, Seen, Shed, Tried, Trouble, build, chains, limiter, shedder,
-    since_start, without_state_machines,
+    Answered, Host, Limited, Seen, Shed, Spent, Tried, Trouble, budget, build, chains, limiter,
+    shedder, since_start, without_state_machines,
 };
 use crate::driver::serve_waits;
 use crate::format::{
-    CircuitBreakerCase, Ending, FallbackCase, LoadShedderCase, Need, RateLimiterCase, RetryCase,
+    BudgetCase, CircuitBreakerCase, Ending, FallbackCase, LoadShedderCase, Need, RateLimiterCase,
+    RetryCase,
 };
 
 /// `surefoot`'s blocking host.
@@ -56,6 +57,10 @@ impl Host for Blocking {
         let retry = script.listen(build::retry(&case.config, &clock)?)?;
         let (result, ended) = serve_waits(&clock, || call(retry, &script, &clock));
         script.report(result?, since_start(ended))
+    }
+
+    fn budget(&self, case: &BudgetCase) -> Result<Vec<Spent>, Trouble> {
+        budget::play(case, &budget::Threads)
     }
 
     fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {

@@ -1,5 +1,6 @@
 //! Policies from a case's options, through the door that users' TOML comes in by.
 
+use surefoot_core::budget::{BudgetBuilder, BudgetConfig};
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig};
 use surefoot_core::config::from_deserializer;
 use surefoot_core::hedge::{HedgeBuilder, HedgeConfig};
@@ -29,6 +30,12 @@ pub(super) fn circuit_breaker(
 pub(super) fn rate_limiter(settings: &Settings) -> Result<RateLimiterBuilder, ConfigError> {
     let config: RateLimiterConfig = from_deserializer(RateLimiterConfig::POLICY, table(settings))?;
     Ok(RateLimiterBuilder::from(config))
+}
+
+/// A budget that is ready but for what it is taken from.
+pub(super) fn budget(name: &str, settings: &Settings) -> Result<BudgetBuilder, ConfigError> {
+    let config: BudgetConfig = from_deserializer(BudgetConfig::POLICY, table(settings))?;
+    Ok(BudgetBuilder::from(config).name(name.to_owned()))
 }
 
 /// A load shedder that is ready but for its clock and functions.
@@ -63,6 +70,7 @@ fn value(setting: &Setting) -> Value {
             integer.map_or_else(|| Value::Float(count.float()), Value::Integer)
         }
         Setting::Ratio(ratio) => Value::Float(ratio.float()),
+        Setting::Amount(amount) => Value::String(amount.text().to_owned()),
         Setting::NotANumber => Value::Float(f64::NAN),
         Setting::Flag(flag) => Value::Boolean(*flag),
         Setting::Word(word) => Value::String(word.clone()),

@@ -12,12 +12,12 @@ use surefoot_core::{
 use super::script::{Fault, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Host, Limited, Raced, Seen, Shed, Tried, Trouble, build, limiter, racing, refusals, shedder,
-    since_start, without_state_machines,
+    Host, Limited, Raced, Seen, Shed, Spent, Tried, Trouble, budget, build, limiter, racing,
+    refusals, shedder, since_start, without_state_machines,
 };
 use crate::format::{
-    CircuitBreakerCase, Ended, Ending, HedgeCase, LoadShedderCase, Need, Outcome, OutcomeKind,
-    RateLimiterCase, RetryCase,
+    BudgetCase, CircuitBreakerCase, Ended, Ending, HedgeCase, LoadShedderCase, Need, Outcome,
+    OutcomeKind, RateLimiterCase, RetryCase,
 };
 
 /// Permits and attempts in two steps.
@@ -104,6 +104,10 @@ impl Host for Core {
         }
         clock.advance(case.pause);
         Simulation::new(case, &hedge, &clock).run()
+    }
+
+    fn budget(&self, case: &BudgetCase) -> Result<Vec<Spent>, Trouble> {
+        budget::play(case, &budget::Draws)
     }
 
     fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {

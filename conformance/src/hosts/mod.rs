@@ -5,6 +5,7 @@
 
 mod asynchronous;
 mod blocking;
+mod budget;
 mod build;
 mod calls;
 mod chains;
@@ -19,12 +20,13 @@ mod tower;
 
 use std::time::Duration;
 
+use surefoot_core::budget::{BudgetStatus, Dimension};
 use surefoot_core::load_shedder::Signal;
-use surefoot_core::{CircuitState, ConfigError, Timestamp};
+use surefoot_core::{CircuitState, ConfigError, Rejection, Timestamp};
 
 use crate::format::{
-    CircuitBreakerCase, Ended, FallbackCase, HedgeCase, LoadShedderCase, Need, OutcomeKind,
-    RateLimiterCase, RetryCase,
+    BudgetCase, BudgetNews, CallEnd, CircuitBreakerCase, Ended, FallbackCase, HedgeCase,
+    LoadShedderCase, Need, OutcomeKind, RateLimiterCase, RetryCase,
 };
 
 /// Something that carries out the decisions of Surefoot.
@@ -53,6 +55,9 @@ pub(crate) trait Host {
 
     /// Plays the steps on a new limiter: one entry for each.
     fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble>;
+
+    /// Plays the steps on a new budget: one entry for each.
+    fn budget(&self, case: &BudgetCase) -> Result<Vec<Spent>, Trouble>;
 
     /// Plays the steps on a new load shedder: one entry for each.
     fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble>;
@@ -138,6 +143,33 @@ pub(crate) struct Limited {
     pub(crate) began: Vec<(String, Timestamp)>,
 }
 
+/// What a step of a budget's case showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spent {
+    /// Its place among the steps.
+    pub(crate) step: usize,
+    /// Whether what was asked for was granted, if the step asks.
+    pub(crate) granted: Option<bool>,
+    /// Whose budget refused, and what of.
+    pub(crate) refusal: Option<(String, Dimension)>,
+    /// Outcomes used by a call.
+    pub(crate) calls: Option<u64>,
+    pub(crate) outcome: Option<CallEnd>,
+    /// Why the outermost retry gave up.
+    pub(crate) stop: Option<String>,
+    pub(crate) told: Vec<BudgetNews>,
+    /// All budgets that are held, after the step.
+    pub(crate) statuses: Vec<(String, BudgetStatus)>,
+}
+
+impl Spent {
+    fn asked(answer: Result<(), Rejection>) -> Self {
+        let granted = Some(answer.is_ok());
+        let refusal = answer.err().as_ref().and_then(budget::budgets_own);
+        Self { granted, refusal, ..Self::default() }
+    }
+}
+
 /// What a step of a load shedder's case showed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Shed {
@@ -149,9 +181,10 @@ pub(crate) struct Shed {
     pub(crate) reason: Option<(Signal, f32, f32)>,
     pub(crate) unknown_priority: bool,
     /// Calls of the step that were shed.
-    pub(crate) shed: u64,
+    pub(crate) refused: u64,
     pub(crate) in_flight: u64,
-    pub(crate) would_shed: u64,
+    /// Calls so far that only a dry run let in.
+    pub(crate) let_in: u64,
     pub(crate) admitted_share: f64,
 }
 

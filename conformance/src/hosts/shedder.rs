@@ -121,9 +121,9 @@ fn look(step: usize, answers: &[Answer], shedder: &LoadShedder) -> Shed {
         admitted: answers.last().map(Result::is_ok),
         reason: shed.last().copied(),
         unknown_priority: refusals().any(|refused| refused == Refused::UnknownPriority),
-        shed: shed.len() as u64,
+        refused: shed.len() as u64,
         in_flight: status.in_flight.into(),
-        would_shed: status.priorities.iter().map(|priority| priority.would_shed).sum(),
+        let_in: status.priorities.iter().map(|priority| priority.would_shed).sum(),
         admitted_share: status.admitted_share,
     }
 }

@@ -19,13 +19,13 @@ use super::refusals::{refusal, shut_breaker};
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Limited, Raced, Seen, Shed, Tried, Trouble, build, chains, limiter, racing,
-    shedder, since_start, without_state_machines,
+    Answered, Host, Limited, Raced, Seen, Shed, Spent, Tried, Trouble, budget, build, chains,
+    limiter, racing, shedder, since_start, without_state_machines,
 };
 use crate::driver::{Answer, Task, drive, drive_until};
 use crate::format::{
-    CircuitBreakerCase, Ended, Ending, FallbackCase, FallbackStep, HedgeCase, LoadShedderCase,
-    Need, RateLimiterCase, RetryCase,
+    BudgetCase, CircuitBreakerCase, Ended, Ending, FallbackCase, FallbackStep, HedgeCase,
+    LoadShedderCase, Need, RateLimiterCase, RetryCase,
 };
 
 /// `surefoot-tower`'s layers.
@@ -65,6 +65,10 @@ impl Host for Tower {
         racing::race(case, |call| Ok(hedged(call)))
     }
 
+    fn budget(&self, case: &BudgetCase) -> Result<Vec<Spent>, Trouble> {
+        budget::play(case, &budget::Services)
+    }
+
     fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {
         limiter::play(case, limiter::Services::new)
     }
@@ -81,7 +85,7 @@ impl Host for Tower {
 
 /// An operation's error as tower wants errors to be.
 #[derive(Clone, Debug)]
-struct Thrown<F>(F);
+pub(super) struct Thrown<F>(pub(super) F);
 
 impl<F: fmt::Debug> fmt::Display for Thrown<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -92,7 +96,7 @@ impl<F: fmt::Debug> fmt::Display for Thrown<F> {
 impl<F: fmt::Debug> std::error::Error for Thrown<F> {}
 
 /// The operation's error by its own type. There are no others in a service's place.
-fn caught<F>(error: Error<ServiceError>) -> Error<F>
+pub(super) fn caught<F>(error: Error<ServiceError>) -> Error<F>
 where
     F: fmt::Debug + Send + Sync + 'static,
 {
@@ -103,7 +107,7 @@ where
 }
 
 /// Judges a service's results by what their operation gave.
-fn judge<'a, T, F: fmt::Debug + 'static>(
+pub(super) fn judge<'a, T, F: fmt::Debug + 'static>(
     classify: impl Fn(Result<&T, &F>) -> Classification + Copy + 'a,
 ) -> impl Fn(Result<&T, &ServiceError>) -> Classification + Copy + 'a {
     move |result| match result {

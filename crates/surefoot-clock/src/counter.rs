@@ -10,7 +10,7 @@ use crate::{CALIBRATION, TOLERANCE, by_instant, nanos};
 struct Scale {
     ticks: u64,
     nanos: u64,
-    /// Nanoseconds for each tick, in units of 2^-32.
+    /// Nanoseconds for each tick, in units of 2^-63: so the upper half of a product is the time.
     rate: u64,
 }
 
@@ -22,27 +22,35 @@ struct Sample {
 }
 
 static SCALE: OnceLock<Scale> = OnceLock::new();
-/// The counter reading from which on a comparison with `Instant` is due.
-static COMPARE_AT: AtomicU64 = AtomicU64::new(0);
+/// The ticks since the scale's own from which on a comparison with `Instant` is due.
+static COMPARE_AFTER: AtomicU64 = AtomicU64::new(0);
 static DISTRUSTED: AtomicBool = AtomicBool::new(false);
 
-/// The time by the counter, once it can be trusted.
+/// The time: by the counter, once it can be trusted.
 #[inline]
-pub(crate) fn now() -> Option<u64> {
+pub(crate) fn now() -> u64 {
     let Some(scale) = SCALE.get() else { return calibrate() };
-    let ticks = read();
+    // Of a counter that ran backwards this is more than any time to compare.
+    let since = read().wrapping_sub(scale.ticks);
     // Relaxed: whoever sees the old value compares once more than needed.
-    if ticks >= COMPARE_AT.load(Ordering::Relaxed) || ticks < scale.ticks {
-        return compare(scale, ticks);
+    if since >= COMPARE_AFTER.load(Ordering::Relaxed) {
+        return compare(scale, since);
     }
-    Some(scale.at(ticks))
+    scale.after(since)
+}
+
+/// Whether that is by the counter at present.
+pub(crate) fn is_used() -> bool {
+    now();
+    SCALE.get().is_some() && !DISTRUSTED.load(Ordering::Relaxed)
 }
 
 impl Scale {
+    /// The time so many ticks after this one's. Half of all ticks there are last for a century.
     #[inline]
-    fn at(&self, ticks: u64) -> u64 {
-        let since = (u128::from(ticks.wrapping_sub(self.ticks)) * u128::from(self.rate)) >> 32;
-        #[expect(clippy::cast_possible_truncation, reason = "584 years of nanoseconds fit")]
+    fn after(&self, ticks: u64) -> u64 {
+        let since = (u128::from(ticks.wrapping_mul(2)) * u128::from(self.rate)) >> 64;
+        #[expect(clippy::cast_possible_truncation, reason = "the upper half of 128 bits")]
         let since = since as u64;
         self.nanos.wrapping_add(since)
     }
@@ -51,40 +59,51 @@ impl Scale {
 /// Measures the counter against `Instant`, from the first call to the first one long enough after
 /// it.
 #[cold]
-fn calibrate() -> Option<u64> {
+fn calibrate() -> u64 {
     static FIRST: OnceLock<Option<Sample>> = OnceLock::new();
-    let first = (*FIRST.get_or_init(|| kernel_trusts_it().then(sample)))?;
-    if by_instant() < first.nanos + nanos(CALIBRATION) {
-        return None;
-    }
+    let first = *FIRST.get_or_init(|| kernel_trusts_it().then(sample));
+    let by_instant = by_instant();
+    let Some(first) = first.filter(|first| by_instant >= first.nanos + nanos(CALIBRATION)) else {
+        return by_instant;
+    };
     let scale = SCALE.get_or_init(|| {
         let second = sample();
-        let scale = Scale { ticks: second.ticks, nanos: second.nanos, rate: rate(first, second) };
-        COMPARE_AT.store(second.ticks + one_second(&scale), Ordering::Relaxed);
+        let rate = rate(first, second);
+        // A counter of less than 500 MHz does not fit the scale.
+        DISTRUSTED.store(rate.is_none(), Ordering::Relaxed);
+        let rate = rate.unwrap_or(u64::MAX);
+        let scale = Scale { ticks: second.ticks, nanos: second.nanos, rate };
+        if !DISTRUSTED.load(Ordering::Relaxed) {
+            COMPARE_AFTER.store(one_second(&scale), Ordering::Relaxed);
+        }
         scale
     });
-    Some(scale.at(read()).max(scale.nanos))
+    if DISTRUSTED.load(Ordering::Relaxed) {
+        return by_instant;
+    }
+    scale.after(read().saturating_sub(scale.ticks))
 }
 
 /// About once a second: do the counter and `Instant` still agree?
 #[cold]
-fn compare(scale: &Scale, ticks: u64) -> Option<u64> {
+fn compare(scale: &Scale, since: u64) -> u64 {
     if DISTRUSTED.load(Ordering::Relaxed) {
-        return None;
+        return by_instant();
     }
     let now = sample();
-    let by_counter = scale.at(now.ticks);
+    let ticks = now.ticks.wrapping_sub(scale.ticks);
+    let by_counter = scale.after(ticks);
     let elapsed = now.nanos.saturating_sub(scale.nanos);
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     let apart = by_counter.abs_diff(now.nanos) as f64 / elapsed.max(1) as f64;
-    if ticks < scale.ticks || apart > TOLERANCE {
+    if since > u64::MAX / 2 || apart > TOLERANCE {
         DISTRUSTED.store(true, Ordering::Relaxed);
         // Every reading comes here from now on, and goes on to `Instant`.
-        COMPARE_AT.store(0, Ordering::Relaxed);
-        return None;
+        COMPARE_AFTER.store(0, Ordering::Relaxed);
+        return by_instant();
     }
-    COMPARE_AT.store(now.ticks + one_second(scale), Ordering::Relaxed);
-    Some(by_counter)
+    COMPARE_AFTER.store(ticks + one_second(scale), Ordering::Relaxed);
+    by_counter
 }
 
 /// Reads both clocks as closely together as a few tries allow.
@@ -102,14 +121,14 @@ fn sample() -> Sample {
     closest.map_or(tries[0].1, |(_, sample)| *sample)
 }
 
-fn rate(first: Sample, second: Sample) -> u64 {
+fn rate(first: Sample, second: Sample) -> Option<u64> {
     let nanos = u128::from(second.nanos.saturating_sub(first.nanos));
     let ticks = u128::from(second.ticks.saturating_sub(first.ticks)).max(1);
-    u64::try_from((nanos << 32) / ticks).unwrap_or(u64::MAX)
+    u64::try_from((nanos << 63) / ticks).ok()
 }
 
 fn one_second(scale: &Scale) -> u64 {
-    let ticks = (1_000_000_000_u128 << 32) / u128::from(scale.rate.max(1));
+    let ticks = (1_000_000_000_u128 << 63) / u128::from(scale.rate.max(1));
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
@@ -135,15 +154,23 @@ mod tests {
     fn a_rate_turns_ticks_into_nanoseconds() {
         let first = Sample { ticks: 1_000, nanos: 50 };
         let second = Sample { ticks: 25_001_000, nanos: 10_000_050 };
-        let scale = Scale { ticks: second.ticks, nanos: second.nanos, rate: rate(first, second) };
-        let a_second_later = scale.at(second.ticks + 2_500_000_000);
+        let rate = rate(first, second).unwrap();
+        let scale = Scale { ticks: second.ticks, nanos: second.nanos, rate };
+        let a_second_later = scale.after(2_500_000_000);
         assert!(a_second_later.abs_diff(second.nanos + 1_000_000_000) <= 1);
         assert!(one_second(&scale).abs_diff(2_500_000_000) <= 2);
     }
 
     #[test]
-    fn centuries_of_ticks_do_not_overflow() {
-        let scale = Scale { ticks: 0, nanos: 0, rate: 1 << 31 };
-        assert_eq!(scale.at(u64::MAX), u64::MAX / 2);
+    fn a_century_of_ticks_does_not_overflow() {
+        let scale = Scale { ticks: 0, nanos: 0, rate: 1 << 62 };
+        assert_eq!(scale.after(u64::MAX / 2), u64::MAX / 4);
+    }
+
+    #[test]
+    fn a_counter_slower_than_the_scale_has_no_rate() {
+        let first = Sample { ticks: 0, nanos: 0 };
+        assert_eq!(rate(first, Sample { ticks: 1_000, nanos: 2_000 }), None);
+        assert!(rate(first, Sample { ticks: 1_001, nanos: 2_000 }).is_some());
     }
 }

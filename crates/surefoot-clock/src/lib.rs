@@ -34,16 +34,15 @@ pub const TOLERANCE: f64 = 0.001;
 #[inline]
 pub fn now() -> u64 {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
-    if let Some(nanos) = counter::now() {
-        return nanos;
-    }
+    return counter::now();
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
     by_instant()
 }
 
 /// Whether readings come from the counter at present.
 pub fn reads_counter() -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
-    return counter::now().is_some();
+    return counter::is_used();
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
     return false;
 }

@@ -5,10 +5,10 @@
 //! which nobody else writes, so that a load and a store are enough. Places are lent to threads and
 //! come back when they end. When all are out, threads share a few, with atomic steps.
 
+// Not loom's atomics: no decision depends on a count, and a model should not have to step through it.
 use std::cell::Cell;
 use std::fmt;
-
-use crate::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Threads with a place of their own.
 const OWNED: usize = 16;
@@ -63,7 +63,6 @@ impl fmt::Debug for Counter {
 }
 
 /// Which place a thread has.
-#[cfg(not(surefoot_loom))]
 mod places {
     use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -132,14 +131,6 @@ mod places {
                 Err(changed) => lent = changed,
             }
         }
-    }
-}
-
-/// Under loom all threads are one to std's thread-locals.
-#[cfg(surefoot_loom)]
-mod places {
-    pub(super) fn own() -> usize {
-        super::OWNED
     }
 }
 

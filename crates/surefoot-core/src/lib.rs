@@ -34,6 +34,7 @@
 #![forbid(unsafe_code)]
 
 pub mod budget;
+pub mod bulkhead;
 pub mod circuit_breaker;
 mod classify;
 pub mod client_throttle;
@@ -59,6 +60,7 @@ pub mod timeout;
 mod verdict;
 
 pub use budget::Budget;
+pub use bulkhead::{Bulkhead, Compartment};
 pub use circuit_breaker::{CircuitBreaker, CircuitState, Permit};
 pub use classify::{Classification, Classify, DefaultClassifier};
 pub use client_throttle::ClientThrottle;
@@ -73,7 +75,7 @@ pub use last_good::LastGood;
 pub use load_shedder::LoadShedder;
 pub use name::Name;
 pub use rate_limiter::{KeyedRateLimiter, RateLimiter};
-pub use rejection::{OpenReason, Rejection};
+pub use rejection::{CompartmentFull, OpenReason, Rejection, UnknownCompartment};
 pub use retry::{AttemptResult, Backoff, Jitter, Retry, RetryBudget};
 pub use throttler::Throttler;
 pub use time::Timestamp;

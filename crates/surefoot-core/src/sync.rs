@@ -1,8 +1,12 @@
 //! The atomics and locks of the machines: std's, or loom's when the models run.
 
 #[cfg(not(surefoot_loom))]
+pub(crate) use std::hint;
+#[cfg(not(surefoot_loom))]
 pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic};
 
+#[cfg(surefoot_loom)]
+pub(crate) use loom::hint;
 #[cfg(surefoot_loom)]
 pub(crate) use loom::sync::{Arc, Mutex, MutexGuard, atomic};
 

@@ -75,6 +75,6 @@ impl fmt::Debug for Charge {
         f.debug_struct("Charge")
             .field("budget", self.budget.name())
             .field("taken", &self.taken)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

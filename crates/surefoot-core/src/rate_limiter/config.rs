@@ -67,12 +67,14 @@ impl Algorithm {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// Refuses calls with new keys. Every limit holds; whoever can make up keys can keep new ones
-    /// out.
+    /// Refuses calls with new keys. Every limit holds, and keys that are known notice nothing;
+    /// whoever can make up keys can keep new ones out until theirs have returned what they took.
     #[default]
     RefuseNewKeys,
     /// Forgets the key that would have been idle soonest, of those in the new key's shard.
-    /// Everybody gets in; a key that was forgotten has its whole limit again.
+    /// Everybody gets in; a key that was forgotten has its whole limit again. So whoever can make
+    /// up keys can lift limits: in windows those of keys that were not admitted for longest, also
+    /// of one that is at its limit; with the GCRA family first those of keys that took little.
     EvictIdlest,
 }
 

@@ -18,15 +18,29 @@ use crate::{Name, Rejection, TimeSource};
 pub(super) enum Engine {
     /// Admission is one step on the word. The line's lock is for those who reserve.
     Gcra(GcraEngine),
-    /// A short lock, in which the clock is read too: the order of admission is that of time.
+    /// A short lock.
     Windowed(WindowedEngine),
 }
 
 #[derive(Debug)]
 pub(super) struct GcraEngine {
     pub(super) machine: Gcra,
-    pub(super) word: AtomicU64,
+    pub(super) word: Word,
     pub(super) line: Mutex<GcraLine>,
+}
+
+/// Alone on its cache line: whoever reads the limit beside it does not wait for who writes this.
+#[repr(align(64))]
+#[derive(Debug)]
+pub(super) struct Word(AtomicU64);
+
+impl std::ops::Deref for Word {
+    type Target = AtomicU64;
+
+    #[inline]
+    fn deref(&self) -> &AtomicU64 {
+        &self.0
+    }
 }
 
 #[derive(Debug)]
@@ -66,7 +80,7 @@ pub(super) struct View {
 
 impl From<Gcra> for Engine {
     fn from(machine: Gcra) -> Self {
-        let (word, line) = (AtomicU64::new(0), Mutex::default());
+        let (word, line) = (Word(AtomicU64::new(0)), Mutex::default());
         Self::Gcra(GcraEngine { machine, word, line })
     }
 }
@@ -78,16 +92,13 @@ impl From<Windowed> for Engine {
 }
 
 impl Engine {
-    #[inline]
+    #[inline(always)]
     pub(super) fn check(&self, n: u64, time: &TimeSource) -> Result<(), Refusal> {
         match self {
-            Self::Gcra(engine) => {
-                let now = time.now().as_nanos();
-                match engine.machine.admit(&engine.word, n, now) {
-                    Ok(()) => Ok(()),
-                    Err(word) => engine.refuse(word, n, now, time),
-                }
-            }
+            Self::Gcra(engine) => match engine.machine.admit(&engine.word, n, time) {
+                Ok(()) => Ok(()),
+                Err((word, now)) => engine.refuse(word, n, now, time),
+            },
             Self::Windowed(engine) => engine.check(n, time),
         }
     }
@@ -117,8 +128,8 @@ impl Engine {
         self.in_line(|line| line.watch(id, waker))
     }
 
-    pub(super) fn begin(&self, id: u64, time: &TimeSource) -> Turn {
-        self.in_line(|line| line.begin(id, time.now().as_nanos()))
+    pub(super) fn begin(&self, id: u64, slept_until: u64, time: &TimeSource) -> Turn {
+        self.in_line(|line| line.begin(id, time.now().as_nanos(), slept_until))
     }
 
     pub(super) fn forget(&self, id: u64, time: &TimeSource) {
@@ -201,10 +212,16 @@ impl Refusal {
 }
 
 impl WindowedEngine {
-    #[inline]
+    /// The clock is read before the lock is taken, since the two take less time together. A thread
+    /// that was overtaken meanwhile decides at the time of the one that overtook it, which lies
+    /// within its own call too: so the order of admission is that of time.
+    ///
+    /// Out of line, so that a check of one word is a few instructions.
+    #[inline(never)]
     fn check(&self, n: u64, time: &TimeSource) -> Result<(), Refusal> {
+        let now = time.now().as_nanos();
         let (ledger, line) = &mut *lock(&self.lane);
-        check(&self.machine, ledger, line, n, time.now().as_nanos())
+        check(&self.machine, ledger, line, n, now)
     }
 }
 
@@ -215,10 +232,9 @@ impl GcraEngine {
         let (mut word, mut now) = (word, now);
         while word == HELD {
             self.ask_why(n, time)?;
-            now = time.now().as_nanos();
-            match self.machine.admit(&self.word, n, now) {
+            match self.machine.admit(&self.word, n, time) {
                 Ok(()) => return Ok(()),
-                Err(changed) => word = changed,
+                Err(changed) => (word, now) = changed,
             }
         }
         let fits_at = self.machine.earliest(&mut word, n, now, 0);
@@ -293,7 +309,7 @@ pub(super) fn check<M: Machine>(
     now: u64,
 ) -> Result<(), Refusal> {
     let read = now;
-    let now = if line.is_empty() { now } else { line.see(now) };
+    let now = line.see(now);
     match machine.earliest(cell, n, now, line.end()) {
         Some(at) if at <= now => {
             machine.take(cell, n, now);

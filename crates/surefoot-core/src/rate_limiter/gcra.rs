@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::contention::Contention;
 use super::machine::{Machine, Taken};
+use crate::TimeSource;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::nanos;
 
@@ -70,7 +72,9 @@ impl Gcra {
 
     #[inline]
     fn ticks(&self, at: u64) -> u64 {
-        at.saturating_sub(self.origin).saturating_mul(self.scale)
+        let since = at.saturating_sub(self.origin);
+        // Usually there is nothing to multiply, and everything waits for this.
+        if self.scale == 1 { since } else { since.saturating_mul(self.scale) }
     }
 
     /// The first whole nanosecond at which so many ticks are over.
@@ -88,10 +92,9 @@ impl Gcra {
     #[inline]
     fn next(&self, word: u64, n: u64, now: u64) -> Option<u64> {
         let now = self.ticks(now);
-        let start = word.max(now);
-        // Within reach a sum of two cannot overflow, and past the end of time nothing fits.
-        let backlog = (start - now).checked_add(self.cost(n))?;
-        if backlog <= self.reach { now.checked_add(backlog) } else { None }
+        // Past the end of time nothing fits.
+        let next = word.max(now).checked_add(self.cost(n))?;
+        (next - now <= self.reach).then_some(next)
     }
 
     /// A shared word of at least the present: one that lies before it means the same.
@@ -100,21 +103,60 @@ impl Gcra {
         shared.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
-    /// Takes `n` units from a shared word. The error is the word in which they do not fit.
+    /// Takes `n` units from a shared word. The error is the word in which they do not fit, and the
+    /// time.
     ///
     /// Relaxed is enough: the word is all there is, and its modification order is the order of
     /// admission.
-    #[inline]
-    pub(super) fn admit(&self, shared: &AtomicU64, n: u64, now: u64) -> Result<(), u64> {
-        let mut word = shared.load(Ordering::Relaxed);
+    #[inline(always)]
+    pub(super) fn admit(
+        &self,
+        shared: &AtomicU64,
+        n: u64,
+        time: &TimeSource,
+    ) -> Result<(), (u64, u64)> {
+        match self.attempt(shared, n, time) {
+            Some(answer) => answer,
+            None => self.admit_after_others(shared, n, time),
+        }
+    }
+
+    #[cold]
+    fn admit_after_others(
+        &self,
+        shared: &AtomicU64,
+        n: u64,
+        time: &TimeSource,
+    ) -> Result<(), (u64, u64)> {
+        let mut contention = Contention::default();
         loop {
-            let Some(next) = self.next(word, n, now) else {
-                return Err(word);
-            };
-            match shared.compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Ok(()),
-                Err(changed) => word = changed,
+            contention.back_off();
+            if let Some(answer) = self.attempt(shared, n, time) {
+                return answer;
             }
+        }
+    }
+
+    /// `None` if another thread was faster.
+    ///
+    /// The clock is read after the word: a refusal is right at the moment at which the word was
+    /// read, whoever took from it meanwhile.
+    #[inline(always)]
+    fn attempt(
+        &self,
+        shared: &AtomicU64,
+        n: u64,
+        time: &TimeSource,
+    ) -> Option<Result<(), (u64, u64)>> {
+        let word = shared.load(Ordering::Relaxed);
+        let now = time.now().as_nanos();
+        match self.next(word, n, now) {
+            Some(next) => {
+                let swapped =
+                    shared.compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed);
+                swapped.is_ok().then_some(Ok(()))
+            }
+            None => Some(Err((word, now))),
         }
     }
 }

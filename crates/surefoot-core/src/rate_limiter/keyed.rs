@@ -118,7 +118,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     /// # Errors
     /// [`Rejection::RateLimited`] with the time after which the call fits;
     /// [`Rejection::KeysFull`] if the key is new and there is no room for it.
-    #[inline]
+    #[inline(always)]
     pub fn check<Q>(&self, key: &Q) -> Result<(), Rejection>
     where
         K: Borrow<Q>,
@@ -131,7 +131,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     ///
     /// # Errors
     /// As [`check`](Self::check); without a time if `n` units never fit.
-    #[inline]
+    #[inline(always)]
     pub fn check_n<Q>(&self, key: &Q, n: u64) -> Result<(), Rejection>
     where
         K: Borrow<Q>,
@@ -147,15 +147,19 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn look_and_take<Q>(&self, key: &Q, n: u64) -> Result<Result<(), Refusal>, Full>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let time = &self.shared.time;
-        let checked = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
+        // Read before the lock is taken, since the two take less time together. Whoever was
+        // overtaken meanwhile may be admitted all the same, but is refused only by the present.
+        let now = time.now().as_nanos();
+        let checked = in_table!(self, shards => shards.with(key, now, |machine, lane| {
             lane.check(machine, n, now)
+                .or_else(|_| lane.check(machine, n, time.now().as_nanos()))
         }));
         if let Ok(Ok(())) = checked {
             self.shared.tally.admit();
@@ -247,8 +251,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let time = &self.shared.time;
-        let placed = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
-            lane.reserve(machine, n, now, patience)
+        let now = time.now().as_nanos();
+        let placed = in_table!(self, shards => shards.with(key, now, |machine, lane| {
+            lane.reserve(machine, n, time.now().as_nanos(), patience)
         }));
         match placed {
             Ok(Ok(placed)) => Ok(placed),
@@ -264,8 +269,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let time = &self.shared.time;
-        let moved = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
-            lane.hear(machine, heard, now)
+        let now = time.now().as_nanos();
+        let moved = in_table!(self, shards => shards.with(key, now, |machine, lane| {
+            lane.hear(machine, heard, time.now().as_nanos())
         }));
         moved.map(Moved::wake).map_err(|Full| self.full())
     }

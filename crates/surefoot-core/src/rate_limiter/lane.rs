@@ -97,8 +97,8 @@ impl<M: Machine> Lane<M> {
         self.line.as_mut().map(|line| line.watch(id, waker)).unwrap_or_default()
     }
 
-    pub(super) fn begin(&mut self, id: u64, now: u64) -> Turn {
-        self.line.as_mut().map_or(Turn::Begun, |line| line.begin(id, now))
+    pub(super) fn begin(&mut self, id: u64, now: u64, slept_until: u64) -> Turn {
+        self.line.as_mut().map_or(Turn::Begun, |line| line.begin(id, now, slept_until))
     }
 
     pub(super) fn settle(&mut self, machine: &M, id: u64, used: u64, now: u64) -> Moved {

@@ -88,10 +88,6 @@ impl Line {
         self.waiting.back().map_or(0, |last| last.due)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.begun.is_empty() && self.paused_until == 0
-    }
-
     /// Whether nothing holds anybody up and nobody may give anything back.
     pub(super) fn is_idle(&self, now: u64) -> bool {
         let owed = self.waiting.iter().all(|waiting| !waiting.owned && waiting.due <= now);
@@ -204,13 +200,13 @@ impl Line {
         Moved::default()
     }
 
-    /// Lets the call begin whose turn it is.
-    pub(super) fn begin(&mut self, id: u64, now: u64) -> Turn {
+    /// Lets the call begin whose turn it is, or was when its timer ended.
+    pub(super) fn begin(&mut self, id: u64, now: u64, slept_until: u64) -> Turn {
         let now = self.see(now);
         let Some(at) = self.find(id) else {
             return if self.refused.remove(&id) { Turn::Refused } else { Turn::Begun };
         };
-        if self.waiting.get(at).is_some_and(|waiting| waiting.due > now) {
+        if self.waiting.get(at).is_some_and(|waiting| waiting.due > now.max(slept_until)) {
             return Turn::NotDue;
         }
         if let Some(Waiting { id, units, taken, .. }) = self.waiting.remove(at) {

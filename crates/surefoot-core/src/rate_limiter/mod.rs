@@ -66,6 +66,7 @@
 
 mod bucket_ring;
 mod config;
+mod contention;
 mod engine;
 mod fixed_window;
 mod gcra;
@@ -185,7 +186,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// [`Rejection::RateLimited`] with the time after which the call fits.
-    #[inline]
+    #[inline(always)]
     pub fn check(&self) -> Result<(), Rejection> {
         self.check_n(1)
     }
@@ -194,7 +195,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// [`Rejection::RateLimited`] with the time after which they fit, or none if they never do.
-    #[inline]
+    #[inline(always)]
     pub fn check_n(&self, n: u64) -> Result<(), Rejection> {
         if n == 0 {
             return Ok(());
@@ -380,8 +381,8 @@ impl Sealed for RateLimiter {
         self.shared.engine.watch(id, waker).wake();
     }
 
-    fn begin(&self, id: u64) -> Turn {
-        self.shared.engine.begin(id, &self.shared.time)
+    fn begin(&self, id: u64, slept_until: Timestamp) -> Turn {
+        self.shared.engine.begin(id, slept_until.as_nanos(), &self.shared.time)
     }
 
     fn refusal(&self, units: u64) -> Rejection {

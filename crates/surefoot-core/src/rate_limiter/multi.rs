@@ -207,7 +207,8 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let shared = &*self.shared;
-        let taken = shared.keyed.with(key, &shared.time, |rules, lanes, _| {
+        let now = shared.time.now().as_nanos();
+        let taken = shared.keyed.with(key, now, |rules, lanes| {
             let overall = &mut *lock(&shared.overall);
             let now = shared.time.now().as_nanos();
             fit(shared.touched(rules, lanes, overall, amounts), amounts, now)?;

@@ -172,8 +172,8 @@ pub(super) mod sealed {
         fn due(&self, id: u64) -> Timestamp;
         /// Wakes `waker` when that moves up, or the slot is lost.
         fn watch(&self, id: u64, waker: &Waker);
-        /// Uses the slot, if its turn has come.
-        fn begin(&self, id: u64) -> Turn;
+        /// Uses the slot, if its turn has come, by the clock or by a timer that slept.
+        fn begin(&self, id: u64, slept_until: Timestamp) -> Turn;
         /// A refusal of those units.
         fn refusal(&self, units: u64) -> Rejection;
         /// Corrects what a slot took.
@@ -208,9 +208,18 @@ impl<S: Slots> Reservation<S> {
     ///
     /// # Errors
     /// [`Unready::NotDue`] with the reservation itself, to wait on; or [`Unready::Refused`].
-    pub fn begin(mut self) -> Result<Charge<S>, Unready<S>> {
+    pub fn begin(self) -> Result<Charge<S>, Unready<S>> {
+        self.begin_after(Timestamp::ZERO)
+    }
+
+    /// Uses the slot on the word of a timer that slept until `slept_until`: for hosts whose timers may
+    /// run by another clock than the limiter, as tokio's do in tests that pause them.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin), for a slot that is due later than that.
+    pub fn begin_after(mut self, slept_until: Timestamp) -> Result<Charge<S>, Unready<S>> {
         let Some(held) = self.held.take() else { return Err(Unready::NotDue(self)) };
-        match held.slots.begin(held.id) {
+        match held.slots.begin(held.id, slept_until) {
             Turn::Begun => {
                 held.slots.admitted();
                 Ok(Charge { held: Some(held) })
@@ -218,15 +227,6 @@ impl<S: Slots> Reservation<S> {
             Turn::NotDue => Err(Unready::NotDue(Self { held: Some(held) })),
             Turn::Refused => Err(Unready::Refused(held.slots.refusal(held.units))),
         }
-    }
-
-    /// Uses the slot on the word of a timer that slept until it was [`due`](Self::due): for hosts whose
-    /// timers may run by another clock than the limiter, as tokio's do in tests that pause them.
-    pub fn begin_on_time(mut self) -> Charge<S> {
-        if let Some(held) = &self.held {
-            held.slots.admitted();
-        }
-        Charge { held: self.held.take() }
     }
 }
 

@@ -1,11 +1,11 @@
 //! What a limiter says about itself, and what it tells and counts of its refusals.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::engine::{Placed, Refusal, View};
 use super::{Quota, RateLimiterConfig};
 use crate::counter::Counter;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::{Event, Events, Name, Rejection, Timestamp};
 
 /// How a limiter, or one key of it, stands at one moment.
@@ -84,7 +84,7 @@ pub struct RateLimiterTotals {
 #[derive(Debug)]
 pub(super) struct Tally {
     admitted: Counter,
-    rejected: AtomicU64,
+    rejected: Counter,
     delayed: AtomicU64,
     told_full: AtomicBool,
     pub(super) events: Events,
@@ -92,9 +92,9 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn new(events: Events) -> Self {
-        let (rejected, delayed) = (AtomicU64::new(0), AtomicU64::new(0));
-        let told_full = AtomicBool::new(false);
-        Self { admitted: Counter::default(), rejected, delayed, told_full, events }
+        let (admitted, rejected) = (Counter::default(), Counter::default());
+        let (delayed, told_full) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { admitted, rejected, delayed, told_full, events }
     }
 
     /// Notes a call that may begin.
@@ -116,7 +116,7 @@ impl Tally {
     /// Notes a refusal by `policy`.
     #[cold]
     pub(super) fn refuse(&self, policy: &Name, quota: Quota, refusal: Refusal) -> Rejection {
-        self.rejected.fetch_add(1, Ordering::Relaxed);
+        self.rejected.add();
         let (at, retry_after) = (Timestamp::from_nanos(refusal.now), refusal.wait());
         self.tell(|| Event::RateLimited { policy: policy.clone(), at, retry_after });
         refusal.rejection(policy, quota)
@@ -125,7 +125,7 @@ impl Tally {
     /// Notes a refusal of a new key.
     #[cold]
     pub(super) fn full(&self, policy: &Name, max_keys: u32) -> Rejection {
-        self.rejected.fetch_add(1, Ordering::Relaxed);
+        self.rejected.add();
         if !self.told_full.swap(true, Ordering::Relaxed) {
             self.tell(|| Event::KeysFull { policy: policy.clone(), max_keys });
         }
@@ -135,7 +135,7 @@ impl Tally {
     pub(super) fn totals(&self) -> RateLimiterTotals {
         RateLimiterTotals {
             admitted: self.admitted.get(),
-            rejected: self.rejected.load(Ordering::Relaxed),
+            rejected: self.rejected.get(),
             delayed: self.delayed.load(Ordering::Relaxed),
         }
     }

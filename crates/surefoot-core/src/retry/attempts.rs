@@ -149,8 +149,8 @@ impl<B: Borrow<Retry>> Attempts<B> {
         step
     }
 
-    /// Ends the retrying, after an attempt that was refused, for a reason that only the host knows.
-    pub fn stop_refused(&mut self, now: Timestamp, stop: StopReason) -> NextStep {
+    /// Ends the retrying for a reason that only the host knows; the attempt was not dispatched.
+    pub fn stop(&mut self, now: Timestamp, stop: StopReason) -> NextStep {
         self.note_start(now);
         self.settle_token(AttemptResult::Rejected { retry_after: None });
         let step = NextStep::Stop(stop);

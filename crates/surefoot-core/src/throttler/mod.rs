@@ -48,9 +48,12 @@
 //! has its own ([`adaptive`]).
 
 pub mod adaptive;
+mod claims;
 mod codel;
 mod config;
 mod drain;
+mod fellows;
+mod grant;
 mod machine;
 mod permit;
 mod queue;
@@ -69,6 +72,7 @@ pub use adaptive::AdaptiveConfig;
 pub use codel::CodelConfig;
 pub use config::{Order, ThrottlerBuilder, ThrottlerConfig};
 pub use drain::Drain;
+pub(crate) use fellows::Fellows;
 pub use permit::Permit;
 pub use status::{ThrottlerStatus, ThrottlerTotals};
 pub use waiter::{Admission, Wait, Waiter};
@@ -142,9 +146,9 @@ impl Throttler {
     ///
     /// # Errors
     /// [`Rejection::QueueFull`], as this call has no place to wait, or [`Rejection::Closed`].
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire(&self) -> Result<Permit<&Self>, Rejection> {
-        self.machine.take().map(|since| Permit::new(self, since))
+        self.machine.take().map(|grant| Permit::new(self, grant))
     }
 
     /// The same with a permit that keeps the throttler alive and can go anywhere: two atomic steps
@@ -153,7 +157,7 @@ impl Throttler {
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
     pub fn try_acquire_owned(&self) -> Result<Permit, Rejection> {
-        self.machine.take().map(|since| Permit::new(self.clone(), since))
+        self.machine.take().map(|grant| Permit::new(self.clone(), grant))
     }
 
     /// A permit, or a place in the queue. For hosts; callers use those of the `surefoot` crate.
@@ -182,14 +186,14 @@ impl Throttler {
     /// # Errors
     /// [`Rejection::QueueFull`]; [`Rejection::QueueTimeout`] at once if the deadline is too near;
     /// [`Rejection::Closed`].
-    #[inline]
+    #[inline(always)]
     pub fn enqueue<B: Borrow<Self>>(
         throttler: B,
         wait: impl FnOnce(&TimeSource) -> Wait,
     ) -> Result<Admission<B>, Rejection> {
         let Self { machine, level } = throttler.borrow();
         match machine.enqueue(*level, wait)? {
-            Received::Admitted { since } => Ok(Admission::Admitted(Permit::new(throttler, since))),
+            Received::Admitted(grant) => Ok(Admission::Admitted(Permit::new(throttler, grant))),
             Received::Queued { slot, leaves_at, look_at } => {
                 Ok(Admission::Queued(Waiter::new(throttler, slot, leaves_at, look_at)))
             }
@@ -272,6 +276,11 @@ impl Throttler {
     /// The name it was built with.
     pub fn name(&self) -> &Name {
         &self.machine.config.name
+    }
+
+    /// The bulkhead of which it is a compartment.
+    pub fn bulkhead(&self) -> Option<&Name> {
+        self.machine.fellowship.bulkhead()
     }
 
     /// The options it was built with.

@@ -4,7 +4,8 @@ use std::borrow::Borrow;
 use std::fmt;
 
 use super::Throttler;
-use crate::{DropReason, Timestamp, Verdict};
+use super::grant::Grant;
+use crate::{DropReason, Verdict};
 
 /// One of the calls that may run at once. Dropping it, on any thread and in any way, lets the next
 /// one in.
@@ -16,39 +17,38 @@ use crate::{DropReason, Timestamp, Verdict};
 pub struct Permit<B: Borrow<Throttler> = Throttler> {
     /// `None` once it is returned.
     throttler: Option<B>,
-    /// When it was given, if that was looked at.
-    since: Option<Timestamp>,
+    grant: Grant,
 }
 
 impl<B: Borrow<Throttler>> Permit<B> {
-    #[inline]
-    pub(super) fn new(throttler: B, since: Option<Timestamp>) -> Self {
-        Self { throttler: Some(throttler), since }
+    #[inline(always)]
+    pub(super) fn new(throttler: B, grant: Grant) -> Self {
+        Self { throttler: Some(throttler), grant }
     }
 
     /// Returns it, and tells how the call ended: the latency of a success, and whether it ended by
     /// a time limit of ours or was throttled by the callee, are what an adaptive limit goes by.
-    #[inline]
+    #[inline(always)]
     pub fn settle(mut self, verdict: Verdict) {
         self.close(verdict);
     }
 
     /// The same in place, for a permit that is part of something else. Only the first time counts.
-    #[inline]
+    #[inline(always)]
     pub fn close(&mut self, verdict: Verdict) {
         self.close_for(|| verdict);
     }
 
     /// The same, for hosts that work out the verdict only if it matters.
-    #[inline]
+    #[inline(always)]
     pub fn close_for(&mut self, verdict: impl FnOnce() -> Verdict) {
         if let Some(throttler) = self.throttler.take() {
-            throttler.borrow().machine.release(self.since, verdict);
+            throttler.borrow().machine.release(self.grant, verdict);
         }
     }
 
     /// Whether it is returned.
-    #[inline]
+    #[inline(always)]
     pub fn is_closed(&self) -> bool {
         self.throttler.is_none()
     }
@@ -57,12 +57,12 @@ impl<B: Borrow<Throttler>> Permit<B> {
     /// can outlive a borrow. This one is closed then.
     pub fn hand_over(&mut self) -> Option<Permit> {
         let throttler = self.throttler.take()?;
-        Some(Permit { throttler: Some(throttler.borrow().clone()), since: self.since })
+        Some(Permit::new(throttler.borrow().clone(), self.grant))
     }
 }
 
 impl<B: Borrow<Throttler>> Drop for Permit<B> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.close_for(|| match DropReason::current() {
             DropReason::Cancelled => Verdict::Success,

@@ -2,6 +2,7 @@
 
 use std::task::Waker;
 
+use super::grant::Grant;
 use crate::{Deadline, Timestamp};
 
 /// Places for those who wait, in a list for each level of priority.
@@ -34,10 +35,8 @@ struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Waiting,
-    /// Holds a permit since then.
-    Granted {
-        at: Timestamp,
-    },
+    /// Holds a permit.
+    Granted(Grant),
     /// Was sent away, for this reason.
     Refused(Cause),
 }
@@ -61,6 +60,13 @@ const NONE: u32 = u32::MAX;
 /// Somebody's place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot(u32);
+
+/// What is left of a place. To be dropped outside the lock, as a waker's code may be anything.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) standing: Standing,
+    _waker: Option<Waker>,
+}
 
 /// One who waits.
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +167,7 @@ impl Queue {
     }
 
     /// Gives a place up, and tells how things stood.
-    pub(super) fn leave(&mut self, slot: Slot) -> (Standing, Option<Waker>) {
+    pub(super) fn leave(&mut self, slot: Slot) -> Left {
         let standing = self.places[slot.0 as usize].standing;
         if standing == Standing::Waiting {
             self.unlink(slot);
@@ -169,7 +175,7 @@ impl Queue {
         let place = &mut self.places[slot.0 as usize];
         place.next = self.unused;
         self.unused = slot.0;
-        (standing, place.waker.take())
+        Left { standing, _waker: place.waker.take() }
     }
 
     fn unlink(&mut self, slot: Slot) {

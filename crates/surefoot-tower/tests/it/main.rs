@@ -12,6 +12,7 @@ mod contract;
 mod fallback;
 mod foreign;
 mod hedging;
+mod learning;
 mod rate_limiting;
 mod retrying;
 mod shedding;

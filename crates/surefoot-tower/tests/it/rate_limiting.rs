@@ -314,7 +314,7 @@ fn a_key_and_a_weight_together() {
     let api = Api::new(&clock, [gives(200)]);
     let limiter: KeyedRateLimiter<bool> =
         limiter(&clock, 10, 10 * SEC).max_wait(ZERO).build_keyed().unwrap();
-    let layer = RateLimiterLayer::keyed(limiter.clone(), |request: &u32| request % 2 == 0)
+    let layer = RateLimiterLayer::keyed(limiter.clone(), |request: &u32| request.is_multiple_of(2))
         .weighed(|request: &u32| u64::from(*request));
     let mut service = layer.layer(api);
     let mut send = |request| run(&clock, async { service.ready().await?.call(request).await });

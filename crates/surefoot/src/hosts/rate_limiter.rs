@@ -1,7 +1,9 @@
 //! Calls through a rate limiter.
 
 mod acquire;
+mod function;
 mod learning;
+mod paid;
 mod settling;
 
 use std::future::Future;
@@ -14,14 +16,16 @@ use surefoot_core::rate_limiter::{Admission, Charge, LimiterKey, Slots};
 use surefoot_core::{Classify, Error, RateLimiter, Rejection};
 
 pub use acquire::Waiting;
+pub use function::LimitedFn;
 pub use learning::{LearnedFrom, Learning};
+pub use paid::Metered;
+use paid::Paid;
 pub use settling::Settling;
 
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::pipeline::{Part, PartKind};
 use crate::policy::{BlockingPolicy, Policy};
 use crate::scope;
-use crate::scope::spending;
 
 /// What hosts do with rate limiters: waiting for a slot, weights, wrapped functions. For a
 /// [`RateLimiter`] and for one [`LimiterKey`] of a keyed one, both of which are also policies: a
@@ -102,7 +106,7 @@ pub trait Limiter: Slots + Clone + Send + Sync {
 
     /// Wraps a function of one argument, so that each of its calls takes a unit first.
     fn limit<F>(&self, function: F) -> LimitedFn<Self, F> {
-        LimitedFn { limiter: self.clone(), function }
+        LimitedFn::new(self.clone(), function)
     }
 }
 
@@ -233,60 +237,6 @@ impl<L: Limiter> BlockingPolicy for Weighted<L> {
     }
 }
 
-/// A function behind a rate limiter; made by [`Limiter::limit`].
-///
-/// ```
-/// use surefoot::prelude::*;
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # async fn process(request: &str) -> Result<usize, std::io::Error> { Ok(request.len()) }
-/// let limiter = RateLimiter::builder("api").max_requests(100).build()?;
-/// let api_endpoint = limiter.limit(process);
-/// assert_eq!(api_endpoint.call("request").await?, 7);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-pub struct LimitedFn<L, F> {
-    limiter: L,
-    function: F,
-}
-
-impl<L: Limiter, F> LimitedFn<L, F> {
-    /// Calls the function once the limiter admits it.
-    ///
-    /// # Errors
-    /// [`Error::Rejected`] if the limiter refuses, [`Error::Operation`] if the function fails.
-    pub async fn call<A, Fut, T, E>(&self, argument: A) -> Result<T, Error<E>>
-    where
-        F: Fn(A) -> Fut + Send + Sync,
-        A: Send,
-        Fut: Future<Output = Result<T, E>> + Send,
-    {
-        let cover = spending::draw_if_budgeted()?;
-        acquire::admitted(&self.limiter, 1).await?;
-        spending::dispatch(cover.as_ref());
-        spending::in_cover(cover, async { (self.function)(argument).await })
-            .await
-            .map_err(Error::Operation)
-    }
-
-    /// The same for a function that blocks its thread.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call).
-    pub fn call_blocking<A, T, E>(&self, argument: A) -> Result<T, Error<E>>
-    where
-        F: Fn(A) -> Result<T, E>,
-    {
-        let cover = spending::draw_if_budgeted()?;
-        acquire::admitted_blocking(&self.limiter, 1)?;
-        spending::dispatch(cover.as_ref());
-        spending::covered(cover.as_ref(), || (self.function)(argument)).map_err(Error::Operation)
-    }
-}
-
 /// Whether an attempt is certain to start the operation: no budget may refuse it in between.
 #[inline]
 fn dispatches<O: Judged>() -> bool {
@@ -380,78 +330,5 @@ where
             StepProjection::Paid { call } => call.poll(cx),
             StepProjection::New | StepProjection::Waiting { .. } => Poll::Pending,
         }
-    }
-}
-
-pin_project! {
-    /// A call whose units are given back if it ends without having started the operation.
-    #[derive(Debug)]
-    pub struct Metered<L: Slots, F> {
-        #[pin]
-        call: F,
-        paid: Paid<L>,
-    }
-}
-
-impl<L: Slots, F> Metered<L, F> {
-    /// The call that `start` makes, which may start the operation at once. One without a charge has
-    /// nothing to give back.
-    pub fn start(charge: Option<Charge<L>>, start: impl FnOnce() -> F) -> Self {
-        let mut paid = Paid { charge, dispatched: false };
-        let call = paid.watch(start);
-        Self { call, paid }
-    }
-}
-
-impl<L: Slots, F: Future> Future for Metered<L, F> {
-    type Output = F::Output;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let polled = this.paid.watch(|| this.call.poll(cx));
-        if polled.is_ready() {
-            this.paid.close();
-        }
-        polled
-    }
-}
-
-/// Units taken for a call, and whether it has started the operation.
-#[derive(Debug)]
-struct Paid<L: Slots> {
-    charge: Option<Charge<L>>,
-    dispatched: bool,
-}
-
-impl<L: Slots> Paid<L> {
-    fn new(charge: Charge<L>) -> Self {
-        Self { charge: Some(charge), dispatched: false }
-    }
-
-    /// Runs a piece of the call. One that panics may have started anything.
-    fn watch<R>(&mut self, piece: impl FnOnce() -> R) -> R {
-        let before = std::mem::replace(&mut self.dispatched, true);
-        let (output, noted) = scope::watch_dispatch(piece);
-        self.dispatched = before || noted;
-        output
-    }
-
-    /// The units are used.
-    fn spend(mut self) {
-        self.dispatched = true;
-    }
-
-    /// The call has ended.
-    fn close(&mut self) {
-        if let Some(charge) = self.charge.take().filter(|_| !self.dispatched) {
-            charge.give_back();
-        }
-    }
-}
-
-impl<L: Slots> Drop for Paid<L> {
-    fn drop(&mut self) {
-        self.close();
     }
 }

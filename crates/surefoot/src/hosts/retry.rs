@@ -409,18 +409,18 @@ pub struct Run<E, B: Borrow<Retry> = Retry> {
     pub attempts: Attempts<B>,
     /// Whether any attempt got past our own policies.
     pub dispatched: bool,
+    /// What the budgets in scope have paid for the attempt that is to come, or is under way.
+    cover: Option<Cover>,
     /// The failure so far. A refusal is in its place only if nothing else is to be told.
     last: Option<Error<E>>,
     /// The refusal of a later attempt.
     refusal: Option<Error<E>>,
-    /// What the budgets in scope have paid for the attempt that is to come, or is under way.
-    cover: Option<Cover>,
 }
 
 impl<E, B: Borrow<Retry>> Run<E, B> {
     /// A call whose attempts are `attempts`, the first one under way or done.
     pub fn new(attempts: Attempts<B>) -> Self {
-        Self { attempts, dispatched: false, last: None, refusal: None, cover: None }
+        Self { attempts, dispatched: false, cover: None, last: None, refusal: None }
     }
 
     /// Decides what comes after an attempt with this result.
@@ -435,7 +435,7 @@ impl<E, B: Borrow<Retry>> Run<E, B> {
         let (now, deadline) = (time.now(), scope::deadline_on(time));
         self.cover = None; // what the attempt did not spend is there for the next one
         if matches!(result, Err(Error::Rejected(Rejection::BudgetExhausted { .. }))) {
-            return self.attempts.stop_refused(now, StopReason::Budget);
+            return self.attempts.stop(now, StopReason::Budget);
         }
         let mut cover = None;
         let step = self.attempts.next_paid(judged, now, deadline, || draw(&mut cover));
@@ -521,19 +521,6 @@ impl<E, B: Borrow<Retry>> Run<E, B> {
     }
 }
 
-/// What is to be told after one more failure: the last one, and the refusal after it. What failed
-/// before anything was dispatched does not take the place of what the callee did.
-fn after<E>(
-    earlier: Option<Error<E>>,
-    error: Error<E>,
-    undispatched: bool,
-) -> (Error<E>, Option<Error<E>>) {
-    match earlier {
-        Some(last) if undispatched && !last.is_undispatched() => (last, Some(error)),
-        _ => (error, None),
-    }
-}
-
 /// Pays for the next attempt before the wait for it, if it has to be paid for.
 fn draw(cover: &mut Option<Cover>) -> bool {
     if !scope::is_budgeted() {
@@ -545,5 +532,18 @@ fn draw(cover: &mut Option<Cover>) -> bool {
             true
         }
         Err(_) => false,
+    }
+}
+
+/// What is to be told after one more failure: the last one, and the refusal after it. What failed
+/// before anything was dispatched does not take the place of what the callee did.
+fn after<E>(
+    earlier: Option<Error<E>>,
+    error: Error<E>,
+    undispatched: bool,
+) -> (Error<E>, Option<Error<E>>) {
+    match earlier {
+        Some(last) if undispatched && !last.is_undispatched() => (last, Some(error)),
+        _ => (error, None),
     }
 }

@@ -86,7 +86,7 @@ fn retries_in_operations_of_retries_draw_on_the_same_attempts() {
         run(&clock, budget.scope(outer.call(|| middle.call(|| inner.call(|| service.answer())))));
     assert_eq!(service.calls(), 5);
     assert_eq!(left(&budget), 0);
-    assert_eq!(gave_up_outermost(answer.unwrap_err()), StopReason::Budget);
+    assert_eq!(gave_up_outermost(&answer.unwrap_err()), StopReason::Budget);
 
     let clock = ManualClock::new();
     let service = Service::new(&clock, [fails("down")]);
@@ -102,12 +102,12 @@ fn retries_in_operations_of_retries_draw_on_the_same_attempts() {
         })
     });
     assert_eq!((service.calls(), left(&budget)), (5, 0));
-    assert_eq!(gave_up_outermost(answer.unwrap_err()), StopReason::Budget);
+    assert_eq!(gave_up_outermost(&answer.unwrap_err()), StopReason::Budget);
 }
 
-fn gave_up_outermost<E>(error: surefoot::Error<E>) -> StopReason {
+fn gave_up_outermost<E>(error: &surefoot::Error<E>) -> StopReason {
     match error {
-        surefoot::Error::Exhausted { stop, .. } => stop,
+        surefoot::Error::Exhausted { stop, .. } => *stop,
         _ => panic!("not exhausted"),
     }
 }

@@ -146,10 +146,12 @@ impl<K: Hash + Eq, S: BuildHasher> Sealed for LimiterKey<K, S> {
         moved.unwrap_or_default().wake();
     }
 
-    fn begin(&self, id: u64) -> Turn {
-        let time = &self.limiter.shared.time;
+    fn begin(&self, id: u64, slept_until: Timestamp) -> Turn {
+        let (time, slept_until) = (&self.limiter.shared.time, slept_until.as_nanos());
         let turn = in_table!(self.limiter, shards => {
-            shards.with_known(&self.key, |_, lane| lane.begin(id, time.now().as_nanos()))
+            shards.with_known(&self.key, |_, lane| {
+                lane.begin(id, time.now().as_nanos(), slept_until)
+            })
         });
         turn.unwrap_or(Turn::Begun)
     }

@@ -34,11 +34,14 @@ pub(in super::super) struct Shards<K, T: State, S> {
     when_full: WhenFull,
     /// Keys in all shards: claimed before one is inserted, given up after it is removed.
     keys: AtomicUsize,
-    /// Idle keys are looked for in one shard after the other, a whole turn each window.
+    /// Idle keys are looked for in one shard after the other, a whole turn each window, or each
+    /// second where windows are shorter.
     next_sweep: AtomicU64,
     sweep_every: u64,
     /// Sweeps so far: which shard is the next one's.
     sweeps: AtomicUsize,
+    /// Until when it is not worth looking for idle keys again, since none was found.
+    search_from: AtomicU64,
 }
 
 /// Alone on its cache line, so that the locks do not disturb each other.
@@ -58,6 +61,12 @@ const OVERDUE_MOST: u64 = 4;
 /// Entries that a call with a new key looks at, in whole shards, before it takes the table to be
 /// full.
 const SEARCH_MOST: usize = 4096;
+/// How long a search that found nothing is not repeated: a flood of new keys would else have every
+/// call search.
+const SEARCH_PAUSE: u64 = 1_000_000;
+/// How long a key stays after it has become idle, as long as there is room: it is likely to be
+/// asked for again, and to be put back costs more than to be kept.
+const GRACE: u64 = 1_000_000_000;
 /// Tables this small are not worth shrinking.
 const CAPACITY_KEPT: usize = 8;
 
@@ -80,8 +89,9 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
             when_full,
             keys: AtomicUsize::new(0),
             next_sweep: AtomicU64::new(0),
-            sweep_every: (window / count as u64).max(1),
+            sweep_every: window.max(GRACE) / count as u64,
             sweeps: AtomicUsize::new(0),
+            search_from: AtomicU64::new(0),
         }
     }
 
@@ -90,8 +100,8 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
     pub(in super::super) fn with<Q, R>(
         &self,
         key: &Q,
-        time: &TimeSource,
-        work: impl FnOnce(&T::Rule, &mut T, u64) -> R,
+        now: u64,
+        work: impl FnOnce(&T::Rule, &mut T) -> R,
     ) -> Result<R, Full>
     where
         K: Borrow<Q>,
@@ -99,11 +109,9 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
     {
         let hash = self.hasher.hash_one(key);
         let mut table = lock(&self.shard(hash).0);
-        // Under the lock, so that the order of admission is that of time.
-        let now = time.now().as_nanos();
         let found = table.find_mut(hash, |(known, _)| known.borrow() == key);
         let answer = if let Some((_, state)) = found {
-            let answer = work(&self.rule, state, now);
+            let answer = work(&self.rule, state);
             drop(table);
             answer
         } else {
@@ -154,7 +162,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
 
     pub(in super::super) fn evict_all_idle(&self, now: u64) {
         for shard in &self.parts {
-            self.sweep(shard, now);
+            self.sweep(shard, now, now);
         }
     }
 
@@ -164,7 +172,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         key: &Q,
         hash: u64,
         now: u64,
-        work: impl FnOnce(&T::Rule, &mut T, u64) -> R,
+        work: impl FnOnce(&T::Rule, &mut T) -> R,
     ) -> Result<R, Full>
     where
         K: Borrow<Q>,
@@ -176,14 +184,14 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         // Another thread may have been faster.
         if let Some((_, state)) = table.find_mut(hash, |(known, _)| known.borrow() == key) {
             self.give_up_places(1);
-            return Ok(work(&self.rule, state, now));
+            return Ok(work(&self.rule, state));
         }
         if table.len() == table.capacity() {
-            self.forget_idle(&mut table, now);
+            self.forget_idle(&mut table, now.saturating_sub(GRACE), now);
         }
         let rehash = |(key, _): &(K, T)| self.hasher.hash_one(key);
         let mut entry = table.insert_unique(hash, (key.to_owned(), T::new(&self.rule)), rehash);
-        Ok(work(&self.rule, &mut entry.get_mut().1, now))
+        Ok(work(&self.rule, &mut entry.get_mut().1))
     }
 
     /// Makes sure that one more key may be inserted.
@@ -208,14 +216,21 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
 
     /// Sweeps on from where sweeping is, until something was found or enough was looked at.
     fn find_idle(&self, now: u64) -> bool {
+        if now < self.search_from.load(Ordering::Relaxed) {
+            return false;
+        }
         let mut searched = 0;
         for _ in 0..self.parts.len() {
-            let (looked_at, found) = self.sweep(self.next_shard(), now);
+            let (looked_at, found) = self.sweep(self.next_shard(), now, now);
             searched += looked_at;
-            if found > 0 || searched > SEARCH_MOST {
-                return found > 0;
+            if found > 0 {
+                return true;
+            }
+            if searched > SEARCH_MOST {
+                break;
             }
         }
+        self.search_from.store(now.saturating_add(SEARCH_PAUSE), Ordering::Relaxed);
         false
     }
 
@@ -253,7 +268,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         }
         let overdue = 1 + (now - due) / self.sweep_every;
         for _ in 0..overdue.min(OVERDUE_MOST) {
-            self.sweep(self.next_shard(), now);
+            self.sweep(self.next_shard(), now.saturating_sub(GRACE), now);
         }
         // What is still overdue is for the next calls.
         if overdue > OVERDUE_MOST && self.keys() > 0 {
@@ -263,11 +278,12 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         }
     }
 
-    /// How many keys were there, and how many were forgotten.
-    fn sweep(&self, shard: &Shard<K, T>, now: u64) -> (usize, usize) {
+    /// Forgets keys idle since `since` or longer. How many keys were there, and how many were
+    /// forgotten.
+    fn sweep(&self, shard: &Shard<K, T>, since: u64, now: u64) -> (usize, usize) {
         let mut table = lock(&shard.0);
         let before = table.len();
-        self.forget_idle(&mut table, now);
+        self.forget_idle(&mut table, since, now);
         let left = table.len();
         if table.capacity() > CAPACITY_KEPT && table.capacity() / 4 > left {
             table.shrink_to(left, |(key, _)| self.hasher.hash_one(key));
@@ -275,9 +291,9 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         (before, before - left)
     }
 
-    fn forget_idle(&self, table: &mut HashTable<(K, T)>, now: u64) {
+    fn forget_idle(&self, table: &mut HashTable<(K, T)>, since: u64, now: u64) {
         let before = table.len();
-        table.retain(|(_, state)| state.idle_at(&self.rule) > now || state.is_reserved(now));
+        table.retain(|(_, state)| state.idle_at(&self.rule) > since || state.is_reserved(now));
         self.give_up_places(before - table.len());
     }
 

@@ -67,8 +67,9 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
                 Ok(())
             }
             Scope::PerKey => {
-                let heard = shared.keyed.with(key, &shared.time, |rules, lanes, now| {
-                    work(shared, rules, lanes, now);
+                let now = || shared.time.now().as_nanos();
+                let heard = shared.keyed.with(key, now(), |rules, lanes| {
+                    work(shared, rules, lanes, now());
                 });
                 heard.map_err(|_| self.full())
             }

@@ -257,6 +257,10 @@ fn compare_line(case: &Case) -> TestCaseResult {
             prop_assert_eq!(status.current_rate, model.used(now), "step {}", number);
         }
     }
+    // Debts are beyond any bound.
+    if !model.taken.iter().any(|one| one.debt) {
+        prop_assert!(model.most_in_a_window() <= case.limit.bound());
+    }
     Ok(())
 }
 

@@ -14,13 +14,16 @@ mod limiter_model;
 mod retry;
 mod retry_model;
 mod shedder;
+mod throttler;
+mod throttler_model;
 
 use std::hash::{BuildHasher, RandomState};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseResult, TestRunner};
 
-/// Tries `percent` of all cases against `rule`; the percents of all properties make 100.
+/// Tries `percent` of `SUREFOOT_CASES` against `rule`; the percents of a policy's properties make 100, or
+/// those of several policies do.
 fn check<S: Strategy>(percent: u32, cases: &S, rule: impl Fn(S::Value) -> TestCaseResult) {
     let total: u32 = number("SUREFOOT_CASES").unwrap_or(100_000);
     let seed = number("SUREFOOT_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));

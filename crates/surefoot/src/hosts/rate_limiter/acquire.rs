@@ -53,7 +53,7 @@ fn block<L: Limiter>(
     let mut slot = slot;
     let mut nap = None;
     loop {
-        slot = match begin(limiter, units, slot, latest)? {
+        slot = match begin(limiter, units, slot, latest, Timestamp::ZERO)? {
             Ok(charge) => return Ok(charge),
             Err(early) => early,
         };
@@ -71,19 +71,21 @@ fn begin<L: Limiter>(
     units: u64,
     slot: Reservation<L>,
     latest: Timestamp,
+    slept_until: Timestamp,
 ) -> Result<Result<Charge<L>, Reservation<L>>, Rejection> {
     let in_time = |slot: &Reservation<L>| limiter.time().now().max(slot.due()) <= latest;
     if latest == Timestamp::MAX || in_time(&slot) {
-        return begin_now(slot);
+        return begin_after(slot, slept_until);
     }
     drop(slot);
     limiter.reserve(units, latest).map(Err)
 }
 
-fn begin_now<L: Slots>(
+fn begin_after<L: Slots>(
     slot: Reservation<L>,
+    slept_until: Timestamp,
 ) -> Result<Result<Charge<L>, Reservation<L>>, Rejection> {
-    match slot.begin() {
+    match slot.begin_after(slept_until) {
         Ok(charge) => Ok(Ok(charge)),
         Err(unready) => unready.into_reservation().map(Err),
     }
@@ -131,7 +133,7 @@ impl<L: Limiter> Waiting<L> {
     /// # Errors
     /// As [`Limiter::acquire_n`].
     pub fn begin_now(mut self) -> Result<Result<Charge<L>, Self>, Rejection> {
-        match self.slot.take().map(begin_now).transpose()? {
+        match self.slot.take().map(|slot| begin_after(slot, Timestamp::ZERO)).transpose()? {
             Some(Ok(charge)) => Ok(Ok(charge)),
             slot => Ok(Err(Self { slot: slot.and_then(Result::err), ..self })),
         }
@@ -145,20 +147,16 @@ impl<L: Limiter> Future for Waiting<L> {
         let mut this = self.project();
         // This poll is the last, so a call that begins now would be cut off at once.
         let too_late = this.sleep.is_some() && scope::has_expired();
-        let mut slept_until = None;
+        let mut slept_until = Timestamp::ZERO;
         loop {
             let Some(slot) = this.slot.take_if(|_| !too_late) else { return Poll::Pending };
-            let slot = match begin(this.limiter, *this.units, slot, *this.latest)? {
+            let slot = match begin(this.limiter, *this.units, slot, *this.latest, slept_until)? {
                 Ok(charge) => return Poll::Ready(Ok(charge)),
-                Err(early) => early,
+                Err(early) => this.slot.insert(early),
             };
-            let due = slot.due();
-            if slept_until.is_some_and(|slept_until| due <= slept_until) {
-                return Poll::Ready(Ok(slot.begin_on_time()));
-            }
             // Watched before its time is read, so that no move is missed.
             slot.watch(cx.waker());
-            let due = this.slot.insert(slot).due();
+            let due = slot.due();
             if this.sleep.is_none() || *this.due != due {
                 *this.due = due;
                 this.sleep.set(Some(Sleep::until(this.limiter.time(), due)));
@@ -166,7 +164,7 @@ impl<L: Limiter> Future for Waiting<L> {
             if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
                 ready!(sleep.poll(cx));
             }
-            slept_until = Some(due);
+            slept_until = due;
             this.sleep.set(None);
         }
     }

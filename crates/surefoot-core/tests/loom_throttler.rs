@@ -1,0 +1,277 @@
+//! Every interleaving of a few calls on the production throttler and bulkhead, under loom.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg surefoot_loom" cargo test --release -p surefoot-core --test loom_throttler
+//! ```
+#![cfg(surefoot_loom)]
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use surefoot_core::bulkhead::CompartmentConfig;
+use surefoot_core::throttler::{Admission, Permit, Wait, Waiter};
+use surefoot_core::{Bulkhead, ManualClock, Throttler};
+
+fn throttler(permits: u32, queue_size: u32) -> Throttler {
+    let builder = Throttler::builder("loom").max_concurrent(permits).queue_size(queue_size);
+    builder.clock(ManualClock::new()).build().unwrap()
+}
+
+#[derive(Default)]
+struct Bell(AtomicBool);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Asks, and waits if need be.
+enum Guest {
+    Runs(#[allow(dead_code)] Permit),
+    Waits(Waiter, Arc<Bell>),
+}
+
+impl Guest {
+    fn of(throttler: &Throttler) -> Self {
+        let bell = Arc::new(Bell::default());
+        let wait = |_: &_| Wait { deadline: None, waker: Waker::from(bell.clone()) };
+        match Throttler::enqueue(throttler.clone(), wait).unwrap() {
+            Admission::Admitted(permit) => Self::Runs(permit),
+            Admission::Queued(waiter) => Self::Waits(waiter, bell),
+        }
+    }
+
+    /// Whether it runs, or can, and if it had to wait was told so.
+    fn was_admitted(&mut self) -> bool {
+        match self {
+            Self::Runs(_) => true,
+            Self::Waits(waiter, bell) => {
+                let waker = Waker::from(bell.clone());
+                let was_woken = bell.0.load(Ordering::SeqCst);
+                match waiter.poll(&mut Context::from_waker(&waker)) {
+                    Poll::Ready(permit) => {
+                        assert!(was_woken, "a wake-up was lost");
+                        *self = Self::Runs(permit.unwrap());
+                        true
+                    }
+                    Poll::Pending => false,
+                }
+            }
+        }
+    }
+}
+
+fn assert_all_home(throttler: &Throttler) {
+    assert_eq!((throttler.in_flight(), throttler.queue_depth()), (0, 0));
+    let limit = throttler.max_concurrent();
+    let permits: Vec<_> = (0..limit).map(|_| throttler.try_acquire().unwrap()).collect();
+    assert!(throttler.try_acquire().is_err());
+    drop(permits);
+}
+
+#[test]
+fn one_permit_goes_to_one_of_two() {
+    loom::model(|| {
+        let throttler = throttler(1, 0);
+        let other = throttler.clone();
+        let thread = loom::thread::spawn(move || other.try_acquire_owned().ok());
+        let ours = throttler.try_acquire_owned().ok();
+        let theirs = thread.join().unwrap();
+        assert_eq!(u32::from(ours.is_some()) + u32::from(theirs.is_some()), 1);
+        drop((ours, theirs));
+        assert_all_home(&throttler);
+    });
+}
+
+/// Who has returned the only permit gets it again, unless somebody else has it: a call that is being
+/// refused holds nothing.
+#[test]
+fn nobody_is_refused_for_a_permit_that_nobody_gets() {
+    loom::model(|| {
+        let throttler = throttler(1, 0);
+        let held = throttler.try_acquire_owned().unwrap();
+        let other = throttler.clone();
+        let thread = loom::thread::spawn(move || other.try_acquire_owned().ok());
+        drop(held);
+        let ours = throttler.try_acquire_owned().ok();
+        let theirs = thread.join().unwrap();
+        assert_eq!(u32::from(ours.is_some()) + u32::from(theirs.is_some()), 1);
+        drop((ours, theirs));
+        assert_all_home(&throttler);
+    });
+}
+
+#[test]
+fn with_two_who_are_being_refused_the_one_who_returned_it_still_gets_it_or_they_do() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let throttler = throttler(1, 0);
+        let held = throttler.try_acquire_owned().unwrap();
+        let threads = [(); 2].map(|()| {
+            let other = throttler.clone();
+            loom::thread::spawn(move || other.try_acquire_owned().ok())
+        });
+        drop(held);
+        let ours = throttler.try_acquire_owned().ok();
+        let theirs = threads.map(|thread| thread.join().unwrap());
+        let admitted = theirs.iter().chain([&ours]).filter(|permit| permit.is_some()).count();
+        assert_eq!(admitted, 1);
+        drop((ours, theirs));
+        assert_all_home(&throttler);
+    });
+}
+
+#[test]
+fn one_who_queues_up_beside_a_return_is_admitted() {
+    loom::model(|| {
+        let throttler = throttler(1, 1);
+        let held = throttler.try_acquire_owned().unwrap();
+        let thread = loom::thread::spawn(move || drop(held));
+        let mut guest = Guest::of(&throttler);
+        thread.join().unwrap();
+        assert!(guest.was_admitted());
+        drop(guest);
+        assert_all_home(&throttler);
+    });
+}
+
+#[test]
+fn a_waiter_that_leaves_beside_a_return_swallows_no_permit() {
+    loom::model(|| {
+        let throttler = throttler(1, 2);
+        let held = throttler.try_acquire_owned().unwrap();
+        let first = Guest::of(&throttler);
+        let mut second = Guest::of(&throttler);
+        let thread = loom::thread::spawn(move || drop(held));
+        drop(first);
+        thread.join().unwrap();
+        assert!(second.was_admitted());
+        drop(second);
+        assert_all_home(&throttler);
+    });
+}
+
+#[test]
+fn two_returns_beside_one_who_queues_up_leave_one_permit_free() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let throttler = throttler(2, 1);
+        let held = [(); 2].map(|()| throttler.try_acquire_owned().unwrap());
+        let threads = held.map(|permit| loom::thread::spawn(move || drop(permit)));
+        let mut guest = Guest::of(&throttler);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(guest.was_admitted());
+        assert_eq!(throttler.in_flight(), 1);
+        assert!(throttler.try_acquire().is_ok());
+        drop(guest);
+        assert_all_home(&throttler);
+    });
+}
+
+#[test]
+fn a_limit_raised_beside_one_who_queues_up_lets_them_in() {
+    loom::model(|| {
+        let throttler = throttler(1, 1);
+        let held = throttler.try_acquire_owned().unwrap();
+        let other = throttler.clone();
+        let thread = loom::thread::spawn(move || other.resize(2).unwrap());
+        let mut guest = Guest::of(&throttler);
+        thread.join().unwrap();
+        assert!(guest.was_admitted());
+        drop((guest, held));
+        assert_all_home(&throttler);
+    });
+}
+
+#[test]
+fn a_limit_lowered_beside_a_call_swallows_one_permit_and_only_one() {
+    loom::model(|| {
+        let throttler = throttler(2, 1);
+        let other = throttler.clone();
+        let thread = loom::thread::spawn(move || other.resize(1).unwrap());
+        drop(throttler.try_acquire_owned());
+        thread.join().unwrap();
+        assert_all_home(&throttler);
+    });
+}
+
+#[test]
+fn a_limit_lowered_and_raised_again_beside_a_return_is_what_it_was() {
+    loom::model(|| {
+        let throttler = throttler(2, 1);
+        let held = [(); 2].map(|()| throttler.try_acquire_owned().unwrap());
+        let [one, two] = held;
+        let thread = loom::thread::spawn(move || drop(one));
+        throttler.resize(1).unwrap();
+        throttler.resize(2).unwrap();
+        thread.join().unwrap();
+        drop(two);
+        assert_all_home(&throttler);
+    });
+}
+
+#[test]
+fn closing_beside_calls_answers_all_and_brings_all_home() {
+    loom::model(|| {
+        let throttler = throttler(1, 1);
+        let held = throttler.try_acquire_owned().unwrap();
+        let Guest::Waits(mut waiter, bell) = Guest::of(&throttler) else { unreachable!() };
+        let thread = loom::thread::spawn(move || drop(held));
+        throttler.close();
+        thread.join().unwrap();
+        assert!(bell.0.load(Ordering::SeqCst));
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(answer) = waiter.poll(&mut cx) else { panic!("not answered") };
+        drop(answer);
+        assert_eq!((throttler.in_flight(), throttler.queue_depth()), (0, 0));
+        assert!(throttler.try_acquire().is_err());
+    });
+}
+
+#[test]
+fn whoever_waits_for_the_last_one_to_end_is_told() {
+    loom::model(|| {
+        let throttler = throttler(2, 1);
+        let held = throttler.try_acquire_owned().unwrap();
+        let thread = loom::thread::spawn(move || drop(held));
+        let bell = Arc::new(Bell::default());
+        let waker = Waker::from(bell.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut drain = pin!(throttler.drain());
+        let was_drained = drain.as_mut().poll(&mut cx).is_ready();
+        thread.join().unwrap();
+        assert!(was_drained || bell.0.load(Ordering::SeqCst), "a wake-up was lost");
+        assert!(drain.as_mut().poll(&mut cx).is_ready());
+    });
+}
+
+#[test]
+fn a_permit_that_can_be_spared_reaches_whoever_begins_to_wait_elsewhere() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let lends = CompartmentConfig { reserve: Some(0), ..CompartmentConfig::new(1, 1) };
+        let bulkhead = Bulkhead::builder("loom")
+            .compartment_with("lender", lends)
+            .compartment("borrower", 1, 1)
+            .clock(ManualClock::new())
+            .build()
+            .unwrap();
+        let lender = bulkhead.compartment("lender").unwrap();
+        let borrower = bulkhead.compartment("borrower").unwrap();
+        let own = borrower.try_acquire().unwrap();
+        let spared = lender.try_acquire_owned().unwrap();
+        let thread = loom::thread::spawn(move || drop(spared));
+        let mut guest = Guest::of(&borrower);
+        thread.join().unwrap();
+        assert!(guest.was_admitted());
+        drop((guest, own));
+        assert_eq!((lender.in_flight(), borrower.in_flight()), (0, 0));
+    });
+}
