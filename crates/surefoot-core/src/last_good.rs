@@ -35,8 +35,11 @@ pub struct LastGood<K, V> {
     max_age: Duration,
     capacity: usize,
     time: TimeSource,
-    answers: Mutex<HashMap<K, (Arc<Mutex<V>>, Timestamp)>>,
+    answers: Mutex<HashMap<K, Kept<V>>>,
 }
+
+/// An answer, and when it was given.
+type Kept<V> = (Arc<Mutex<V>>, Timestamp);
 
 impl<K: Hash + Eq + Clone, V: Clone> LastGood<K, V> {
     /// A cache whose answers are good for `max_age`.

@@ -303,3 +303,41 @@ impl RetryBuilder {
         Ok(Retry::new(self.config, self.clock, self.budget, self.events))
     }
 }
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_is_set_and_leaves_the_others_alone() {
+        let second = Duration::from_secs(1);
+        let built = RetryBuilder::default()
+            .name("fetch")
+            .max_attempts(4)
+            .initial_delay(2 * second)
+            .max_delay(9 * second)
+            .exponential_base(3.0)
+            .linear_increment(second)
+            .jitter(Jitter::Equal)
+            .max_elapsed(90 * second)
+            .min_attempt_time(5 * second)
+            .attempt_timeout(6 * second)
+            .max_retry_after(7 * second)
+            .seed(11);
+        let expected = RetryConfig {
+            name: "fetch".into(),
+            max_attempts: 4,
+            initial_delay: 2 * second,
+            max_delay: 9 * second,
+            exponential_base: 3.0,
+            linear_increment: Some(second),
+            jitter: Jitter::Equal,
+            max_elapsed: Some(90 * second),
+            min_attempt_time: 5 * second,
+            attempt_timeout: Some(6 * second),
+            max_retry_after: Some(7 * second),
+            seed: Some(11),
+        };
+        assert_eq!(built.config, expected);
+    }
+}
