@@ -100,6 +100,35 @@ pub enum Event {
         /// How many breakers it holds at most.
         max_breakers: usize,
     },
+    /// The number of calls that may run at once has changed: it was resized, or is adaptive.
+    LimitChanged {
+        /// The throttler.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// The limit before.
+        from: u32,
+        /// The limit now.
+        to: u32,
+    },
+    /// A throttler's queue is full, and calls are refused. Sent again once there was room meanwhile.
+    QueueFilled {
+        /// The throttler.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// How many wait.
+        queue_size: u32,
+    },
+    /// A throttler's queue has begun to stand, so that waits are cut short, or no longer does.
+    QueueStanding {
+        /// The throttler.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// Whether it stands.
+        stands: bool,
+    },
     /// A retry runs inside another retry, so that their attempts multiply. Sent once per policy.
     NestedRetry {
         /// The inner retry.
@@ -120,6 +149,9 @@ impl Event {
             | Self::HedgeRefused { policy, .. }
             | Self::FellBack { policy, .. }
             | Self::RegistryFull { policy, .. }
+            | Self::LimitChanged { policy, .. }
+            | Self::QueueFilled { policy, .. }
+            | Self::QueueStanding { policy, .. }
             | Self::NestedRetry { policy } => policy,
         }
     }

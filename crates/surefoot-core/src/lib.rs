@@ -29,7 +29,7 @@
 //!
 //! The parts, in the order to read them: [`Timestamp`] and [`Clock`]; [`Verdict`] and
 //! [`DropReason`], how a call ends; [`Error`], [`Rejection`] and [`ConfigError`]; then the
-//! policies, [`circuit_breaker`], [`retry`], [`rate_limiter`], [`hedge`], [`timeout`] and
+//! policies, [`circuit_breaker`], [`retry`], [`rate_limiter`], [`throttler`], [`bulkhead`], [`hedge`], [`timeout`] and
 //! [`deadline`].
 #![forbid(unsafe_code)]
 
@@ -67,6 +67,7 @@ pub use name::Name;
 pub use rate_limiter::{KeyedRateLimiter, RateLimiter};
 pub use rejection::{OpenReason, Rejection};
 pub use retry::{AttemptResult, Backoff, Jitter, Retry, RetryBudget};
+pub use throttler::Throttler;
 pub use time::Timestamp;
 pub use timeout::Timeout;
 pub use verdict::Verdict;

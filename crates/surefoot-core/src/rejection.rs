@@ -8,6 +8,7 @@ use crate::circuit_breaker::TripLimit;
 use crate::config::Rounded;
 use crate::rate_limiter::Quota;
 use crate::rate_limiter::multi::UnknownUnit;
+use crate::throttler::LeftQueue;
 
 /// A policy refused the call and nothing was dispatched: it is always safe to try elsewhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +55,63 @@ pub enum Rejection {
         /// Which unit, and which ones there are.
         unit: Box<UnknownUnit>,
     },
+    /// As many calls run as may, and as many wait as may.
+    QueueFull {
+        /// The throttler's name.
+        policy: Name,
+        /// Calls that may run at once.
+        max_concurrent: u32,
+        /// Calls that may wait; 0 if this one would not.
+        queue_size: u32,
+    },
+    /// The call waited, or would have had to, and was sent away before it could begin.
+    QueueTimeout {
+        /// The name of the throttler, or of the bulkhead and the compartment (`tools/critical`).
+        policy: Name,
+        /// How long it had waited.
+        waited: Duration,
+        /// Why it was sent away.
+        reason: LeftQueue,
+    },
+    /// As many calls run and wait in a compartment of the bulkhead as may.
+    BulkheadFull {
+        /// The bulkhead's name.
+        policy: Name,
+        /// The compartment, and what may run and wait in it.
+        compartment: Box<CompartmentFull>,
+    },
+    /// The bulkhead has no such compartment.
+    UnknownCompartment {
+        /// The bulkhead's name.
+        policy: Name,
+        /// Which compartment, and which ones there are.
+        compartment: Box<UnknownCompartment>,
+    },
+    /// Nobody is let in any more.
+    Closed {
+        /// The name of the policy that was closed.
+        policy: Name,
+    },
+}
+
+/// A compartment of a bulkhead that is full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompartmentFull {
+    /// Its name.
+    pub name: Name,
+    /// Calls that may run in it at once.
+    pub max_concurrent: u32,
+    /// Calls that may wait for it; 0 if this one would not.
+    pub queue_size: u32,
+}
+
+/// A compartment that a bulkhead does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCompartment {
+    /// The name that was asked for.
+    pub name: Name,
+    /// The compartments it has.
+    pub known: Box<[Name]>,
 }
 
 /// Why a circuit breaker admits nobody.
@@ -79,7 +137,12 @@ impl Rejection {
             | Self::Throttled { policy, .. }
             | Self::RateLimited { policy, .. }
             | Self::KeysFull { policy, .. }
-            | Self::UnknownUnit { policy, .. } => policy,
+            | Self::UnknownUnit { policy, .. }
+            | Self::QueueFull { policy, .. }
+            | Self::QueueTimeout { policy, .. }
+            | Self::BulkheadFull { policy, .. }
+            | Self::UnknownCompartment { policy, .. }
+            | Self::Closed { policy } => policy,
         }
     }
 
@@ -90,7 +153,13 @@ impl Rejection {
                 *retry_after
             }
             Self::Throttled { retry_after, .. } => Some(*retry_after),
-            Self::KeysFull { .. } | Self::UnknownUnit { .. } => None,
+            Self::KeysFull { .. }
+            | Self::UnknownUnit { .. }
+            | Self::QueueFull { .. }
+            | Self::QueueTimeout { .. }
+            | Self::BulkheadFull { .. }
+            | Self::UnknownCompartment { .. }
+            | Self::Closed { .. } => None,
         }
     }
 }
@@ -116,6 +185,22 @@ impl fmt::Display for Rejection {
                 let unit = &unit.unit;
                 write!(f, "rate limiter `{policy}` has no limit that counts `{unit}`")?;
             }
+            Self::QueueFull { policy, max_concurrent, queue_size } => {
+                write!(f, "throttler `{policy}` {}", Full(*max_concurrent, *queue_size))?;
+            }
+            Self::QueueTimeout { policy, waited, reason } => {
+                write!(f, "call left the queue of `{policy}` after {}", Rounded(*waited))?;
+                f.write_str(reason.because())?;
+            }
+            Self::BulkheadFull { policy, compartment } => {
+                let CompartmentFull { name, max_concurrent, queue_size } = &**compartment;
+                let full = Full(*max_concurrent, *queue_size);
+                write!(f, "compartment `{name}` of bulkhead `{policy}` {full}")?;
+            }
+            Self::UnknownCompartment { policy, compartment } => {
+                write!(f, "bulkhead `{policy}` has no compartment `{}`", compartment.name)?;
+            }
+            Self::Closed { policy } => write!(f, "`{policy}` was closed")?,
         }
         match (self.retry_after(), self) {
             (Some(wait), _) => write!(f, ": try again in {}", Rounded(wait)),
@@ -129,8 +214,31 @@ impl fmt::Display for Rejection {
                 let known: Vec<&str> = unit.known.iter().map(Name::as_str).collect();
                 write!(f, ": it knows `{}`", known.join("`, `"))
             }
+            (None, Self::QueueFull { .. } | Self::BulkheadFull { .. }) => {
+                f.write_str(": send less at once, or try elsewhere")
+            }
+            (None, Self::QueueTimeout { reason, .. }) => f.write_str(reason.advice()),
+            (None, Self::UnknownCompartment { compartment, .. }) => {
+                let known: Vec<&str> = compartment.known.iter().map(Name::as_str).collect();
+                write!(f, ": it has `{}`", known.join("`, `"))
+            }
+            (None, Self::Closed { .. }) => f.write_str(": it lets no more calls in"),
             (None, _) => f.write_str(": use a fallback until it is released with `automatic`"),
         }
+    }
+}
+
+/// How many calls run and wait where nobody else may.
+struct Full(u32, u32);
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(running, waiting) = self;
+        write!(f, "runs its limit of {running} at once")?;
+        if *waiting > 0 {
+            write!(f, " and its queue of {waiting} is full")?;
+        }
+        Ok(())
     }
 }
 

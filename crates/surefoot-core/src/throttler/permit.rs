@@ -1,0 +1,79 @@
+//! What an admitted call holds while it runs.
+
+use std::borrow::Borrow;
+use std::fmt;
+
+use super::Throttler;
+use crate::{DropReason, Timestamp, Verdict};
+
+/// One of the calls that may run at once. Dropping it, on any thread and in any way, lets the next
+/// one in.
+///
+/// How the call ended matters only where the limit is adaptive: say so with
+/// [`settle`](Self::settle). Without a word, a call that ended is one that worked, unless one of our
+/// own deadlines or a panic ended it ([`DropReason::current`]).
+#[must_use = "a permit that is dropped at once protects nothing"]
+pub struct Permit<B: Borrow<Throttler> = Throttler> {
+    /// `None` once it is returned.
+    throttler: Option<B>,
+    /// When it was given, if that was looked at.
+    since: Option<Timestamp>,
+}
+
+impl<B: Borrow<Throttler>> Permit<B> {
+    #[inline]
+    pub(super) fn new(throttler: B, since: Option<Timestamp>) -> Self {
+        Self { throttler: Some(throttler), since }
+    }
+
+    /// Returns it, and tells how the call ended: the latency of a success, and whether it ended by
+    /// a time limit of ours or was throttled by the callee, are what an adaptive limit goes by.
+    #[inline]
+    pub fn settle(mut self, verdict: Verdict) {
+        self.close(verdict);
+    }
+
+    /// The same in place, for a permit that is part of something else. Only the first time counts.
+    #[inline]
+    pub fn close(&mut self, verdict: Verdict) {
+        self.close_for(|| verdict);
+    }
+
+    /// The same, for hosts that work out the verdict only if it matters.
+    #[inline]
+    pub fn close_for(&mut self, verdict: impl FnOnce() -> Verdict) {
+        if let Some(throttler) = self.throttler.take() {
+            throttler.borrow().machine.release(self.since, verdict);
+        }
+    }
+
+    /// Whether it is returned.
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        self.throttler.is_none()
+    }
+
+    /// Moves what this permit stands for into one with a handle of its own to the throttler, which
+    /// can outlive a borrow. This one is closed then.
+    pub fn hand_over(&mut self) -> Option<Permit> {
+        let throttler = self.throttler.take()?;
+        Some(Permit { throttler: Some(throttler.borrow().clone()), since: self.since })
+    }
+}
+
+impl<B: Borrow<Throttler>> Drop for Permit<B> {
+    #[inline]
+    fn drop(&mut self) {
+        self.close_for(|| match DropReason::current() {
+            DropReason::Cancelled => Verdict::Success,
+            reason => reason.verdict(),
+        });
+    }
+}
+
+impl<B: Borrow<Throttler>> fmt::Debug for Permit<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let throttler = self.throttler.as_ref().map(|throttler| throttler.borrow().name());
+        f.debug_struct("Permit").field("throttler", &throttler).finish_non_exhaustive()
+    }
+}

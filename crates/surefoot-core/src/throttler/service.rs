@@ -1,0 +1,81 @@
+//! How long calls hold their permits.
+
+use std::time::Duration;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::time::nanos;
+
+/// How many of the latest calls are remembered.
+const REMEMBERED: usize = 32;
+/// The median is worked out anew after so many calls; at the beginning, after each.
+const EVERY: u64 = 8;
+
+/// The median time for which the last 32 measured calls held their permits.
+///
+/// Counters only, no lock: a median that is worked out while a call is being noted may be one call
+/// old.
+#[derive(Debug)]
+pub(super) struct ServiceTimes {
+    seen: AtomicU64,
+    latest: [AtomicU64; REMEMBERED],
+    /// One more than the median, so that zero means that none is known.
+    median: AtomicU64,
+}
+
+impl ServiceTimes {
+    pub(super) fn new() -> Self {
+        Self {
+            seen: AtomicU64::new(0),
+            latest: std::array::from_fn(|_| AtomicU64::new(0)),
+            median: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn record(&self, held: Duration) {
+        let before = self.seen.fetch_add(1, Ordering::Relaxed);
+        self.latest[place_of(before)].store(nanos(held), Ordering::Relaxed);
+        if before < EVERY || before.is_multiple_of(EVERY) {
+            self.work_out(before + 1);
+        }
+    }
+
+    /// The lower median; `None` before any call.
+    pub(super) fn median(&self) -> Option<Duration> {
+        self.median.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_nanos)
+    }
+
+    fn work_out(&self, seen: u64) {
+        let known = usize::try_from(seen).unwrap_or(REMEMBERED).min(REMEMBERED);
+        let mut times = [0; REMEMBERED];
+        for (time, latest) in times.iter_mut().zip(&self.latest) {
+            *time = latest.load(Ordering::Relaxed);
+        }
+        let (_, median, _) = times[..known].select_nth_unstable((known - 1) / 2);
+        self.median.store(median.saturating_add(1), Ordering::Relaxed);
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a remainder")]
+fn place_of(count: u64) -> usize {
+    (count % REMEMBERED as u64) as usize
+}
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_that_of_the_latest_calls() {
+        let times = ServiceTimes::new();
+        assert_eq!(times.median(), None);
+        let record = |millis| times.record(Duration::from_millis(millis));
+        record(10);
+        assert_eq!(times.median(), Some(Duration::from_millis(10)));
+        record(30);
+        assert_eq!(times.median(), Some(Duration::from_millis(10)));
+        record(20);
+        assert_eq!(times.median(), Some(Duration::from_millis(20)));
+        (0..2 * REMEMBERED).for_each(|_| record(500));
+        assert_eq!(times.median(), Some(Duration::from_millis(500)));
+    }
+}

@@ -1,0 +1,89 @@
+//! One who waits for a permit.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::task::{Context, Poll};
+
+use super::queue::Slot;
+use super::{Permit, Throttler, Watch};
+use crate::{Deadline, Rejection, Timestamp};
+
+/// What [`enqueue`](Throttler::enqueue) gives to who is not refused.
+#[derive(Debug)]
+pub enum Admission<B: Borrow<Throttler> = Throttler> {
+    /// A permit was free.
+    Admitted(Permit<B>),
+    /// There is a place in the queue.
+    Queued(Waiter<B>),
+}
+
+/// A place in the queue.
+///
+/// Core decides and the host waits: poll it when its waker is woken, and at
+/// [`leaves_at`](Self::leaves_at), when the wait has been too long.
+///
+/// **Cancellation.** Dropping it leaves the queue at once. A permit that was given meanwhile goes to
+/// the next one.
+#[must_use = "a waiter that is dropped leaves the queue"]
+pub struct Waiter<B: Borrow<Throttler> = Throttler> {
+    /// `None` once the answer was collected.
+    place: Option<(B, Slot)>,
+    leaves_at: Timestamp,
+    look_at: Timestamp,
+}
+
+impl<B: Borrow<Throttler>> Waiter<B> {
+    pub(super) fn new(throttler: B, slot: Slot, leaves_at: Timestamp, look_at: Timestamp) -> Self {
+        Self { place: Some((throttler, slot)), leaves_at, look_at }
+    }
+
+    /// When it gives up, at the latest: its time in the queue is over, or its deadline has passed.
+    pub fn leaves_at(&self) -> Timestamp {
+        self.leaves_at
+    }
+
+    /// The timer that all who wait share, if it is this one's part to set it. A host that does not ask
+    /// wakes each waiter by a timer of its own.
+    pub fn watch(&self) -> Option<Watch> {
+        let (throttler, _) = self.place.as_ref()?;
+        Watch::claim(&throttler.borrow().machine, self.look_at)
+    }
+
+    /// The permit, or why there will be none. While it waits, the last waker is woken when that
+    /// changes. Not to be polled again after it was ready: it stays pending.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit<B>, Rejection>> {
+        let Some((throttler, slot)) = &self.place else { return Poll::Pending };
+        let machine = &throttler.borrow().machine;
+        match machine.collect(*slot, self.leaves_at, cx.waker()) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(answer) => Poll::Ready(match (answer, self.place.take()) {
+                (Ok(since), Some((throttler, _))) => Ok(Permit::new(throttler, Some(since))),
+                (Err(rejection), _) => Err(rejection),
+                (Ok(_), None) => return Poll::Pending,
+            }),
+        }
+    }
+}
+
+impl<B: Borrow<Throttler>> Drop for Waiter<B> {
+    fn drop(&mut self) {
+        if let Some((throttler, slot)) = self.place.take() {
+            throttler.borrow().machine.leave(slot);
+        }
+    }
+}
+
+impl<B: Borrow<Throttler>> fmt::Debug for Waiter<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiter").field("leaves_at", &self.leaves_at).finish_non_exhaustive()
+    }
+}
+
+/// Until when one who begins to wait at `now` may, and no longer.
+pub(super) fn leaves_at(
+    now: Timestamp,
+    timeout: std::time::Duration,
+    deadline: Option<Deadline>,
+) -> Timestamp {
+    Deadline::after(now, timeout).within(deadline).timestamp()
+}
