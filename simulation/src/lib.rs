@@ -13,6 +13,7 @@
 pub mod chance;
 pub mod comparison;
 pub mod crowd;
+pub mod interim;
 pub mod published;
 pub mod scenarios;
 pub mod server;

@@ -151,6 +151,11 @@ impl Summary {
         share(self.offered - self.refused, self.offered)
     }
 
+    /// Calls that were done, or told that they would not be.
+    pub fn share_answered(&self) -> f64 {
+        share(self.done + self.refused, self.offered)
+    }
+
     /// The latency that such a share of the calls done did not exceed, in seconds; 0 if none was.
     pub fn latency(&self, quantile: f64) -> f64 {
         #[expect(

@@ -5,7 +5,9 @@
 //! the reason.
 
 pub mod figure;
+pub mod adaptive;
 pub mod limiters;
+pub mod queues;
 pub mod retries;
 
 use std::fmt::Write as _;
@@ -24,8 +26,21 @@ pub struct Scenario {
 }
 
 /// All scenarios.
-pub const ALL: &[Scenario] =
-    &[retries::BUDGET, retries::BREAKER, limiters::ADVERSARY, limiters::WEIGHTS];
+pub const ALL: &[Scenario] = &[
+    queues::BOUND,
+    queues::CODEL,
+    queues::NEWEST_FIRST,
+    adaptive::LOADS,
+    adaptive::DRIFT,
+    adaptive::SLOWDOWN,
+    adaptive::IDLE,
+    adaptive::TIMEOUTS,
+    adaptive::BURSTS,
+    retries::BUDGET,
+    retries::BREAKER,
+    limiters::ADVERSARY,
+    limiters::WEIGHTS,
+];
 
 /// The figures of one scenario, as text.
 pub fn table(scenario: &Scenario, figures: &[Figure]) -> String {
