@@ -39,3 +39,25 @@ impl Policy for Throttled {
     }
     fn parts(&self, _: &mut Vec<Part>) {}
 }
+
+pub trait Acquire {
+    fn acquire_owned(&self) -> impl Future<Output = Result<Permit, surefoot::Rejection>> + Send;
+}
+impl Acquire for Throttler {
+    fn acquire_owned(&self) -> impl Future<Output = Result<Permit, surefoot::Rejection>> + Send {
+        let clock: ManualClock = match self.time() { TimeSource::Manual(c) => c.clone(), _ => unreachable!() };
+        let mut state = None;
+        poll_fn(move |cx| {
+            if state.is_none() {
+                match self.clone().enqueue_owned(None, cx.waker()) {
+                    Err(e) => return Poll::Ready(Err(e)),
+                    Ok(Admission::Admitted(p)) => return Poll::Ready(Ok(p)),
+                    Ok(Admission::Queued(w)) => { state = Some((Box::pin(clock.sleep_until(w.leaves_at())), w)); }
+                }
+            }
+            let (sleep, w) = state.as_mut().unwrap();
+            let _ = sleep.as_mut().poll(cx);
+            w.poll(cx)
+        })
+    }
+}

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use surefoot::{Acquire, Throttler};
+use crate::interim::Acquire;
+use surefoot_core::Throttler;
 
 use super::{Bound, Figure, Scenario};
 use crate::world::lock;

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use surefoot::throttler::ThrottlerBuilder;
-use surefoot::{Jitter, Pipeline, Policy, Retry, RetryBudget, Throttler, Timeout};
+use surefoot_core::throttler::ThrottlerBuilder;
+use surefoot_core::Throttler;
+use surefoot::{Jitter, Pipeline, Policy, Retry, RetryBudget, Timeout};
 
 use super::{Bound, Figure, Scenario};
 use crate::server::{Options, Target};
@@ -61,7 +62,7 @@ fn protected(load: f64, incident: impl FnOnce(&Server)) -> Tally {
     };
     run(load, incident, |world, server| {
         let throttler = Throttler::builder("queue").clock(world.clock());
-        let guarded = server.guarded(queue(throttler).build().expect("valid"));
+        let guarded = server.guarded(crate::interim::Throttled(queue(throttler).build().expect("valid")));
         (guarded, RetryBudget::on_clock(world.clock()))
     })
 }

@@ -6,6 +6,8 @@
 
 pub mod figure;
 pub mod adaptive;
+pub mod cancellation;
+pub mod incidents;
 pub mod limiters;
 pub mod queues;
 pub mod retries;
@@ -38,8 +40,11 @@ pub const ALL: &[Scenario] = &[
     adaptive::BURSTS,
     retries::BUDGET,
     retries::BREAKER,
+    incidents::COLD_CACHE,
+    incidents::SLOW_ERRORS,
     limiters::ADVERSARY,
     limiters::WEIGHTS,
+    cancellation::CANCELLATION,
 ];
 
 /// The figures of one scenario, as text.
