@@ -8,6 +8,7 @@
 pub use crate::hosts::circuit_breaker::Watched;
 pub use crate::hosts::hedge::{Begin, Racing};
 pub use crate::hosts::retry::Run;
+pub use crate::hosts::throttler::{Acquiring, Admitted};
 pub use crate::hosts::timeout::Limited;
 pub use crate::operation::Judged;
 pub use crate::scope::{has_expired, in_attempt, is_retrying, note_dispatch, watch_dispatch};

@@ -3,4 +3,5 @@
 pub(crate) mod circuit_breaker;
 pub(crate) mod hedge;
 pub(crate) mod retry;
+pub(crate) mod throttler;
 pub(crate) mod timeout;

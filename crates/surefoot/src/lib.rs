@@ -59,6 +59,7 @@ pub mod tracing;
 pub use classified::{Classified, retry_on};
 pub use event_stream::EventStream;
 pub use fallback::{Fallback, WithFallback};
+pub use hosts::throttler::{Acquire, Acquiring};
 pub use operation::{BlockingOperation, Judged, Operation};
 pub use pipeline::{
     BoxBlockingPipeline, BoxPipeline, Composition, Identity, OrderRule, Part, PartKind, Pipeline,
@@ -71,8 +72,8 @@ pub use surefoot_core::{
     Backoff, CircuitBreaker, CircuitState, Classification, Classify, Clock, ConfigError, Deadline,
     DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter, KeyedRateLimiter, LastGood,
     Name, OpenReason, Permit, RateLimiter, Rejection, Retry, RetryBudget, StopReason, Subscription,
-    SystemClock, TimeSource, Timeout, Timer, Timestamp, Verdict, circuit_breaker, config, deadline,
-    hedge, rate_limiter, retry, timeout, with_drop_reason,
+    SystemClock, Throttler, TimeSource, Timeout, Timer, Timestamp, Verdict, circuit_breaker,
+    config, deadline, hedge, rate_limiter, retry, throttler, timeout, with_drop_reason,
 };
 #[cfg(feature = "test-util")]
 pub use surefoot_core::{ManualClock, ManualSleep};
@@ -81,8 +82,8 @@ pub use surefoot_core::{ManualClock, ManualSleep};
 pub mod prelude {
     pub use crate::circuit_breaker::Trip;
     pub use crate::{
-        BlockingPolicy, CircuitBreaker, CircuitState, Classification, ConfigError, Error, Fallback,
-        Hedge, Jitter, OrderRule, Pipeline, Policy, Registry, Retry, RetryBudget, Timeout, Verdict,
-        retry_on,
+        Acquire, BlockingPolicy, CircuitBreaker, CircuitState, Classification, ConfigError, Error,
+        Fallback, Hedge, Jitter, OrderRule, Pipeline, Policy, Registry, Retry, RetryBudget,
+        Throttler, Timeout, Verdict, retry_on,
     };
 }

@@ -11,6 +11,7 @@ use surefoot_core::{Clock, ManualSleep, SystemClock, TimeSource, Timestamp};
 mod timer_thread;
 
 use timer_thread::ThreadSleep;
+pub(crate) use timer_thread::keep_watch;
 
 pin_project! {
     /// Completes once a clock has reached a time: by the clock's own timers, by tokio's inside its

@@ -3,6 +3,7 @@
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use super::LeftQueue;
 use super::adaptive::AdaptiveLimit;
 use super::codel::Codel;
 use super::config::{Order, PERMITS_MOST, ThrottlerConfig};
@@ -11,8 +12,8 @@ use super::queue::{Cause, Queue, Slot, Standing, Waiting, Wakes};
 use super::samples::Samples;
 use super::service::ServiceTimes;
 use super::status::{Counters, ThrottlerStatus};
+use super::waiter::{self, Wait};
 use super::word::{Flag, Returned, Word};
-use super::{LeftQueue, waiter};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::{ConfigError, Deadline, Event, Events, Rejection, TimeSource, Timestamp, Verdict};
@@ -121,27 +122,20 @@ impl Machine {
     pub(super) fn enqueue(
         &self,
         level: u8,
-        deadline: Option<Deadline>,
-        waker: &Waker,
+        wait: impl FnOnce(&TimeSource) -> Wait,
     ) -> Result<Received, Rejection> {
         match self.word.take() {
             Ok(_) => Ok(Received::Admitted { since: self.begin() }),
-            Err(_) => self.queue_up(level, deadline, waker),
+            Err(_) => self.queue_up(level, wait(&self.time)),
         }
     }
 
     #[cold]
-    fn queue_up(
-        &self,
-        level: u8,
-        deadline: Option<Deadline>,
-        waker: &Waker,
-    ) -> Result<Received, Rejection> {
-        let waker = waker.clone(); // a waker's code may be anything, and runs outside the lock
+    fn queue_up(&self, level: u8, wait: Wait) -> Result<Received, Rejection> {
         let now = self.time.now();
         let mut state = lock(&self.state);
         let told = state.look(now, &self.service);
-        let received = self.receive(&mut state, now, level, deadline, waker);
+        let received = self.receive(&mut state, now, level, wait);
         let filled = received.as_ref().is_err_and(|refusal| {
             matches!(refusal, Rejection::QueueFull { .. }) && !state.told_full
         });
@@ -160,8 +154,7 @@ impl Machine {
         state: &mut State,
         now: Timestamp,
         level: u8,
-        deadline: Option<Deadline>,
-        waker: Waker,
+        Wait { deadline, waker }: Wait,
     ) -> Result<Received, Rejection> {
         loop {
             let Err(seen) = self.word.take() else {

@@ -64,7 +64,6 @@ mod word;
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
-use std::task::Waker;
 
 pub use adaptive::AdaptiveConfig;
 pub use codel::CodelConfig;
@@ -72,11 +71,11 @@ pub use config::{Order, ThrottlerBuilder, ThrottlerConfig};
 pub use drain::Drain;
 pub use permit::Permit;
 pub use status::{ThrottlerStatus, ThrottlerTotals};
-pub use waiter::{Admission, Waiter};
+pub use waiter::{Admission, Wait, Waiter};
 pub use watch::Watch;
 
 use crate::config::Check;
-use crate::{ConfigError, Deadline, Events, Name, Rejection, TimeSource, Timestamp};
+use crate::{ConfigError, Events, Name, Rejection, TimeSource};
 use config::PERMITS_MOST;
 use machine::{Machine, Received};
 
@@ -157,17 +156,20 @@ impl Throttler {
         self.machine.take().map(|since| Permit::new(self.clone(), since))
     }
 
-    /// A permit, or a place in the queue, in which `waker` is woken when there is an answer. For
-    /// hosts; callers use those of the `surefoot` crate.
+    /// A permit, or a place in the queue. For hosts; callers use those of the `surefoot` crate.
+    ///
+    /// `throttler` is a reference, or a handle that the permit then keeps. `wait` is asked only by one
+    /// who has to wait, and is told the throttler's clock.
     ///
     /// ```
     /// use std::task::{Context, Poll, Waker};
     /// use surefoot_core::Throttler;
-    /// use surefoot_core::throttler::Admission;
+    /// use surefoot_core::throttler::{Admission, Wait};
     ///
     /// let throttler = Throttler::builder("reports").max_concurrent(1).build()?;
     /// let permit = throttler.try_acquire()?;
-    /// let Admission::Queued(mut waiter) = throttler.enqueue(None, Waker::noop())? else {
+    /// let wait = |_: &_| Wait { deadline: None, waker: Waker::noop().clone() };
+    /// let Admission::Queued(mut waiter) = Throttler::enqueue(&throttler, wait)? else {
     ///     unreachable!("no permit is free")
     /// };
     /// let mut cx = Context::from_waker(Waker::noop());
@@ -178,37 +180,15 @@ impl Throttler {
     /// ```
     ///
     /// # Errors
-    /// [`Rejection::QueueFull`]; [`Rejection::QueueTimeout`] at once if `deadline` is too near;
+    /// [`Rejection::QueueFull`]; [`Rejection::QueueTimeout`] at once if the deadline is too near;
     /// [`Rejection::Closed`].
     #[inline]
-    pub fn enqueue(
-        &self,
-        deadline: Option<Deadline>,
-        waker: &Waker,
-    ) -> Result<Admission<&Self>, Rejection> {
-        Self::enqueue_as(self, deadline, waker)
-    }
-
-    /// The same with a permit that keeps the throttler alive.
-    ///
-    /// # Errors
-    /// As [`enqueue`](Self::enqueue).
-    pub fn enqueue_owned(
-        self,
-        deadline: Option<Deadline>,
-        waker: &Waker,
-    ) -> Result<Admission, Rejection> {
-        Self::enqueue_as(self, deadline, waker)
-    }
-
-    #[inline]
-    fn enqueue_as<B: Borrow<Self>>(
+    pub fn enqueue<B: Borrow<Self>>(
         throttler: B,
-        deadline: Option<Deadline>,
-        waker: &Waker,
+        wait: impl FnOnce(&TimeSource) -> Wait,
     ) -> Result<Admission<B>, Rejection> {
         let Self { machine, level } = throttler.borrow();
-        match machine.enqueue(*level, deadline, waker)? {
+        match machine.enqueue(*level, wait)? {
             Received::Admitted { since } => Ok(Admission::Admitted(Permit::new(throttler, since))),
             Received::Queued { slot, leaves_at, look_at } => {
                 Ok(Admission::Queued(Waiter::new(throttler, slot, leaves_at, look_at)))
@@ -307,12 +287,6 @@ impl Throttler {
     /// The clock it decides by.
     pub fn time(&self) -> &TimeSource {
         &self.machine.time
-    }
-
-    /// Sends away who has waited too long, and tells when to look again if anybody waits. For hosts
-    /// that wake each waiter by a timer of its own; the others share one: see [`Watch`].
-    pub fn look(&self) -> Option<Timestamp> {
-        self.machine.look_now()
     }
 }
 

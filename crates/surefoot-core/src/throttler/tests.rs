@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use super::*;
-use crate::{Event, ManualClock, Verdict};
+use crate::{Deadline, Event, ManualClock, Timestamp, Verdict};
 
 /// Counts how often it is woken.
 #[derive(Default)]
@@ -70,10 +70,18 @@ fn queue(throttler: &Throttler) -> Guest {
 
 fn queue_until(throttler: &Throttler, deadline: Option<Deadline>) -> Guest {
     let bell = Arc::new(Bell::default());
-    match throttler.clone().enqueue_owned(deadline, &Waker::from(bell.clone())) {
+    let wait = |_: &_| Wait { deadline, waker: Waker::from(bell.clone()) };
+    match Throttler::enqueue(throttler.clone(), wait) {
         Ok(Admission::Queued(waiter)) => Guest { waiter, bell },
         other => panic!("not queued: {other:?}"),
     }
+}
+
+fn ask(
+    throttler: &Throttler,
+    deadline: Option<Deadline>,
+) -> Result<Admission<&Throttler>, Rejection> {
+    Throttler::enqueue(throttler, |_| Wait { deadline, waker: Waker::noop().clone() })
 }
 
 fn in_seconds(clock: &ManualClock, from_now: u64) -> Deadline {
@@ -160,7 +168,7 @@ fn a_full_queue_is_another_error_than_a_wait_that_was_too_long() {
     let throttler = builder(&clock, 1).queue_size(1).timeout(seconds(5)).build().unwrap();
     let _running = throttler.try_acquire().unwrap();
     let mut waiting = queue(&throttler);
-    let full = throttler.enqueue(None, Waker::noop()).unwrap_err();
+    let full = ask(&throttler, None).unwrap_err();
     assert_eq!(
         full,
         Rejection::QueueFull { policy: "test".into(), max_concurrent: 1, queue_size: 1 }
@@ -177,9 +185,9 @@ fn a_full_queue_is_another_error_than_a_wait_that_was_too_long() {
 fn without_a_queue_nobody_waits() {
     let throttler = builder(&ManualClock::new(), 1).queue_size(0).build().unwrap();
     let running = throttler.try_acquire().unwrap();
-    assert!(throttler.enqueue(None, Waker::noop()).is_err());
+    assert!(ask(&throttler, None).is_err());
     drop(running);
-    assert!(matches!(throttler.enqueue(None, Waker::noop()), Ok(Admission::Admitted(_))));
+    assert!(matches!(ask(&throttler, None), Ok(Admission::Admitted(_))));
 }
 
 #[test]
@@ -202,16 +210,16 @@ fn a_look_sends_away_who_has_waited_too_long_and_tells_when_to_look_again() {
     let clock = ManualClock::new();
     let throttler = builder(&clock, 1).timeout(seconds(5)).build().unwrap();
     let _running = throttler.try_acquire().unwrap();
-    assert_eq!(throttler.look(), None);
+    assert_eq!(throttler.machine.look_now(), None);
     let late = queue(&throttler);
     clock.advance(seconds(2));
     let next = queue(&throttler);
-    assert_eq!(throttler.look(), Some(Timestamp::ZERO + seconds(5)));
+    assert_eq!(throttler.machine.look_now(), Some(Timestamp::ZERO + seconds(5)));
     clock.advance(seconds(3));
-    assert_eq!(throttler.look(), Some(Timestamp::ZERO + seconds(7)));
+    assert_eq!(throttler.machine.look_now(), Some(Timestamp::ZERO + seconds(7)));
     assert_eq!((late.rings(), next.rings()), (1, 0));
     clock.advance(seconds(2));
-    assert_eq!(throttler.look(), None);
+    assert_eq!(throttler.machine.look_now(), None);
     assert_eq!(next.rings(), 1);
 }
 
@@ -314,7 +322,7 @@ fn closing_answers_all_who_wait_and_refuses_all_who_come() {
     }
     drop(running);
     assert_eq!(throttler.try_acquire().unwrap_err(), closed);
-    assert_eq!(throttler.enqueue(None, Waker::noop()).unwrap_err(), closed);
+    assert_eq!(ask(&throttler, None).unwrap_err(), closed);
     assert_eq!(throttler.status().totals.closed, 4);
 }
 
@@ -368,7 +376,7 @@ fn a_call_that_would_not_be_done_in_time_is_not_queued_at_all() {
     let clock = ManualClock::new();
     let throttler = builder(&clock, 1).expected_service(seconds(3)).build().unwrap();
     let _running = throttler.try_acquire().unwrap();
-    let refused = throttler.enqueue(Some(in_seconds(&clock, 2)), Waker::noop()).unwrap_err();
+    let refused = ask(&throttler, Some(in_seconds(&clock, 2))).unwrap_err();
     assert_eq!(reason(&refused), Some((LeftQueue::Deadline, Duration::ZERO)));
     assert_eq!(throttler.status().totals.hopeless, 1);
 }
@@ -408,13 +416,13 @@ fn while_the_queue_stands_waits_are_cut_short() {
     let mut old = queue(&throttler);
     // In the first interval, the queue was empty at one time.
     clock.advance(seconds(10));
-    assert_eq!(throttler.look(), Some(Timestamp::ZERO + seconds(20)));
+    assert_eq!(throttler.machine.look_now(), Some(Timestamp::ZERO + seconds(20)));
     clock.advance(seconds(8));
     let mut young = queue(&throttler);
     assert!(!throttler.status().stands && old.waits());
     // In the second, the shortest wait was above the target.
     clock.advance(seconds(2));
-    assert_eq!(throttler.look(), None);
+    assert_eq!(throttler.machine.look_now(), None);
     assert!(throttler.status().stands);
     assert_eq!(reason(&old.refused()), Some((LeftQueue::StandingQueue, seconds(20))));
     assert_eq!(reason(&young.refused()), Some((LeftQueue::StandingQueue, seconds(2))));
@@ -449,11 +457,11 @@ fn listeners_hear_of_limits_and_full_queues_once_each() {
     let running = throttler.try_acquire().unwrap();
     let waiting = queue(&throttler);
     for _ in 0..2 {
-        assert!(throttler.enqueue(None, Waker::noop()).is_err());
+        assert!(ask(&throttler, None).is_err());
     }
     drop(waiting);
     let _waiting = queue(&throttler);
-    assert!(throttler.enqueue(None, Waker::noop()).is_err());
+    assert!(ask(&throttler, None).is_err());
     throttler.resize(2).unwrap();
     throttler.resize(2).unwrap();
     drop(running);

@@ -2,11 +2,20 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use super::queue::Slot;
 use super::{Permit, Throttler, Watch};
 use crate::{Deadline, Rejection, Timestamp};
+
+/// How one who has to wait does so.
+#[derive(Debug)]
+pub struct Wait {
+    /// Until when its caller has time, on the throttler's clock.
+    pub deadline: Option<Deadline>,
+    /// What to wake when there is an answer.
+    pub waker: Waker,
+}
 
 /// What [`enqueue`](Throttler::enqueue) gives to who is not refused.
 #[derive(Debug)]
@@ -19,8 +28,9 @@ pub enum Admission<B: Borrow<Throttler> = Throttler> {
 
 /// A place in the queue.
 ///
-/// Core decides and the host waits: poll it when its waker is woken, and at
-/// [`leaves_at`](Self::leaves_at), when the wait has been too long.
+/// Core decides and the host waits: poll it when its waker is woken. That some have waited too long is
+/// found out by looking: either each waiter has a timer, which is set for [`look_at`](Self::look_at) and
+/// followed by [`look`](Self::look); or all of a throttler share one, the [`watch`](Self::watch).
 ///
 /// **Cancellation.** Dropping it leaves the queue at once. A permit that was given meanwhile goes to
 /// the next one.
@@ -42,8 +52,24 @@ impl<B: Borrow<Throttler>> Waiter<B> {
         self.leaves_at
     }
 
-    /// The timer that all who wait share, if it is this one's part to set it. A host that does not ask
-    /// wakes each waiter by a timer of its own.
+    /// When there is something to be found out by looking.
+    pub fn look_at(&self) -> Timestamp {
+        self.look_at.min(self.leaves_at)
+    }
+
+    /// Sends away whoever has waited too long.
+    pub fn look(&mut self) {
+        if let Some((throttler, _)) = &self.place {
+            self.look_at = throttler.borrow().machine.look_now().unwrap_or(Timestamp::MAX);
+        }
+    }
+
+    /// The throttler; `None` once the answer was collected.
+    pub fn throttler(&self) -> Option<&Throttler> {
+        self.place.as_ref().map(|(throttler, _)| throttler.borrow())
+    }
+
+    /// The timer that all who wait share, if it is this one's part to set it.
     pub fn watch(&self) -> Option<Watch> {
         let (throttler, _) = self.place.as_ref()?;
         Watch::claim(&throttler.borrow().machine, self.look_at)

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
+use surefoot_core::throttler::Watch;
 use surefoot_core::{Clock, SystemClock, Timestamp};
 
 /// Completes once the system's clock has reached a time, woken by the timer thread.
@@ -46,6 +47,34 @@ impl Drop for ThreadSleep {
     }
 }
 
+/// Has the timer thread look after those who wait at a throttler, if `claim` says that this has to be
+/// arranged; `false` if there is no thread to be had.
+pub(crate) fn keep_watch(claim: impl FnOnce() -> Option<Watch>) -> bool {
+    if !timer().is_running() {
+        return false;
+    }
+    claim().into_iter().for_each(Look::set);
+    true
+}
+
+/// A watch as something to wake.
+struct Look(Mutex<Option<Watch>>);
+
+impl Look {
+    fn set(watch: Watch) {
+        let at = watch.at();
+        let look = Waker::from(Arc::new(Self(Mutex::new(Some(watch)))));
+        timer().register(at, None, &look);
+    }
+}
+
+impl Wake for Look {
+    fn wake(self: Arc<Self>) {
+        let watch = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        watch.and_then(Watch::look).into_iter().for_each(Self::set);
+    }
+}
+
 struct TimerThread {
     state: Mutex<State>,
     /// Signalled when somebody earlier than everybody else begins to sleep.
@@ -69,6 +98,18 @@ impl TimerThread {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_running(&'static self) -> bool {
+        self.start(&mut self.lock())
+    }
+
+    fn start(&'static self, state: &mut State) -> bool {
+        if !state.running {
+            let thread = thread::Builder::new().name("surefoot-timer".into());
+            state.running = thread.spawn(move || self.run()).is_ok();
+        }
+        state.running
+    }
+
     fn register(&'static self, at: Timestamp, id: Option<u64>, waker: &Waker) -> u64 {
         let mut state = self.lock();
         let id = id.unwrap_or_else(|| {
@@ -77,16 +118,12 @@ impl TimerThread {
         });
         let earlier = state.sleepers.insert((at, id), waker.clone());
         let is_first = state.sleepers.keys().next() == Some(&(at, id));
-        if !state.running {
-            let spawned =
-                thread::Builder::new().name("surefoot-timer".into()).spawn(move || self.run());
-            state.running = spawned.is_ok();
-            if !state.running {
-                // No thread to be had: have the sleeper look again and again rather than hang.
-                waker.wake_by_ref();
-            }
-        }
+        let is_running = self.start(&mut state);
         drop(state);
+        if !is_running {
+            // No thread to be had: have the sleeper look again and again rather than hang.
+            waker.wake_by_ref();
+        }
         drop(earlier);
         if is_first {
             self.earlier.notify_one();
