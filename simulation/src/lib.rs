@@ -13,7 +13,6 @@
 pub mod chance;
 pub mod comparison;
 pub mod crowd;
-pub mod interim;
 pub mod published;
 pub mod scenarios;
 pub mod server;

@@ -5,9 +5,8 @@
 
 use std::time::Duration;
 
-use surefoot_core::throttler::{AdaptiveConfig, ThrottlerBuilder};
-use surefoot_core::Throttler;
-use surefoot::{Identity, Pipeline, Policy, Timeout};
+use surefoot::throttler::{AdaptiveConfig, ThrottlerBuilder};
+use surefoot::{Identity, Pipeline, Policy, Throttler, Timeout};
 
 use super::{Bound, Figure, Scenario};
 use crate::published::{Aimd, Gate, Gradient2, Windowed};
@@ -72,7 +71,7 @@ impl Run {
         let tally = Tally::default();
         let throttler = Throttler::builder("limit").queue_size(0).clock(world.clock());
         let throttler = limit(throttler).build().expect("valid");
-        let policy = patiently(&world, patience, crate::interim::Throttled(throttler.clone()));
+        let policy = patiently(&world, patience, throttler.clone());
         crowd::calls(&world.handle(), &tally, rate, policy, server.clone());
         Self { world, server, tally, throttler, limits: vec![] }
     }
@@ -237,15 +236,18 @@ fn idle() -> Vec<Figure> {
     let after = |from, to| run.tally.between(QUIET + from, QUIET + to).rate() / capacity();
     let second_minute = after(60, 119);
     let unlimited = {
-        let mut run = Run::new(Service::Exponential, PATIENCE, rate, |limit| {
-            limit.max_concurrent(1_000_000)
-        });
+        let mut run =
+            Run::new(Service::Exponential, PATIENCE, rate, |limit| limit.max_concurrent(1_000_000));
         run.run_for(QUIET + 120);
         run.tally.between(QUIET + 60, QUIET + 119).rate() / capacity()
     };
     vec![
         Figure::count("highest limit while quiet (it began at 20)", grown, Bound::AtMost(20.0)),
-        Figure::share("done in time, of capacity, in the first minute", after(0, 60), Bound::AtLeast(90.0)),
+        Figure::share(
+            "done in time, of capacity, in the first minute",
+            after(0, 60),
+            Bound::AtLeast(90.0),
+        ),
         Figure::share("in the second", second_minute, Bound::AtLeast(95.0)),
         Figure::share("control, no limit: in the second", unlimited, Bound::AtMost(1.0)),
     ]

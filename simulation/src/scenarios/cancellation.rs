@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use crate::interim::Acquire;
-use surefoot_core::Throttler;
+use surefoot::{Acquire, Throttler};
 
 use super::{Bound, Figure, Scenario};
 use crate::world::lock;
@@ -25,7 +24,7 @@ const STEPS: u64 = 2_000;
 const STEP: Duration = Duration::from_millis(10);
 
 /// What lets calls in.
-trait Door: Clone + Send + 'static {
+trait Door: Clone + Send + Sync + 'static {
     /// Lets one in. What it gives is kept until the call ends.
     fn enter(&self) -> impl Future<Output: Send> + Send;
     fn resize(&self, limit: u32);

@@ -6,9 +6,8 @@
 
 use std::time::Duration;
 
-use surefoot_core::throttler::ThrottlerBuilder;
-use surefoot_core::Throttler;
-use surefoot::{Jitter, Pipeline, Policy, Retry, RetryBudget, Timeout};
+use surefoot::throttler::ThrottlerBuilder;
+use surefoot::{Jitter, Pipeline, Policy, Retry, RetryBudget, Throttler, Timeout};
 
 use super::{Bound, Figure, Scenario};
 use crate::server::{Options, Target};
@@ -62,7 +61,7 @@ fn protected(load: f64, incident: impl FnOnce(&Server)) -> Tally {
     };
     run(load, incident, |world, server| {
         let throttler = Throttler::builder("queue").clock(world.clock());
-        let guarded = server.guarded(crate::interim::Throttled(queue(throttler).build().expect("valid")));
+        let guarded = server.guarded(queue(throttler).build().expect("valid"));
         (guarded, RetryBudget::on_clock(world.clock()))
     })
 }
@@ -77,8 +76,7 @@ fn run<T: Target>(
     protect: impl FnOnce(&World, &Server) -> (T, RetryBudget),
 ) -> Tally {
     let mut world = World::new();
-    let options =
-        Options::new(WORKERS as usize, Service::Exponential, Duration::from_millis(100));
+    let options = Options::new(WORKERS as usize, Service::Exponential, Duration::from_millis(100));
     let server = Server::new(world.handle(), options);
     let (target, budget) = protect(&world, &server);
     let tally = Tally::default();

@@ -4,9 +4,9 @@
 //! same without the policy. A figure that cannot be reached is kept beside what is reached, with
 //! the reason.
 
-pub mod figure;
 pub mod adaptive;
 pub mod cancellation;
+pub mod figure;
 pub mod incidents;
 pub mod limiters;
 pub mod queues;

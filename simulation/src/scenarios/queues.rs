@@ -6,9 +6,8 @@
 
 use std::time::Duration;
 
-use surefoot_core::throttler::{CodelConfig, Order, ThrottlerBuilder};
-use surefoot_core::Throttler;
-use surefoot::Timeout;
+use surefoot::throttler::{CodelConfig, Order, ThrottlerBuilder};
+use surefoot::{Throttler, Timeout};
 
 use super::{Bound, Figure, Scenario};
 use crate::server::Options;
@@ -23,8 +22,11 @@ pub const BOUND: Scenario = Scenario {
 };
 
 /// A long queue that does not stand.
-pub const CODEL: Scenario =
-    Scenario { number: 2, title: "1.2 × capacity for 10 min; CoDel scaled to the service", run: codel };
+pub const CODEL: Scenario = Scenario {
+    number: 2,
+    title: "1.2 × capacity for 10 min; CoDel scaled to the service",
+    run: codel,
+};
 
 /// A long queue, from its other end.
 pub const NEWEST_FIRST: Scenario = Scenario {
@@ -122,7 +124,7 @@ fn run_from_start(
     let mut world = World::new();
     let throttler = Throttler::builder("queue").max_concurrent(WORKERS).clock(world.clock());
     let throttler = queue(throttler).build().expect("valid");
-    let server = Server::new(world.handle(), options()).guarded(crate::interim::Throttled(throttler));
+    let server = Server::new(world.handle(), options()).guarded(throttler);
     let tally = Tally::default();
     let timeout = Timeout::new(PATIENCE).expect("a second").on_clock(world.clock());
     let rate = load * options().capacity();
