@@ -33,6 +33,7 @@
 //! [`deadline`].
 #![forbid(unsafe_code)]
 
+pub mod bulkhead;
 pub mod circuit_breaker;
 mod classify;
 mod clock;
@@ -53,6 +54,7 @@ mod time;
 pub mod timeout;
 mod verdict;
 
+pub use bulkhead::{Bulkhead, Compartment};
 pub use circuit_breaker::{CircuitBreaker, CircuitState, Permit};
 pub use classify::{Classification, Classify, DefaultClassifier};
 pub use clock::{Clock, ManualClock, ManualSleep, SystemClock, TimeSource, Timer};
@@ -65,7 +67,7 @@ pub use hedge::Hedge;
 pub use last_good::LastGood;
 pub use name::Name;
 pub use rate_limiter::{KeyedRateLimiter, RateLimiter};
-pub use rejection::{OpenReason, Rejection};
+pub use rejection::{CompartmentFull, OpenReason, Rejection, UnknownCompartment};
 pub use retry::{AttemptResult, Backoff, Jitter, Retry, RetryBudget};
 pub use throttler::Throttler;
 pub use time::Timestamp;

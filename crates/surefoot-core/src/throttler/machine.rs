@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::LeftQueue;
 use super::adaptive::AdaptiveLimit;
+use super::claims::Claims;
 use super::codel::Codel;
 use super::config::{Order, PERMITS_MOST, ThrottlerConfig};
 use super::drain::Drains;
+use super::fellows::{Fellowship, Lender};
 use super::queue::{Cause, Queue, Slot, Standing, Waiting, Wakes};
 use super::samples::Samples;
 use super::service::ServiceTimes;
@@ -20,9 +22,9 @@ use crate::{ConfigError, Deadline, Event, Events, Rejection, TimeSource, Timesta
 
 /// Everything that handles to one throttler share.
 ///
-/// A call that finds a permit free, and nobody waiting, writes the word and nothing else. All
-/// others take the lock. At every unlock the flag `Queued` says whether somebody waits, and nobody
-/// waits while a permit is free, unless whoever has just returned it is on the way to the lock.
+/// A call that finds a permit free writes the word and nothing else, and so does one that returns a
+/// permit nobody has claimed. All others take the lock. At every unlock, nobody waits while a permit
+/// is handed in.
 pub(super) struct Machine {
     word: Word,
     state: Mutex<State>,
@@ -39,20 +41,37 @@ pub(super) struct Machine {
     is_timed: bool,
     /// When the next timer that a host has set will call [`look`](Self::look); 0 if none is set.
     watched: AtomicU64,
+    /// The compartments of the same bulkhead.
+    pub(super) fellowship: Fellowship,
 }
 
 struct State {
+    claims: Claims,
     queue: Queue,
     adaptive: Option<AdaptiveLimit>,
     codel: Option<Codel>,
     drains: Drains,
+    is_closed: bool,
     /// Whether listeners know that the queue is full.
     told_full: bool,
 }
 
+/// What a call was admitted with.
+#[derive(Debug)]
+pub(super) struct Grant {
+    /// When; [`UNTIMED`] if that was not looked at.
+    since: Timestamp,
+    /// Whose permit it is, if it is not this throttler's own.
+    lender: Option<Lender>,
+}
+
+/// Whoever is to be looked at later than this, after centuries, is never looked at.
+const LATEST: u64 = u64::MAX / 2;
+const UNTIMED: Timestamp = Timestamp::MAX;
+
 /// How a call that asks to wait is received.
 pub(super) enum Received {
-    Admitted { since: Option<Timestamp> },
+    Admitted(Grant),
     Queued { slot: Slot, leaves_at: Timestamp, look_at: Timestamp },
 }
 
@@ -68,10 +87,17 @@ impl Machine {
         };
         let limit = adaptive.as_ref().map_or(config.first_limit(), AdaptiveLimit::current);
         let samples = adaptive.as_ref().map(|adaptive| Samples::new(adaptive.window_ends()));
-        let queue = Queue::new(config.levels(), config.order == Order::Lifo);
         let codel = config.codel.map(Codel::new);
         let is_timed = codel.is_some() || adaptive.is_some();
-        let state = State { queue, adaptive, codel, drains: Drains::default(), told_full: false };
+        let state = State {
+            claims: Claims::default(),
+            queue: Queue::new(config.levels(), config.order == Order::Lifo),
+            adaptive,
+            codel,
+            drains: Drains::default(),
+            is_closed: false,
+            told_full: false,
+        };
         Ok(Self {
             word: Word::new(limit),
             state: Mutex::new(state),
@@ -84,37 +110,14 @@ impl Machine {
             samples,
             is_timed,
             watched: AtomicU64::new(0),
+            fellowship: Fellowship::default(),
         })
     }
 
     /// A permit if one is free and nobody waits.
     #[inline]
-    pub(super) fn take(&self) -> Result<Option<Timestamp>, Rejection> {
-        match self.word.take() {
-            Ok(_) => Ok(self.begin()),
-            Err(seen) => Err(self.refuse_to_wait(seen.has(Flag::Closed))),
-        }
-    }
-
-    /// When a call begins, where that is of interest.
-    #[inline]
-    fn begin(&self) -> Option<Timestamp> {
-        if self.is_timed { Some(self.time.now()) } else { None }
-    }
-
-    #[cold]
-    fn refuse_to_wait(&self, is_closed: bool) -> Rejection {
-        if is_closed {
-            return self.refuse_closed();
-        }
-        Counters::add(&self.counters.queue_full);
-        let max_concurrent = self.limit();
-        Rejection::QueueFull { policy: self.config.name.clone(), max_concurrent, queue_size: 0 }
-    }
-
-    fn refuse_closed(&self) -> Rejection {
-        Counters::add(&self.counters.closed);
-        Rejection::Closed { policy: self.config.name.clone() }
+    pub(super) fn take(&self) -> Result<Grant, Rejection> {
+        if self.word.claim() { Ok(self.begin()) } else { self.receive_impatient() }
     }
 
     /// A permit, or a place in the queue.
@@ -124,59 +127,89 @@ impl Machine {
         level: u8,
         wait: impl FnOnce(&TimeSource) -> Wait,
     ) -> Result<Received, Rejection> {
-        match self.word.take() {
-            Ok(_) => Ok(Received::Admitted { since: self.begin() }),
-            Err(_) => self.queue_up(level, wait(&self.time)),
+        if self.word.claim() {
+            return Ok(Received::Admitted(self.begin()));
         }
+        self.receive(level, Some(wait(&self.time)))
+    }
+
+    /// What a call begins with that need not wait.
+    #[inline]
+    fn begin(&self) -> Grant {
+        let since = if self.is_timed { self.time.now() } else { UNTIMED };
+        Grant { since, lender: None }
     }
 
     #[cold]
-    fn queue_up(&self, level: u8, wait: Wait) -> Result<Received, Rejection> {
+    fn receive_impatient(&self) -> Result<Grant, Rejection> {
+        match self.receive(0, None)? {
+            Received::Admitted(grant) => Ok(grant),
+            // Nobody is queued who did not say how to wait.
+            Received::Queued { .. } => Err(self.full(0)),
+        }
+    }
+
+    /// Receives a call that has made a claim.
+    #[cold]
+    fn receive(&self, level: u8, wait: Option<Wait>) -> Result<Received, Rejection> {
         let now = self.time.now();
         let mut state = lock(&self.state);
         let told = state.look(now, &self.service);
-        let received = self.receive(&mut state, now, level, wait);
-        let filled = received.as_ref().is_err_and(|refusal| {
-            matches!(refusal, Rejection::QueueFull { .. }) && !state.told_full
-        });
-        state.told_full |= filled;
+        let received = self.settle_claim(&mut state, now, level, wait);
+        let is_full = matches!(&received, Err(Rejection::QueueFull { queue_size: 1.., .. }));
+        let is_news = is_full && !std::mem::replace(&mut state.told_full, is_full);
         drop(state);
         self.tell_standing(told, now);
-        if filled {
+        if is_news {
             let (policy, queue_size) = (self.config.name.clone(), self.config.queue_size);
             self.events.send(&Event::QueueFilled { policy, at: now, queue_size });
         }
-        received
+        if matches!(received, Ok(Received::Queued { .. })) && self.watch_fellows() {
+            self.serve_all(lock(&self.state));
+        }
+        received.map_err(|rejection| self.fellowship.worded(rejection))
     }
 
-    fn receive(
+    fn settle_claim(
         &self,
         state: &mut State,
         now: Timestamp,
         level: u8,
-        Wait { deadline, waker }: Wait,
+        wait: Option<Wait>,
     ) -> Result<Received, Rejection> {
-        loop {
-            let Err(seen) = self.word.take() else {
-                return Ok(Received::Admitted { since: Some(now) });
-            };
-            if seen.has(Flag::Closed) {
-                return Err(self.refuse_closed());
-            }
-            if self.is_hopeless(deadline, now) {
-                let cause = Cause::Left { at: now, reason: LeftQueue::Deadline };
-                return Err(self.rejection(cause, now));
-            }
-            if state.queue.waiting() >= self.config.queue_size {
-                Counters::add(&self.counters.queue_full);
-                let (policy, max_concurrent) = (self.config.name.clone(), self.limit());
-                let queue_size = self.config.queue_size;
-                return Err(Rejection::QueueFull { policy, max_concurrent, queue_size });
-            }
-            if self.word.queue_up().is_ok() {
-                break;
-            }
+        if state.claims.take() {
+            return Ok(Received::Admitted(Grant { since: now, lender: None }));
         }
+        let refused = if state.is_closed {
+            self.refuse_closed()
+        } else if state.queue.waiting() == 0
+            && let Some(lender) = self.fellowship.borrow(self)
+        {
+            state.claims.withdraw(&self.word);
+            return Ok(Received::Admitted(Grant { since: now, lender: Some(lender) }));
+        } else if let Some(Wait { deadline, waker }) = wait {
+            if self.is_hopeless(deadline, now) {
+                self.rejection(Cause::Left { at: now, reason: LeftQueue::Deadline }, now)
+            } else if state.queue.waiting() < self.config.queue_size {
+                return Ok(self.queue_up(state, now, level, deadline, waker));
+            } else {
+                self.full(self.config.queue_size)
+            }
+        } else {
+            self.full(0)
+        };
+        state.claims.withdraw(&self.word);
+        Err(refused)
+    }
+
+    fn queue_up(
+        &self,
+        state: &mut State,
+        now: Timestamp,
+        level: u8,
+        deadline: Option<Deadline>,
+        waker: Waker,
+    ) -> Received {
         if state.queue.waiting() == 0
             && let Some(codel) = &mut state.codel
         {
@@ -187,7 +220,30 @@ impl Machine {
         let leaves_at = waiter::leaves_at(now, self.config.timeout, deadline);
         let look_at = state.codel.as_ref().map_or(Timestamp::MAX, Codel::next_look);
         let look_at = look_at.min(now + self.config.timeout);
-        Ok(Received::Queued { slot, leaves_at, look_at })
+        Received::Queued { slot, leaves_at, look_at }
+    }
+
+    fn full(&self, queue_size: u32) -> Rejection {
+        Counters::add(&self.counters.queue_full);
+        let (policy, max_concurrent) = (self.config.name.clone(), self.limit());
+        Rejection::QueueFull { policy, max_concurrent, queue_size }
+    }
+
+    fn refuse_closed(&self) -> Rejection {
+        Counters::add(&self.counters.closed);
+        Rejection::Closed { policy: self.config.name.clone() }
+    }
+
+    #[cold]
+    fn rejection(&self, cause: Cause, since: Timestamp) -> Rejection {
+        let policy = self.config.name.clone();
+        match cause {
+            Cause::Closed => self.refuse_closed(),
+            Cause::Left { at, reason } => {
+                Counters::add(self.counters.left(reason));
+                Rejection::QueueTimeout { policy, waited: at - since, reason }
+            }
+        }
     }
 
     /// Whether a call that begins now would not be done by its deadline.
@@ -208,13 +264,13 @@ impl Machine {
         slot: Slot,
         leaves_at: Timestamp,
         waker: &Waker,
-    ) -> Poll<Result<Timestamp, Rejection>> {
+    ) -> Poll<Result<Grant, Rejection>> {
         let mut state = lock(&self.state);
         let (standing, since) = state.queue.standing(slot);
         let cause = match standing {
             Standing::Granted { at } => {
-                let _ = state.queue.leave(slot);
-                return Poll::Ready(Ok(at));
+                let lender = state.queue.leave(slot).lender;
+                return Poll::Ready(Ok(Grant { since: at, lender }));
             }
             Standing::Refused(cause) => cause,
             Standing::Waiting => {
@@ -225,13 +281,13 @@ impl Machine {
                     drop(known);
                     return Poll::Pending;
                 }
+                state.claims.withdraw(&self.word);
                 Cause::Left { at: now, reason: self.why_late(since, now) }
             }
         };
-        let (_, known) = state.queue.leave(slot);
-        self.settle_flag(&mut state);
-        drop(state);
-        drop(known);
+        let left = state.queue.leave(slot);
+        self.finish(state, Wakes::default());
+        drop(left);
         Poll::Ready(Err(self.rejection(cause, since)))
     }
 
@@ -239,66 +295,62 @@ impl Machine {
         if now >= since + self.config.timeout { LeftQueue::Timeout } else { LeftQueue::Deadline }
     }
 
-    #[cold]
-    fn rejection(&self, cause: Cause, since: Timestamp) -> Rejection {
-        let policy = self.config.name.clone();
-        match cause {
-            Cause::Closed => self.refuse_closed(),
-            Cause::Left { at, reason } => {
-                Counters::add(self.counters.left(reason));
-                Rejection::QueueTimeout { policy, waited: at - since, reason }
-            }
-        }
-    }
-
     /// A waiter gives up its place before it has collected an answer.
     pub(super) fn leave(&self, slot: Slot) {
         let mut state = lock(&self.state);
-        let (standing, waker) = state.queue.leave(slot);
-        match standing {
-            Standing::Granted { .. } => {
+        let left = state.queue.leave(slot);
+        match (left.standing, &left.lender) {
+            (Standing::Granted { .. }, None) => {
                 Counters::add(&self.counters.cancelled);
-                self.hand_over(state);
+                state.claims.put_back(&self.word);
+                self.serve_all(state);
+                self.notice_if_watched();
             }
-            Standing::Waiting => {
+            (Standing::Granted { .. }, Some(_)) => {
                 Counters::add(&self.counters.cancelled);
-                self.settle_flag(&mut state);
                 drop(state);
             }
-            Standing::Refused(cause) => {
+            (Standing::Waiting, _) => {
+                Counters::add(&self.counters.cancelled);
+                state.claims.withdraw(&self.word);
+                self.finish(state, Wakes::default());
+            }
+            (Standing::Refused(cause), _) => {
                 drop(state);
                 drop(self.rejection(cause, Timestamp::ZERO)); // which counts it
             }
         }
-        drop(waker);
+        drop(left);
     }
 
-    /// Returns a permit that was given at `since`, if that was noted.
+    /// Returns a permit.
     #[inline]
-    pub(super) fn release(&self, since: Option<Timestamp>, verdict: impl FnOnce() -> Verdict) {
-        match since {
-            None => self.put_back(),
-            Some(since) => self.release_timed(since, &verdict()),
-        }
+    pub(super) fn release(&self, grant: Grant, verdict: impl FnOnce() -> Verdict) {
+        if grant.since == UNTIMED { self.put_back() } else { self.release_timed(grant, &verdict()) }
     }
 
     #[inline]
-    fn put_back(&self) {
+    pub(super) fn put_back(&self) {
         match self.word.put_back() {
-            Returned::Done => {}
-            Returned::Wanted => self.serve(),
-            Returned::NotYet => self.hand_over(lock(&self.state)),
+            Returned::Free => {}
+            Returned::Claimed => self.hand_over(),
+            Returned::Noticed => self.notice(),
         }
     }
 
     #[inline(never)]
-    fn release_timed(&self, since: Timestamp, verdict: &Verdict) {
+    fn release_timed(&self, grant: Grant, verdict: &Verdict) {
         let now = self.time.now();
-        self.service.record(now - since);
-        let Some(samples) = &self.samples else { return self.put_back() };
-        samples.note(verdict, now - since, self.in_flight());
-        self.put_back();
-        if samples.is_due(now) {
+        let held = now - grant.since;
+        self.service.record(held);
+        if let Some(samples) = &self.samples {
+            samples.note(verdict, held, self.limit().saturating_sub(self.word.load().free()));
+        }
+        match grant.lender {
+            Some(lender) => drop(lender),
+            None => self.put_back(),
+        }
+        if let Some(samples) = self.samples.as_ref().filter(|samples| samples.is_due(now)) {
             self.end_window(samples, now);
         }
     }
@@ -313,58 +365,45 @@ impl Machine {
         }
     }
 
-    /// Gives a permit that is still out to whoever is next, or takes it home.
+    /// Hands in a permit that has met a claim.
     #[cold]
-    fn hand_over(&self, mut state: MutexGuard<'_, State>) {
-        let now = self.time.now();
-        let mut wakes = Wakes::default();
-        let told = state.look(now, &self.service);
-        // More may be out than the limit now allows: then one of them goes home.
-        let next =
-            if self.word.load().free() < 0 { None } else { self.next(&mut state, now, &mut wakes) };
-        match next {
-            Some(next) => state.grant(next, now, &mut wakes),
-            None => {
-                self.word.add(1);
-            }
-        }
-        self.finish(state, now, told, wakes);
+    fn hand_over(&self) {
+        let mut state = lock(&self.state);
+        state.claims.hand_in(&self.word);
+        self.serve_all(state);
+        self.notice_if_watched();
     }
 
-    /// Gives what is free to those who wait.
-    #[cold]
-    fn serve(&self) {
-        self.serve_all(lock(&self.state));
-    }
-
+    /// Gives what was handed in to those who wait.
     fn serve_all(&self, mut state: MutexGuard<'_, State>) {
         let now = self.time.now();
         let mut wakes = Wakes::default();
         let told = state.look(now, &self.service);
         while let Some(next) = self.next(&mut state, now, &mut wakes) {
-            if !self.word.take_for_queue() {
+            let lender = if state.claims.take() {
+                None
+            } else if let Some(lender) = self.fellowship.borrow(self) {
+                state.claims.withdraw(&self.word);
+                Some(lender)
+            } else {
                 break;
-            }
-            state.grant(next, now, &mut wakes);
+            };
+            state.grant(next, now, lender, &mut wakes);
         }
-        self.finish(state, now, told, wakes);
+        self.finish(state, wakes);
+        self.tell_standing(told, now);
     }
 
-    fn finish(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        now: Timestamp,
-        told: Option<bool>,
-        mut wakes: Wakes,
-    ) {
-        self.settle_flag(&mut state);
-        if !state.drains.is_empty() && self.is_drained() {
+    /// What is done at the end of everything that may have changed who waits, or for what.
+    fn finish(&self, mut state: MutexGuard<'_, State>, mut wakes: Wakes) {
+        if state.queue.waiting() < self.config.queue_size {
+            state.told_full = false;
+        }
+        if !state.drains.is_empty() && self.out(&state) == 0 {
             state.drains.end(&mut wakes);
-            self.word.lower(Flag::Draining);
         }
         drop(state);
         wakes.wake();
-        self.tell_standing(told, now);
     }
 
     /// Whose turn it is: those who cannot use one any more are sent away first.
@@ -374,63 +413,54 @@ impl Machine {
             if let Some(codel) = &mut state.codel {
                 codel.saw(now - next.since);
             }
-            let cause = Cause::Left { at: now, reason };
-            wakes.add(state.queue.answer(next.slot, Standing::Refused(cause)));
+            self.send_away(state, next.slot, Cause::Left { at: now, reason }, wakes);
         }
         None
     }
 
+    fn send_away(&self, state: &mut State, slot: Slot, cause: Cause, wakes: &mut Wakes) {
+        state.claims.withdraw(&self.word);
+        wakes.add(state.queue.answer(slot, Standing::Refused(cause), None));
+    }
+
     fn unfit(&self, state: &State, waiting: Waiting, now: Timestamp) -> Option<LeftQueue> {
         let Waiting { since, deadline, .. } = waiting;
+        self.is_late(state, since, now)
+            .or_else(|| self.is_hopeless(deadline, now).then_some(LeftQueue::Deadline))
+    }
+
+    fn is_late(&self, state: &State, since: Timestamp, now: Timestamp) -> Option<LeftQueue> {
         if now >= since + self.config.timeout {
             Some(LeftQueue::Timeout)
         } else if state.is_over_delayed(since, now) {
             Some(LeftQueue::StandingQueue)
-        } else if self.is_hopeless(deadline, now) {
-            Some(LeftQueue::Deadline)
         } else {
             None
         }
     }
 
-    /// At every unlock: the flag says whether somebody waits.
-    fn settle_flag(&self, state: &mut State) {
-        if state.queue.waiting() < self.config.queue_size {
-            state.told_full = false;
-        }
-        if state.queue.waiting() == 0 && self.word.load().has(Flag::Queued) {
-            self.word.lower(Flag::Queued);
-        }
-    }
-
-    fn is_drained(&self) -> bool {
-        self.in_flight() == 0
+    fn out(&self, state: &State) -> u32 {
+        let limit = if state.is_closed { 0 } else { self.limit() };
+        state.claims.out(&self.word, limit)
     }
 
     /// Sends away whoever has waited too long. Tells when to look again, if anybody waits.
-    fn sweep(&self) -> Option<Timestamp> {
+    pub(super) fn look_now(&self) -> Option<Timestamp> {
         let now = self.time.now();
         let mut wakes = Wakes::default();
         let mut state = lock(&self.state);
         let told = state.look(now, &self.service);
         loop {
             let late = state.queue.oldest().find_map(|waiting| {
-                let timed_out = now >= waiting.since + self.config.timeout;
-                let reason = if timed_out {
-                    LeftQueue::Timeout
-                } else if state.is_over_delayed(waiting.since, now) {
-                    LeftQueue::StandingQueue
-                } else {
-                    return None;
-                };
+                let reason = self.is_late(&state, waiting.since, now)?;
                 Some((waiting.slot, reason))
             });
             let Some((slot, reason)) = late else { break };
-            let cause = Cause::Left { at: now, reason };
-            wakes.add(state.queue.answer(slot, Standing::Refused(cause)));
+            self.send_away(&mut state, slot, Cause::Left { at: now, reason }, &mut wakes);
         }
         let next = self.next_look(&state);
-        self.finish(state, now, told, wakes);
+        self.finish(state, wakes);
+        self.tell_standing(told, now);
         next
     }
 
@@ -445,7 +475,7 @@ impl Machine {
     /// Whether the host that asks has to set a timer for `at`, as none is set that early.
     pub(super) fn claim_watch(&self, at: Timestamp) -> bool {
         let at = at.as_nanos().max(1);
-        if at == u64::MAX {
+        if at > LATEST {
             return false;
         }
         let mut watched = self.watched.load(Ordering::Acquire);
@@ -464,33 +494,30 @@ impl Machine {
         let (set, none) = (at.as_nanos().max(1), 0);
         let is_last =
             self.watched.compare_exchange(set, none, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        let next = self.sweep()?;
-        // An earlier timer has taken over.
+        let next = self.look_now()?;
+        // Otherwise an earlier timer has taken over.
         (is_last && self.claim_watch(next)).then_some(next)
-    }
-
-    /// Looks, for a host that has a timer for each waiter.
-    pub(super) fn look_now(&self) -> Option<Timestamp> {
-        self.sweep()
     }
 
     pub(super) fn resize(&self, limit: u32) {
         self.set_limit(lock(&self.state), limit);
     }
 
-    fn set_limit(&self, state: MutexGuard<'_, State>, limit: u32) {
+    fn set_limit(&self, mut state: MutexGuard<'_, State>, limit: u32) {
         let before = self.limit();
-        let difference = i64::from(limit) - i64::from(before);
-        if difference == 0 {
+        if before == limit {
             return;
         }
-        // In the order in which nobody sees more in flight than there were.
-        if difference < 0 {
-            self.limit.store(limit, Ordering::Release);
-        }
-        self.word.add(difference);
         self.limit.store(limit, Ordering::Release);
+        if !state.is_closed {
+            if limit > before {
+                state.claims.raise(&self.word, limit - before);
+            } else {
+                state.claims.lower(&self.word, before - limit);
+            }
+        }
         self.serve_all(state);
+        self.notice_if_watched();
         let (policy, at) = (self.config.name.clone(), self.time.now());
         self.events.send(&Event::LimitChanged { policy, at, from: before, to: limit });
     }
@@ -498,29 +525,27 @@ impl Machine {
     pub(super) fn close(&self) {
         let mut wakes = Wakes::default();
         let mut state = lock(&self.state);
-        self.word.raise(Flag::Closed);
-        while let Some(next) = state.queue.first() {
-            wakes.add(state.queue.answer(next.slot, Standing::Refused(Cause::Closed)));
+        if !std::mem::replace(&mut state.is_closed, true) {
+            state.claims.lower(&self.word, self.limit());
         }
-        self.finish(state, Timestamp::ZERO, None, wakes);
+        while let Some(next) = state.queue.first() {
+            self.send_away(&mut state, next.slot, Cause::Closed, &mut wakes);
+        }
+        self.finish(state, wakes);
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.word.load().has(Flag::Closed)
+        lock(&self.state).is_closed
     }
 
     /// Ready when every permit is home; until then `waker` is woken for that.
     pub(super) fn poll_drained(&self, id: &mut Option<u64>, waker: &Waker) -> Poll<()> {
         let waker = waker.clone();
         let mut state = lock(&self.state);
-        // The flag first: a permit that comes home after this look then brings its holder here.
-        self.word.raise(Flag::Draining);
-        if self.is_drained() {
-            let mut wakes = Wakes::default();
-            state.drains.end(&mut wakes);
-            self.word.lower(Flag::Draining);
-            drop(state);
-            wakes.wake();
+        // The flag first: a permit that returns after this look then brings its holder here.
+        self.word.raise(Flag::Watched);
+        if self.out(&state) == 0 {
+            self.finish(state, Wakes::default());
             return Poll::Ready(());
         }
         let known = state.drains.watch(id, waker);
@@ -530,13 +555,44 @@ impl Machine {
     }
 
     pub(super) fn leave_drain(&self, id: u64) {
-        let mut state = lock(&self.state);
-        let known = state.drains.leave(id);
-        if state.drains.is_empty() {
-            self.word.lower(Flag::Draining);
-        }
-        drop(state);
+        let known = lock(&self.state).drains.leave(id);
         drop(known);
+    }
+
+    fn notice_if_watched(&self) {
+        if self.word.load().has(Flag::Watched) {
+            self.notice();
+        }
+    }
+
+    /// A permit has returned, and somebody outside the queue may want to know: those who wait until
+    /// all are home, and the compartments that may borrow it.
+    #[cold]
+    fn notice(&self) {
+        // Down before looking: who raises it after that is looked at by the next one.
+        self.word.lower(Flag::Watched);
+        let state = lock(&self.state);
+        self.finish(state, Wakes::default());
+        let still_drains = !lock(&self.state).drains.is_empty();
+        if self.fellowship.offer(self) || still_drains {
+            self.word.raise(Flag::Watched);
+        }
+    }
+
+    /// Has those that may lend a permit tell when they can; tells whether there are any.
+    fn watch_fellows(&self) -> bool {
+        self.fellowship.lenders(self, |lender| lender.word.raise(Flag::Watched))
+    }
+
+    /// Gives those who wait what others can spare; tells whether somebody waits still.
+    pub(super) fn serve_from_fellows(&self) -> bool {
+        self.serve_all(lock(&self.state));
+        self.queue_depth() > 0
+    }
+
+    /// A permit to be lent, if more than `reserve` are free.
+    pub(super) fn lend_above(&self, reserve: u32) -> bool {
+        self.word.take_above(reserve)
     }
 
     pub(super) fn limit(&self) -> u32 {
@@ -544,8 +600,7 @@ impl Machine {
     }
 
     pub(super) fn in_flight(&self) -> u32 {
-        let out = i64::from(self.limit()) - i64::from(self.word.load().free());
-        u32::try_from(out).unwrap_or_default()
+        self.out(&lock(&self.state))
     }
 
     pub(super) fn queue_depth(&self) -> u32 {
@@ -553,15 +608,18 @@ impl Machine {
     }
 
     pub(super) fn status(&self) -> ThrottlerStatus {
+        let (borrowed, lent) = self.fellowship.counts();
         let state = lock(&self.state);
         ThrottlerStatus {
             name: self.config.name.clone(),
             max_concurrent: self.limit(),
-            in_flight: self.in_flight(),
+            in_flight: self.out(&state),
             queue_size: self.config.queue_size,
             queue_depth: state.queue.waiting(),
             stands: state.codel.as_ref().is_some_and(|codel| codel.longest_wait().is_some()),
-            closed: self.is_closed(),
+            borrowed,
+            lent,
+            closed: state.is_closed,
             service_time: self.expected(),
             totals: self.counters.totals(),
         }
@@ -569,21 +627,18 @@ impl Machine {
 
     fn tell_standing(&self, told: Option<bool>, at: Timestamp) {
         if let Some(stands) = told {
-            self.events.send(&Event::QueueStanding {
-                policy: self.config.name.clone(),
-                at,
-                stands,
-            });
+            let policy = self.config.name.clone();
+            self.events.send(&Event::QueueStanding { policy, at, stands });
         }
     }
 }
 
 impl State {
-    fn grant(&mut self, next: Waiting, now: Timestamp, wakes: &mut Wakes) {
+    fn grant(&mut self, next: Waiting, now: Timestamp, lender: Option<Lender>, wakes: &mut Wakes) {
         if let Some(codel) = &mut self.codel {
             codel.saw(now - next.since);
         }
-        wakes.add(self.queue.answer(next.slot, Standing::Granted { at: now }));
+        wakes.add(self.queue.answer(next.slot, Standing::Granted { at: now }, lender));
     }
 
     fn look(&mut self, now: Timestamp, service: &ServiceTimes) -> Option<bool> {

@@ -48,9 +48,11 @@
 //! has its own ([`adaptive`]).
 
 pub mod adaptive;
+mod claims;
 mod codel;
 mod config;
 mod drain;
+mod fellows;
 mod machine;
 mod permit;
 mod queue;
@@ -69,6 +71,7 @@ pub use adaptive::AdaptiveConfig;
 pub use codel::CodelConfig;
 pub use config::{Order, ThrottlerBuilder, ThrottlerConfig};
 pub use drain::Drain;
+pub(crate) use fellows::Fellows;
 pub use permit::Permit;
 pub use status::{ThrottlerStatus, ThrottlerTotals};
 pub use waiter::{Admission, Wait, Waiter};
@@ -144,7 +147,7 @@ impl Throttler {
     /// [`Rejection::QueueFull`], as this call has no place to wait, or [`Rejection::Closed`].
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<&Self>, Rejection> {
-        self.machine.take().map(|since| Permit::new(self, since))
+        self.machine.take().map(|grant| Permit::new(self, grant))
     }
 
     /// The same with a permit that keeps the throttler alive and can go anywhere: two atomic steps
@@ -153,7 +156,7 @@ impl Throttler {
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
     pub fn try_acquire_owned(&self) -> Result<Permit, Rejection> {
-        self.machine.take().map(|since| Permit::new(self.clone(), since))
+        self.machine.take().map(|grant| Permit::new(self.clone(), grant))
     }
 
     /// A permit, or a place in the queue. For hosts; callers use those of the `surefoot` crate.
@@ -189,7 +192,7 @@ impl Throttler {
     ) -> Result<Admission<B>, Rejection> {
         let Self { machine, level } = throttler.borrow();
         match machine.enqueue(*level, wait)? {
-            Received::Admitted { since } => Ok(Admission::Admitted(Permit::new(throttler, since))),
+            Received::Admitted(grant) => Ok(Admission::Admitted(Permit::new(throttler, grant))),
             Received::Queued { slot, leaves_at, look_at } => {
                 Ok(Admission::Queued(Waiter::new(throttler, slot, leaves_at, look_at)))
             }
@@ -272,6 +275,11 @@ impl Throttler {
     /// The name it was built with.
     pub fn name(&self) -> &Name {
         &self.machine.config.name
+    }
+
+    /// The bulkhead of which it is a compartment.
+    pub fn bulkhead(&self) -> Option<&Name> {
+        self.machine.fellowship.bulkhead()
     }
 
     /// The options it was built with.

@@ -4,7 +4,8 @@ use std::borrow::Borrow;
 use std::fmt;
 
 use super::Throttler;
-use crate::{DropReason, Timestamp, Verdict};
+use super::machine::Grant;
+use crate::{DropReason, Verdict};
 
 /// One of the calls that may run at once. Dropping it, on any thread and in any way, lets the next
 /// one in.
@@ -15,15 +16,13 @@ use crate::{DropReason, Timestamp, Verdict};
 #[must_use = "a permit that is dropped at once protects nothing"]
 pub struct Permit<B: Borrow<Throttler> = Throttler> {
     /// `None` once it is returned.
-    throttler: Option<B>,
-    /// When it was given, if that was looked at.
-    since: Option<Timestamp>,
+    held: Option<(B, Grant)>,
 }
 
 impl<B: Borrow<Throttler>> Permit<B> {
     #[inline]
-    pub(super) fn new(throttler: B, since: Option<Timestamp>) -> Self {
-        Self { throttler: Some(throttler), since }
+    pub(super) fn new(throttler: B, grant: Grant) -> Self {
+        Self { held: Some((throttler, grant)) }
     }
 
     /// Returns it, and tells how the call ended: the latency of a success, and whether it ended by
@@ -42,22 +41,22 @@ impl<B: Borrow<Throttler>> Permit<B> {
     /// The same, for hosts that work out the verdict only if it matters.
     #[inline]
     pub fn close_for(&mut self, verdict: impl FnOnce() -> Verdict) {
-        if let Some(throttler) = self.throttler.take() {
-            throttler.borrow().machine.release(self.since, verdict);
+        if let Some((throttler, grant)) = self.held.take() {
+            throttler.borrow().machine.release(grant, verdict);
         }
     }
 
     /// Whether it is returned.
     #[inline]
     pub fn is_closed(&self) -> bool {
-        self.throttler.is_none()
+        self.held.is_none()
     }
 
     /// Moves what this permit stands for into one with a handle of its own to the throttler, which
     /// can outlive a borrow. This one is closed then.
     pub fn hand_over(&mut self) -> Option<Permit> {
-        let throttler = self.throttler.take()?;
-        Some(Permit { throttler: Some(throttler.borrow().clone()), since: self.since })
+        let (throttler, grant) = self.held.take()?;
+        Some(Permit::new(throttler.borrow().clone(), grant))
     }
 }
 
@@ -73,7 +72,7 @@ impl<B: Borrow<Throttler>> Drop for Permit<B> {
 
 impl<B: Borrow<Throttler>> fmt::Debug for Permit<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let throttler = self.throttler.as_ref().map(|throttler| throttler.borrow().name());
+        let throttler = self.held.as_ref().map(|(throttler, _)| throttler.borrow().name());
         f.debug_struct("Permit").field("throttler", &throttler).finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::task::Waker;
 
+use super::fellows::Lender;
 use crate::{Deadline, Timestamp};
 
 /// Places for those who wait, in a list for each level of priority.
@@ -23,6 +24,7 @@ pub(super) struct Queue {
 struct Place {
     standing: Standing,
     waker: Option<Waker>,
+    lender: Option<Lender>,
     since: Timestamp,
     deadline: Option<Deadline>,
     level: u8,
@@ -34,7 +36,7 @@ struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Waiting,
-    /// Holds a permit since then.
+    /// Holds a permit since then: the throttler's own, or that of the lender beside it.
     Granted {
         at: Timestamp,
     },
@@ -61,6 +63,14 @@ const NONE: u32 = u32::MAX;
 /// Somebody's place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot(u32);
+
+/// What is left of a place. To be dropped outside the lock, as a waker's code may be anything.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) standing: Standing,
+    pub(super) lender: Option<Lender>,
+    _waker: Option<Waker>,
+}
 
 /// One who waits.
 #[derive(Clone, Copy, Debug)]
@@ -99,8 +109,8 @@ impl Queue {
         let list = &mut self.levels[usize::from(level)];
         let before = list.newest;
         let standing = Standing::Waiting;
-        let waker = Some(waker);
-        let place = Place { standing, waker, since, deadline, level, before, next: NONE };
+        let (waker, lender) = (Some(waker), None);
+        let place = Place { standing, waker, lender, since, deadline, level, before, next: NONE };
         let slot = self.unused;
         let slot = if let Some(unused) = self.places.get_mut(slot as usize) {
             self.unused = unused.next;
@@ -137,10 +147,16 @@ impl Queue {
     }
 
     /// Takes one who waits out of the queue, and leaves an answer in the place.
-    pub(super) fn answer(&mut self, slot: Slot, standing: Standing) -> Option<Waker> {
+    pub(super) fn answer(
+        &mut self,
+        slot: Slot,
+        standing: Standing,
+        lender: Option<Lender>,
+    ) -> Option<Waker> {
         self.unlink(slot);
         let place = &mut self.places[slot.0 as usize];
         place.standing = standing;
+        place.lender = lender;
         place.waker.take()
     }
 
@@ -161,7 +177,7 @@ impl Queue {
     }
 
     /// Gives a place up, and tells how things stood.
-    pub(super) fn leave(&mut self, slot: Slot) -> (Standing, Option<Waker>) {
+    pub(super) fn leave(&mut self, slot: Slot) -> Left {
         let standing = self.places[slot.0 as usize].standing;
         if standing == Standing::Waiting {
             self.unlink(slot);
@@ -169,7 +185,7 @@ impl Queue {
         let place = &mut self.places[slot.0 as usize];
         place.next = self.unused;
         self.unused = slot.0;
-        (standing, place.waker.take())
+        Left { standing, lender: place.lender.take(), _waker: place.waker.take() }
     }
 
     fn unlink(&mut self, slot: Slot) {

@@ -22,6 +22,10 @@ pub struct ThrottlerStatus {
     pub queue_depth: u32,
     /// Whether the queue stands, so that waits are cut short; only with `codel`.
     pub stands: bool,
+    /// Calls that run beside those, with permits that other compartments of the bulkhead lent.
+    pub borrowed: u32,
+    /// Of `in_flight`, those that other compartments have borrowed.
+    pub lent: u32,
     /// Whether it was closed.
     pub closed: bool,
     /// How long a call is expected to hold its permit; `None` before that is known.

@@ -83,7 +83,7 @@ impl<B: Borrow<Throttler>> Waiter<B> {
         match machine.collect(*slot, self.leaves_at, cx.waker()) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(answer) => Poll::Ready(match (answer, self.place.take()) {
-                (Ok(since), Some((throttler, _))) => Ok(Permit::new(throttler, Some(since))),
+                (Ok(grant), Some((throttler, _))) => Ok(Permit::new(throttler, grant)),
                 (Err(rejection), _) => Err(rejection),
                 (Ok(_), None) => return Poll::Pending,
             }),

@@ -1,0 +1,198 @@
+//! What a bulkhead promises, in virtual time.
+
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::*;
+use crate::throttler::{Admission, Wait, Waiter};
+use crate::{CompartmentFull, ConfigError, ManualClock};
+
+fn of_spec() -> BulkheadBuilder {
+    Bulkhead::builder("tools")
+        .compartment("critical", 10, 20)
+        .compartment("normal", 5, 10)
+        .compartment("background", 2, 5)
+        .clock(ManualClock::new())
+}
+
+fn lending(reserve: u32) -> Bulkhead {
+    let critical = CompartmentConfig { reserve: Some(reserve), ..CompartmentConfig::new(3, 5) };
+    Bulkhead::builder("tools")
+        .compartment_with("critical", critical)
+        .compartment("background", 1, 5)
+        .clock(ManualClock::new())
+        .build()
+        .unwrap()
+}
+
+fn queue<'b>(bulkhead: &'b Bulkhead, name: &str) -> Waiter<&'b Throttler> {
+    let compartment = bulkhead.get(name).unwrap();
+    let wait = |_: &_| Wait { deadline: None, waker: Waker::noop().clone() };
+    match Throttler::enqueue(compartment, wait) {
+        Ok(Admission::Queued(waiter)) => waiter,
+        other => panic!("not queued: {other:?}"),
+    }
+}
+
+fn poll<'b>(waiter: &mut Waiter<&'b Throttler>) -> Option<Permit<&'b Throttler>> {
+    match waiter.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(permit) => Some(permit.unwrap()),
+        Poll::Pending => None,
+    }
+}
+
+/// In flight, borrowed, lent.
+fn counts(bulkhead: &Bulkhead, name: &str) -> (u32, u32, u32) {
+    let status = bulkhead.get(name).unwrap().status();
+    (status.in_flight, status.borrowed, status.lent)
+}
+
+#[test]
+fn a_full_compartment_is_invisible_to_the_others() {
+    let bulkhead = of_spec().build().unwrap();
+    let _running: Vec<_> = (0..2).map(|_| bulkhead.try_acquire("background").unwrap()).collect();
+    let _waiting: Vec<_> = (0..5).map(|_| queue(&bulkhead, "background")).collect();
+    let full = bulkhead.try_acquire("background").unwrap_err();
+    let compartment =
+        CompartmentFull { name: "background".into(), max_concurrent: 2, queue_size: 0 };
+    let expected =
+        Rejection::BulkheadFull { policy: "tools".into(), compartment: Box::new(compartment) };
+    assert_eq!(full, expected);
+    let others: Vec<_> = (0..10).map(|_| bulkhead.try_acquire("critical").unwrap()).collect();
+    assert_eq!(others.len(), 10);
+}
+
+#[test]
+fn an_unknown_compartment_is_refused_with_a_list_of_those_there_are() {
+    let bulkhead = of_spec().build().unwrap();
+    let refused = bulkhead.try_acquire("urgent").unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "bulkhead `tools` has no compartment `urgent`: it has `background`, `critical`, `normal`"
+    );
+}
+
+#[test]
+fn a_compartment_lends_what_it_does_not_use_above_its_reserve() {
+    let bulkhead = lending(1);
+    let background: Vec<_> = (0..3).map(|_| bulkhead.try_acquire("background").unwrap()).collect();
+    assert_eq!(counts(&bulkhead, "background"), (1, 2, 0));
+    assert_eq!(counts(&bulkhead, "critical"), (2, 0, 2));
+    assert!(bulkhead.try_acquire("background").is_err());
+    // The reserve is there at once.
+    let critical = bulkhead.try_acquire("critical").unwrap();
+    assert!(bulkhead.try_acquire("critical").is_err());
+    drop((background, critical));
+    assert_eq!(counts(&bulkhead, "background"), (0, 0, 0));
+    assert_eq!(counts(&bulkhead, "critical"), (0, 0, 0));
+}
+
+#[test]
+fn a_borrowed_permit_goes_back_to_those_who_wait_for_it() {
+    let bulkhead = lending(1);
+    let mut background: Vec<_> =
+        (0..3).map(|_| bulkhead.try_acquire("background").unwrap()).collect();
+    let _critical = bulkhead.try_acquire("critical").unwrap();
+    let mut waiting = queue(&bulkhead, "critical");
+    let mut borrower = queue(&bulkhead, "background");
+    assert!(poll(&mut waiting).is_none());
+    background.pop(); // a borrowed one
+    assert!(poll(&mut waiting).is_some());
+    assert!(poll(&mut borrower).is_none());
+}
+
+#[test]
+fn one_who_waits_is_lent_a_permit_as_soon_as_one_can_be_spared() {
+    let bulkhead = lending(1);
+    let critical: Vec<_> = (0..3).map(|_| bulkhead.try_acquire("critical").unwrap()).collect();
+    let own = bulkhead.try_acquire("background").unwrap();
+    let mut waiting = queue(&bulkhead, "background");
+    let mut critical = critical.into_iter();
+    drop(critical.next()); // which is the reserve
+    assert!(poll(&mut waiting).is_none());
+    drop(critical.next());
+    let lent = poll(&mut waiting).expect("one is free above the reserve");
+    assert_eq!(counts(&bulkhead, "background"), (1, 1, 0));
+    drop((lent, own, critical));
+    assert_eq!(counts(&bulkhead, "critical"), (0, 0, 0));
+    assert_eq!(counts(&bulkhead, "background"), (0, 0, 0));
+}
+
+#[test]
+fn a_waiter_that_was_lent_a_permit_and_left_has_given_it_back() {
+    let bulkhead = lending(0);
+    let critical: Vec<_> = (0..3).map(|_| bulkhead.try_acquire("critical").unwrap()).collect();
+    let _own = bulkhead.try_acquire("background").unwrap();
+    let waiting = queue(&bulkhead, "background");
+    drop(critical);
+    assert_eq!(counts(&bulkhead, "critical"), (1, 0, 1));
+    drop(waiting);
+    assert_eq!(counts(&bulkhead, "critical"), (0, 0, 0));
+}
+
+#[test]
+fn nothing_is_lent_without_a_reserve() {
+    let bulkhead = of_spec().build().unwrap();
+    let _own: Vec<_> = (0..2).map(|_| bulkhead.try_acquire("background").unwrap()).collect();
+    assert!(bulkhead.try_acquire("background").is_err());
+    assert_eq!(counts(&bulkhead, "critical"), (0, 0, 0));
+}
+
+#[test]
+fn a_compartment_outlives_its_bulkhead() {
+    let bulkhead = lending(0);
+    let background = bulkhead.compartment("background").unwrap();
+    let _own = background.try_acquire().unwrap();
+    let borrowed = background.try_acquire().unwrap();
+    drop(bulkhead);
+    drop(borrowed);
+    assert!(background.try_acquire().is_err(), "nobody is left to lend");
+    assert_eq!(background.bulkhead(), Some(&Name::from("tools")));
+    assert_eq!(background.name(), "tools/background");
+}
+
+#[test]
+fn a_closed_bulkhead_lets_nobody_into_any_compartment() {
+    let bulkhead = of_spec().build().unwrap();
+    let running = bulkhead.try_acquire("normal").unwrap();
+    bulkhead.close();
+    for (name, _) in bulkhead.compartments() {
+        assert!(matches!(bulkhead.try_acquire(name), Err(Rejection::Closed { .. })));
+    }
+    let mut drain = Box::pin(bulkhead.drain());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(drain.as_mut().poll(&mut cx).is_pending());
+    drop(running);
+    assert!(drain.as_mut().poll(&mut cx).is_ready());
+}
+
+#[test]
+fn without_a_timeout_one_waits_for_as_long_as_it_takes() {
+    let clock = ManualClock::new();
+    let bulkhead = of_spec().clock(&clock).build().unwrap();
+    let running: Vec<_> = (0..2).map(|_| bulkhead.try_acquire("background").unwrap()).collect();
+    let mut waiting = queue(&bulkhead, "background");
+    assert!(waiting.watch().is_none());
+    clock.advance(Duration::from_secs(1_000_000_000));
+    assert!(poll(&mut waiting).is_none());
+    drop(running);
+    assert!(poll(&mut waiting).is_some());
+}
+
+#[test]
+fn every_option_has_its_rule() {
+    let error = |builder: BulkheadBuilder| -> ConfigError { builder.build().unwrap_err() };
+    assert_eq!(error(Bulkhead::builder("tools")).field(), "compartments");
+    assert_eq!(error(of_spec().compartment("x", 0, 1)).field(), "compartments.x.max_concurrent");
+    let compartment = CompartmentConfig::new(2, 1);
+    for (config, field) in [
+        (CompartmentConfig { reserve: Some(3), ..compartment.clone() }, "compartments.x.reserve"),
+        (
+            CompartmentConfig { timeout: Some(Duration::ZERO), ..compartment },
+            "compartments.x.timeout",
+        ),
+    ] {
+        assert_eq!(error(of_spec().compartment_with("x", config)).field(), field);
+    }
+    assert_eq!(error(of_spec().compartment(" ", 1, 1)).field(), "compartments. .name");
+}

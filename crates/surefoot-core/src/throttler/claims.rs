@@ -1,0 +1,82 @@
+//! What becomes of claims: under the queue's lock.
+
+use super::word::{Returned, Word};
+
+/// Permits that meet claims, and claims that are met otherwise.
+///
+/// A claim is made with every call that finds no permit free, and ends in one of three ways: the
+/// call is given a permit that was handed in, it withdraws, or the claim was made by a limit that was
+/// lowered, and swallows the permit. With that,
+///
+/// ```text
+/// claims that are met = permits handed in + permits on their way to be − permits astray
+/// ```
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// Permits that were handed in, and that nobody has taken.
+    handed_in: u32,
+    /// Permits on their way to be handed in, whose claim was withdrawn meanwhile.
+    astray: u32,
+    /// Claims of a limit that was lowered.
+    surplus: u32,
+}
+
+impl Claims {
+    /// Takes a permit for a claim that was made.
+    pub(super) fn take(&mut self) -> bool {
+        let is_there = self.handed_in > 0;
+        self.handed_in -= u32::from(is_there);
+        is_there
+    }
+
+    /// A permit that met a claim arrives.
+    pub(super) fn hand_in(&mut self, word: &Word) {
+        if self.astray > 0 {
+            self.astray -= 1;
+            return self.put_back(word);
+        }
+        self.admit(1);
+    }
+
+    /// A permit returns.
+    pub(super) fn put_back(&mut self, word: &Word) {
+        if word.put_back() == Returned::Claimed {
+            self.admit(1);
+        }
+    }
+
+    fn admit(&mut self, permits: u32) {
+        let swallowed = permits.min(self.surplus);
+        self.surplus -= swallowed;
+        self.handed_in += permits - swallowed;
+    }
+
+    /// Takes a claim back.
+    pub(super) fn withdraw(&mut self, word: &Word) {
+        if word.withdraw() {
+            return;
+        }
+        // Every claim is met. So one permit too many was handed in, or is on its way.
+        if self.take() { self.put_back(word) } else { self.astray += 1 }
+    }
+
+    /// There are more permits.
+    pub(super) fn raise(&mut self, word: &Word, permits: u32) {
+        let spared = permits.min(self.surplus);
+        self.surplus -= spared;
+        (0..spared).for_each(|_| self.withdraw(word));
+        let met = word.add(permits - spared);
+        self.admit(met);
+    }
+
+    /// There are fewer permits; those that are out go on, and are swallowed when they return.
+    pub(super) fn lower(&mut self, word: &Word, permits: u32) {
+        self.surplus += permits - word.remove(permits);
+    }
+
+    /// How many permits are out, where there are `limit`.
+    pub(super) fn out(&self, word: &Word, limit: u32) -> u32 {
+        let home = word.load().free().saturating_add(self.handed_in);
+        limit.saturating_add(self.surplus).saturating_sub(home)
+    }
+}
