@@ -4,13 +4,12 @@
 //! notice. The limit stands before the server and refuses at once what is too much.
 
 use std::fmt::Write as _;
-use std::mem;
 use std::time::Duration;
 
-use surefoot::{Pipeline, Policy, Timeout, Timestamp};
-use surefoot_core::throttler::adaptive::{AdaptiveConfig, AdaptiveLimit, Window};
+use surefoot::throttler::AdaptiveConfig;
+use surefoot::{Pipeline, Policy, Throttler, Timeout};
 
-use crate::published::{Aimd, Gate, Gradient2, Limit, Sample, Vegas, Windowed};
+use crate::published::{Aimd, Gate, Gradient2, Limit, Vegas, Windowed};
 use crate::server::Options;
 use crate::{Server, Service, Tally, World, crowd};
 
@@ -55,7 +54,8 @@ pub fn table() -> String {
         row(&mut text, name, |world| Gate::new(world.handle(), make()));
     }
     row(&mut text, "adaptive (Surefoot)", |world| {
-        Gate::new(world.handle(), Box::new(Adaptive::default()))
+        let throttler = Throttler::builder("limit").queue_size(0).clock(world.clock());
+        throttler.adaptive(AdaptiveConfig::default()).build().expect("valid")
     });
     text
 }
@@ -89,34 +89,4 @@ fn cell<P: Policy + 'static>(service: Service, limit: impl Fn(&World) -> P) -> C
         }
     }
     cell
-}
-
-/// The adaptive limit in the place of a published one.
-struct Adaptive {
-    limit: AdaptiveLimit,
-    window: Window,
-}
-
-impl Default for Adaptive {
-    fn default() -> Self {
-        let limit = AdaptiveLimit::new(AdaptiveConfig::default(), Timestamp::ZERO);
-        Self { limit: limit.expect("the defaults are valid"), window: Window::default() }
-    }
-}
-
-impl Limit for Adaptive {
-    fn current(&self) -> u32 {
-        self.limit.current()
-    }
-
-    fn learn(&mut self, Sample { now, latency, in_flight, dropped }: Sample) {
-        if dropped {
-            self.window.drop_one(in_flight);
-        } else {
-            self.window.sample(latency, in_flight);
-        }
-        if self.limit.is_over(self.window.outcomes(), now) {
-            self.limit.end_window(&mem::take(&mut self.window), now);
-        }
-    }
 }

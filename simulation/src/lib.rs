@@ -9,6 +9,7 @@
 //! [`crowd`], who overloads it; [`tally`], what came of it. Then [`scenarios`], each with the figure
 //! it has to reach and the control that shows what happens without the policy; and [`comparison`],
 //! the adaptive limit beside the [`published`] algorithms.
+#![expect(clippy::missing_panics_doc, reason = "a policy's options are written here, and valid")]
 
 pub mod chance;
 pub mod comparison;

@@ -28,3 +28,63 @@ fn no_limiter_admits_more_than_it_promises() {
 fn a_limiter_that_refuses_takes_nothing_and_says_when_to_come_back() {
     holds(scenarios::limiters::WEIGHTS);
 }
+
+#[test]
+fn a_queue_that_is_short_enough_keeps_answers_in_time() {
+    holds(scenarios::queues::BOUND);
+}
+
+#[test]
+fn a_long_queue_must_not_stand() {
+    holds(scenarios::queues::CODEL);
+}
+
+#[test]
+fn newest_first_answers_quickly_and_leaves_nobody_without_an_answer() {
+    holds(scenarios::queues::NEWEST_FIRST);
+}
+
+#[test]
+fn the_adaptive_limit_fits_every_load_and_service() {
+    holds(scenarios::adaptive::LOADS);
+}
+
+#[test]
+fn the_adaptive_limit_does_not_drift_in_an_hour_of_overload() {
+    holds(scenarios::adaptive::DRIFT);
+}
+
+#[test]
+fn the_adaptive_limit_follows_a_slowdown_and_its_end() {
+    holds(scenarios::adaptive::SLOWDOWN);
+}
+
+#[test]
+fn the_adaptive_limit_does_not_grow_while_there_is_nothing_to_do() {
+    holds(scenarios::adaptive::IDLE);
+}
+
+#[test]
+fn a_few_timeouts_are_no_overload() {
+    holds(scenarios::adaptive::TIMEOUTS);
+}
+
+#[test]
+fn a_queue_evens_out_bursts_before_an_adaptive_limit() {
+    holds(scenarios::adaptive::BURSTS);
+}
+
+#[test]
+fn a_cold_cache_is_overcome() {
+    holds(scenarios::incidents::COLD_CACHE);
+}
+
+#[test]
+fn errors_that_are_dear_take_no_more_than_their_share() {
+    holds(scenarios::incidents::SLOW_ERRORS);
+}
+
+#[test]
+fn waiters_who_leave_take_no_permit_with_them() {
+    holds(scenarios::cancellation::CANCELLATION);
+}

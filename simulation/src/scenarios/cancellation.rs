@@ -124,8 +124,8 @@ async fn unless_given_up(world: &Handle, after: Option<Duration>, call: impl Fut
 }
 
 impl Door for Throttler {
-    async fn enter(&self) -> impl Send {
-        self.acquire_owned().await.ok()
+    fn enter(&self) -> impl Future<Output: Send> + Send {
+        self.acquire_owned()
     }
 
     fn resize(&self, limit: u32) {
