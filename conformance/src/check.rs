@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use surefoot_core::Timestamp;
+
 use crate::format::{
     CircuitBreakerCase, Delays, FallbackCase, FallbackExpectation, HedgeCase, HedgeExpectation,
     LimiterExpectation, OutcomeKind, Promise, RateLimiterCase, Refusal, RetryCase,
@@ -174,9 +176,14 @@ fn step_shows(expected: &StepExpectation, seen: &Seen) -> Differences {
 
 fn limiter_shows(expected: &LimiterExpectation, seen: &Limited) -> Differences {
     let mut differences = Differences::default();
-    differences.equal("admitted", expected.admitted.as_ref(), &seen.admitted);
+    if let (Some(expected), got) = (expected.admitted, seen.admitted)
+        && got != Some(expected)
+    {
+        let got = got.map_or("no call".to_owned(), |got| got.to_string());
+        differences.note("admitted", expected, got);
+    }
     if let Some(promise) = expected.retry_after {
-        let got = (Some(seen.admitted), seen.retry_after);
+        let got = (seen.admitted, seen.retry_after);
         compare_promise(&mut differences, promise, expected.admitted, got);
     }
     differences.equal("remaining", expected.remaining.as_ref(), &seen.remaining);
@@ -185,7 +192,24 @@ fn limiter_shows(expected: &LimiterExpectation, seen: &Limited) -> Differences {
     if let Some(expected) = expected.current_rate.filter(|it| (it - rate).abs() > RATE_TOLERANCE) {
         differences.note("current_rate", expected, rate);
     }
+    differences.equal("waiting", expected.waiting.as_ref(), &seen.waiting);
+    if let Some(expected) = expected.began.as_ref().filter(|began| **began != seen.began) {
+        differences.note("began", Began(expected), Began(&seen.began));
+    }
     differences
+}
+
+/// As a file writes it.
+struct Began<'a>(&'a [(String, Timestamp)]);
+
+impl fmt::Display for Began<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (call, at)) in self.0.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{call} at {}", Seconds(u128::from(at.as_nanos())))?;
+        }
+        if self.0.is_empty() { f.write_str("nobody") } else { Ok(()) }
+    }
 }
 
 fn compare_promise(

@@ -29,9 +29,7 @@ pub(crate) fn run(case: &Case, host: &dyn Host) -> Verdict {
         Body::Retry(case) => Some(check::retry(case, host.retry(case))),
         Body::Hedge(case) => Some(check::hedge(case, host.hedge(case))),
         Body::Fallback(case) => Some(check::fallback(case, host.fallback(case))),
-        Body::RateLimiter(case) => {
-            host.rate_limiter(case).map(|seen| check::rate_limiter(case, seen))
-        }
+        Body::RateLimiter(case) => Some(check::rate_limiter(case, host.rate_limiter(case))),
         Body::Absent { .. } => None,
     }));
     match judged {

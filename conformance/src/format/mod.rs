@@ -18,7 +18,7 @@ pub(crate) use decimal::Decimal;
 pub(crate) use fallback::{FallbackCase, FallbackExpectation, FallbackStep};
 pub(crate) use fields::Problem;
 pub(crate) use hedge::{Ended, HedgeCase, HedgeExpectation};
-pub(crate) use rate_limiter::{LimiterExpectation, RateLimiterCase};
+pub(crate) use rate_limiter::{LimiterAction, LimiterExpectation, LimiterStep, RateLimiterCase};
 pub(crate) use retry::{Delays, Outcome, OutcomeKind, RetryCase, RetryExpectation, RetryRules};
 pub(crate) use settings::{Setting, Settings};
 
@@ -78,6 +78,10 @@ pub(crate) enum Need {
     ManyLinks,
     /// A kept answer as the last link.
     LastGood,
+    /// To correct what a call took.
+    Settle,
+    /// To see those who wait for a rate limiter move up in its line.
+    MoveUp,
 }
 
 impl Need {
@@ -169,10 +173,8 @@ impl Body {
         match self {
             Self::Hedge(_) => vec![Need::Race],
             Self::Fallback(case) => case.needs(),
-            Self::CircuitBreaker(_)
-            | Self::Retry(_)
-            | Self::RateLimiter(_)
-            | Self::Absent { .. } => Vec::new(),
+            Self::RateLimiter(case) => case.needs(),
+            Self::CircuitBreaker(_) | Self::Retry(_) | Self::Absent { .. } => Vec::new(),
         }
     }
 }

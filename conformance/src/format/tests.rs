@@ -206,6 +206,13 @@ fn cases_of_policies_to_come_are_held_to_the_format_too() {
             (r#""config": {}, "steps": [{"key": "a"}]"#, "steps[0].at"),
             (r#""config": {}, "steps": [{"at": 0, "n": -1}]"#, "steps[0].n"),
             (r#""config": {}, "steps": [{"at": 0, "do": "admit"}]"#, "steps[0].do"),
+            (r#""config": {}, "steps": [{"at": 0, "do": "acquire"}]"#, "steps[0].call"),
+            (r#""config": {}, "steps": [{"at": 0, "do": "settle", "call": "a"}]"#, "steps[0].used"),
+            (r#""config": {}, "steps": [{"at": 0, "deadline": 1}]"#, "steps[0].deadline"),
+            (
+                r#""config": {}, "steps": [{"at": 0, "expect": {"began": [["a"]]}}]"#,
+                "steps[0].expect.began[0]",
+            ),
             (
                 r#""config": {}, "steps": [{"at": 0, "expect": {"left": 1}}]"#,
                 "steps[0].expect.left",

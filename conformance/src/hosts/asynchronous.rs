@@ -11,11 +11,13 @@ use super::refusals::Refusals;
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Raced, Seen, Tried, Trouble, build, chains, racing, since_start,
-    without_state_machines,
+    Answered, Host, Limited, Raced, Seen, Tried, Trouble, build, chains, limiter, racing,
+    since_start, without_state_machines,
 };
 use crate::driver::{Answer, Task, drive};
-use crate::format::{CircuitBreakerCase, Ending, FallbackCase, HedgeCase, Need, RetryCase};
+use crate::format::{
+    CircuitBreakerCase, Ending, FallbackCase, HedgeCase, Need, RateLimiterCase, RetryCase,
+};
 
 /// `surefoot`'s async host.
 pub(super) struct Async;
@@ -47,6 +49,10 @@ impl Host for Async {
 
     fn hedge(&self, case: &HedgeCase) -> Result<Raced, Trouble> {
         racing::race(case, hedged)
+    }
+
+    fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {
+        limiter::play(case, limiter::Futures::new)
     }
 
     fn fallback(&self, case: &FallbackCase) -> Result<Vec<Answered>, Trouble> {

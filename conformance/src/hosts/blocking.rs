@@ -15,10 +15,11 @@ use super::refusals::Refusals;
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Seen, Tried, Trouble, build, chains, since_start, without_state_machines,
+    Answered, Host, Limited, Seen, Tried, Trouble, build, chains, limiter, since_start,
+    without_state_machines,
 };
 use crate::driver::serve_waits;
-use crate::format::{CircuitBreakerCase, Ending, FallbackCase, Need, RetryCase};
+use crate::format::{CircuitBreakerCase, Ending, FallbackCase, Need, RateLimiterCase, RetryCase};
 
 /// `surefoot`'s blocking host.
 pub(super) struct Blocking;
@@ -31,6 +32,7 @@ impl Host for Blocking {
     fn cannot(&self, need: Need) -> Option<&'static str> {
         match need {
             Need::Interrupt => Some("blocking code is never interrupted"),
+            Need::MoveUp => Some("a thread that sleeps cannot be watched moving up"),
             Need::Race => Some("blocking code that lost a race cannot be given up"),
             need => without_state_machines(need),
         }
@@ -52,6 +54,10 @@ impl Host for Blocking {
         let retry = script.listen(build::retry(&case.config, &clock)?)?;
         let (result, ended) = serve_waits(&clock, || call(retry, &script, &clock));
         script.report(result?, since_start(ended))
+    }
+
+    fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {
+        limiter::play(case, limiter::Threads::new)
     }
 
     fn fallback(&self, case: &FallbackCase) -> Result<Vec<Answered>, Trouble> {

@@ -94,8 +94,8 @@ impl Host for Core {
         Simulation::new(case, &hedge, &clock).run()
     }
 
-    fn rate_limiter(&self, case: &RateLimiterCase) -> Option<Result<Vec<Limited>, Trouble>> {
-        Some(limiter::play(case))
+    fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {
+        limiter::play(case, limiter::Reservations::new)
     }
 }
 

@@ -49,10 +49,8 @@ pub(crate) trait Host {
         Err(Trouble::Broken("asked to fall back, which it cannot".into()))
     }
 
-    /// Plays the steps on a new limiter: one entry for each. `None` if this host has no limiter.
-    fn rate_limiter(&self, _: &RateLimiterCase) -> Option<Result<Vec<Limited>, Trouble>> {
-        None
-    }
+    /// Plays the steps on a new limiter: one entry for each.
+    fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble>;
 }
 
 /// Every host there is.
@@ -89,7 +87,9 @@ fn without_state_machines(need: Need) -> Option<&'static str> {
         | Need::Race
         | Need::Chain
         | Need::ManyLinks
-        | Need::LastGood => None,
+        | Need::LastGood
+        | Need::Settle
+        | Need::MoveUp => None,
         Need::Atomic => Some("no state machine, so none that is atomic"),
         Need::ErrorTransition => Some("no state machine, so no error transition"),
         Need::DefinitionName => Some("no state machine, so no name of its definition"),
@@ -121,12 +121,16 @@ pub(crate) struct Seen {
 pub(crate) struct Limited {
     /// Its place among the steps.
     pub(crate) step: usize,
-    pub(crate) admitted: bool,
+    /// Whether the call was admitted, perhaps to wait, if the step is one.
+    pub(crate) admitted: Option<bool>,
     /// The time a rejection promised.
     pub(crate) retry_after: Option<Duration>,
     /// What is left after the step.
     pub(crate) remaining: u64,
     pub(crate) current_rate: u64,
+    pub(crate) waiting: u64,
+    /// The calls that began since the step before, this one included, and when.
+    pub(crate) began: Vec<(String, Timestamp)>,
 }
 
 /// How a call under a retry went.

@@ -19,12 +19,13 @@ use super::refusals::{refusal, shut_breaker};
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Raced, Seen, Tried, Trouble, build, chains, racing, since_start,
-    without_state_machines,
+    Answered, Host, Limited, Raced, Seen, Tried, Trouble, build, chains, limiter, racing,
+    since_start, without_state_machines,
 };
 use crate::driver::{Answer, Task, drive, drive_until};
 use crate::format::{
-    CircuitBreakerCase, Ended, Ending, FallbackCase, FallbackStep, HedgeCase, Need, RetryCase,
+    CircuitBreakerCase, Ended, Ending, FallbackCase, FallbackStep, HedgeCase, Need,
+    RateLimiterCase, RetryCase,
 };
 
 /// `surefoot-tower`'s layers.
@@ -39,6 +40,7 @@ impl Host for Tower {
         match need {
             Need::ManyLinks => Some("a layer falls back on one service"),
             Need::LastGood => Some("no layer keeps answers"),
+            Need::Settle => Some("no layer corrects what a call took"),
             // A response future that is dropped is interrupted.
             need => without_state_machines(need),
         }
@@ -61,6 +63,10 @@ impl Host for Tower {
 
     fn hedge(&self, case: &HedgeCase) -> Result<Raced, Trouble> {
         racing::race(case, |call| Ok(hedged(call)))
+    }
+
+    fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {
+        limiter::play(case, limiter::Services::new)
     }
 
     fn fallback(&self, case: &FallbackCase) -> Result<Vec<Answered>, Trouble> {

@@ -55,7 +55,7 @@ pub enum StopReason {
     Attempts,
     /// The next attempt would not fit into `max_elapsed` or the deadline.
     Time,
-    /// The retry budget was empty.
+    /// The retry budget was empty, or a [`Budget`](crate::Budget) spent.
     Budget,
     /// The error is one that trying again cannot mend.
     Permanent,
@@ -208,7 +208,7 @@ impl fmt::Display for StopReason {
         f.write_str(match self {
             Self::Attempts => "max_attempts reached",
             Self::Time => "the next attempt would not fit into the time left",
-            Self::Budget => "the retry budget is spent",
+            Self::Budget => "the budget is spent",
             Self::Permanent => "trying again cannot mend this error",
             Self::Unrepeatable => "the request is not safe to repeat",
             Self::NotReady => "the service can be called no more",

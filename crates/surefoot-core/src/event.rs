@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::budget::Dimension;
 use crate::circuit_breaker::TripLimit;
+use crate::load_shedder::Signal;
 use crate::{CircuitState, DropReason, Name, StopReason, Timestamp, with_drop_reason};
 
 /// Something a policy did that is worth knowing.
@@ -85,6 +88,31 @@ pub enum Event {
         /// When, on its clock.
         at: Timestamp,
     },
+    /// A rate limiter refused a call.
+    RateLimited {
+        /// The limiter.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// How long until the same call fits; `None` if it never does.
+        retry_after: Option<Duration>,
+    },
+    /// A call has to wait for its slot of a rate limiter.
+    RateDelayed {
+        /// The limiter.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// How long it will have to wait, unless somebody ahead of it gives up.
+        delay: Duration,
+    },
+    /// A keyed rate limiter has no room for a new key. Sent once.
+    KeysFull {
+        /// The limiter.
+        policy: Name,
+        /// How many keys it remembers at most.
+        max_keys: u32,
+    },
     /// A fallback moves on from a link that failed.
     FellBack {
         /// The fallback.
@@ -129,10 +157,59 @@ pub enum Event {
         /// Whether it stands.
         stands: bool,
     },
+    /// A load shedder refused a call, or would have but for a dry run.
+    Shed {
+        /// The shedder.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// The call's priority; 1 is the lowest.
+        priority: u32,
+        /// What told the load.
+        signal: Signal,
+        /// The load it told.
+        load: f32,
+        /// The load from which this priority is shed, or to which a sampled signal is steered.
+        limit: f32,
+        /// Whether the call was admitted all the same.
+        dry_run: bool,
+    },
+    /// A client throttle held a call back.
+    ClientThrottled {
+        /// The throttle.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// The share of calls that is held back.
+        rejection_rate: f32,
+    },
     /// A retry runs inside another retry, so that their attempts multiply. Sent once per policy.
     NestedRetry {
         /// The inner retry.
         policy: Name,
+    },
+    /// A budget has spent 80 % of a limit. Sent once for each dimension.
+    BudgetLow {
+        /// The budget.
+        policy: Name,
+        /// What is getting scarce.
+        dimension: Dimension,
+        /// What was spent; money in millionths.
+        spent: u64,
+        /// Of how much.
+        limit: u64,
+    },
+    /// A budget has nothing left to spend in a dimension, or has refused a call that would have fitted at
+    /// the start. Sent once for each dimension.
+    BudgetExhausted {
+        /// The budget.
+        policy: Name,
+        /// What has run out.
+        dimension: Dimension,
+        /// What was spent; money in millionths. The rest is reserved, or less than was asked for.
+        spent: u64,
+        /// Of how much.
+        limit: u64,
     },
 }
 
@@ -147,12 +224,19 @@ impl Event {
             | Self::RetryStopped { policy, .. }
             | Self::Hedged { policy, .. }
             | Self::HedgeRefused { policy, .. }
+            | Self::RateLimited { policy, .. }
+            | Self::RateDelayed { policy, .. }
+            | Self::KeysFull { policy, .. }
             | Self::FellBack { policy, .. }
             | Self::RegistryFull { policy, .. }
+            | Self::Shed { policy, .. }
+            | Self::ClientThrottled { policy, .. }
+            | Self::NestedRetry { policy }
+            | Self::BudgetLow { policy, .. }
+            | Self::BudgetExhausted { policy, .. }
             | Self::LimitChanged { policy, .. }
             | Self::QueueFilled { policy, .. }
-            | Self::QueueStanding { policy, .. }
-            | Self::NestedRetry { policy } => policy,
+            | Self::QueueStanding { policy, .. } => policy,
         }
     }
 }
@@ -166,25 +250,33 @@ type Listener = Arc<dyn Fn(&Event) + Send + Sync>;
 /// is passed over.
 #[derive(Clone, Default)]
 pub struct Events {
-    listeners: Arc<RwLock<Vec<(u64, Listener)>>>,
+    shared: Arc<Listeners>,
+}
+
+#[derive(Default)]
+struct Listeners {
+    /// How many there are, for those who only want to know whether to tell anything at all.
+    count: AtomicUsize,
+    list: RwLock<Vec<(u64, Listener)>>,
 }
 
 impl Events {
     /// Calls `listener` for every event from now on, until the subscription is dropped.
     pub fn subscribe(&self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Subscription {
-        let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = self.shared.list.write().unwrap_or_else(PoisonError::into_inner);
         let id = listeners.last().map_or(0, |(last, _)| last + 1);
         listeners.push((id, Arc::new(listener)));
+        self.shared.count.store(listeners.len(), Ordering::Relaxed);
         Subscription { id, events: Some(self.clone()) }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.listeners.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.shared.count.load(Ordering::Relaxed) == 0
     }
 
     /// Tells every listener. Not to be called with a lock held that a listener may want.
     pub fn send(&self, event: &Event) {
-        let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let listeners = self.shared.list.read().unwrap_or_else(PoisonError::into_inner).clone();
         for (_, listener) in listeners {
             // An event may be sent from a permit's destructor during unwinding, where a second
             // panic would abort the process.
@@ -197,7 +289,7 @@ impl Events {
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner).len();
+        let listeners = self.shared.count.load(Ordering::Relaxed);
         f.debug_struct("Events").field("listeners", &listeners).finish()
     }
 }
@@ -220,9 +312,10 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         if let Some(events) = self.events.take() {
-            let mut listeners = events.listeners.write().unwrap_or_else(PoisonError::into_inner);
+            let mut listeners = events.shared.list.write().unwrap_or_else(PoisonError::into_inner);
             let place = listeners.iter().position(|(id, _)| *id == self.id);
             let ended = place.map(|place| listeners.remove(place));
+            events.shared.count.store(listeners.len(), Ordering::Relaxed);
             drop(listeners);
             drop(ended); // outside the lock: what the listener owned may call us
         }

@@ -29,21 +29,26 @@
 //!
 //! The parts, in the order to read them: [`Timestamp`] and [`Clock`]; [`Verdict`] and
 //! [`DropReason`], how a call ends; [`Error`], [`Rejection`] and [`ConfigError`]; then the
-//! policies, [`circuit_breaker`], [`retry`], [`rate_limiter`], [`throttler`], [`bulkhead`], [`hedge`], [`timeout`] and
-//! [`deadline`].
+//! policies, [`circuit_breaker`], [`retry`], [`rate_limiter`], [`throttler`], [`bulkhead`],
+//! [`load_shedder`], [`client_throttle`], [`budget`], [`hedge`], [`timeout`] and [`deadline`].
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod bulkhead;
 pub mod circuit_breaker;
 mod classify;
+pub mod client_throttle;
 mod clock;
 pub mod config;
+mod counter;
 pub mod deadline;
+mod draw;
 mod drop_reason;
 mod error;
 mod event;
 pub mod hedge;
 mod last_good;
+pub mod load_shedder;
 mod name;
 pub mod rate_limiter;
 mod rejection;
@@ -54,9 +59,11 @@ mod time;
 pub mod timeout;
 mod verdict;
 
+pub use budget::Budget;
 pub use bulkhead::{Bulkhead, Compartment};
 pub use circuit_breaker::{CircuitBreaker, CircuitState, Permit};
 pub use classify::{Classification, Classify, DefaultClassifier};
+pub use client_throttle::ClientThrottle;
 pub use clock::{Clock, ManualClock, ManualSleep, SystemClock, TimeSource, Timer};
 pub use config::ConfigError;
 pub use deadline::Deadline;
@@ -65,6 +72,7 @@ pub use error::{Error, StopReason};
 pub use event::{Event, Events, Subscription};
 pub use hedge::Hedge;
 pub use last_good::LastGood;
+pub use load_shedder::LoadShedder;
 pub use name::Name;
 pub use rate_limiter::{KeyedRateLimiter, RateLimiter};
 pub use rejection::{CompartmentFull, OpenReason, Rejection, UnknownCompartment};

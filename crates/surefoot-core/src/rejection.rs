@@ -4,8 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::Name;
+use crate::budget::Dimension;
 use crate::circuit_breaker::TripLimit;
 use crate::config::Rounded;
+use crate::load_shedder::Signal;
 use crate::rate_limiter::Quota;
 use crate::rate_limiter::multi::UnknownUnit;
 use crate::throttler::LeftQueue;
@@ -54,6 +56,47 @@ pub enum Rejection {
         policy: Name,
         /// Which unit, and which ones there are.
         unit: Box<UnknownUnit>,
+    },
+    /// The system is loaded, and calls of this priority are shed.
+    Shed {
+        /// The shedder's name.
+        policy: Name,
+        /// The call's priority; 1 is the lowest.
+        priority: u32,
+        /// What told the load.
+        signal: Signal,
+        /// The load it told: 1.0 is all that can be served.
+        load: f32,
+        /// The load from which this priority is shed; for sampled signals that to which the load is
+        /// steered, by shedding the least important of the calls.
+        limit: f32,
+    },
+    /// There is no such priority: a mistake of the caller's, whatever the load.
+    UnknownPriority {
+        /// The shedder's name.
+        policy: Name,
+        /// The priority the call was given.
+        priority: u32,
+        /// `priority_levels`.
+        levels: u32,
+    },
+    /// The callee has refused so many calls lately that this one is not even sent.
+    ClientThrottled {
+        /// The throttle's name.
+        policy: Name,
+        /// The share of calls that is held back.
+        rejection_rate: f32,
+    },
+    /// A budget has less left than the call needs. It does not refill, so waiting does not help.
+    BudgetExhausted {
+        /// The budget whose limit it is: the one that was asked, or one above it.
+        policy: Name,
+        /// What is lacking.
+        dimension: Dimension,
+        /// Its limit; money in millionths.
+        limit: u64,
+        /// What is left; money in millionths.
+        remaining: u64,
     },
     /// As many calls run as may, and as many wait as may.
     QueueFull {
@@ -138,11 +181,15 @@ impl Rejection {
             | Self::RateLimited { policy, .. }
             | Self::KeysFull { policy, .. }
             | Self::UnknownUnit { policy, .. }
+            | Self::BudgetExhausted { policy, .. }
             | Self::QueueFull { policy, .. }
             | Self::QueueTimeout { policy, .. }
             | Self::BulkheadFull { policy, .. }
             | Self::UnknownCompartment { policy, .. }
-            | Self::Closed { policy } => policy,
+            | Self::Closed { policy }
+            | Self::Shed { policy, .. }
+            | Self::UnknownPriority { policy, .. }
+            | Self::ClientThrottled { policy, .. } => policy,
         }
     }
 
@@ -155,11 +202,15 @@ impl Rejection {
             Self::Throttled { retry_after, .. } => Some(*retry_after),
             Self::KeysFull { .. }
             | Self::UnknownUnit { .. }
+            | Self::BudgetExhausted { .. }
             | Self::QueueFull { .. }
             | Self::QueueTimeout { .. }
             | Self::BulkheadFull { .. }
             | Self::UnknownCompartment { .. }
-            | Self::Closed { .. } => None,
+            | Self::Closed { .. }
+            | Self::Shed { .. }
+            | Self::UnknownPriority { .. }
+            | Self::ClientThrottled { .. } => None,
         }
     }
 }
@@ -184,6 +235,34 @@ impl fmt::Display for Rejection {
             Self::UnknownUnit { policy, unit } => {
                 let unit = &unit.unit;
                 write!(f, "rate limiter `{policy}` has no limit that counts `{unit}`")?;
+            }
+            Self::Shed { policy, priority, signal, load, limit } => {
+                let [load, limit] = [load, limit].map(|share| share * 100.0);
+                write!(
+                    f,
+                    "load shedder `{policy}` sheds priority {priority}: {signal} at {load:.0} % of \
+                     capacity, with a limit of {limit:.0} %"
+                )?;
+            }
+            Self::UnknownPriority { policy, priority, .. } => {
+                write!(f, "load shedder `{policy}` has no priority {priority}")?;
+            }
+            Self::ClientThrottled { policy, rejection_rate } => {
+                let share = rejection_rate * 100.0;
+                write!(
+                    f,
+                    "client throttle `{policy}` holds {share:.0} % of calls back, since the service \
+                     refuses too many"
+                )?;
+            }
+            Self::BudgetExhausted { policy, dimension, limit, remaining: 0 } => {
+                let limit = dimension.describe(*limit);
+                write!(f, "budget `{policy}` has nothing left of its {limit}")?;
+            }
+            Self::BudgetExhausted { policy, dimension, limit, remaining } => {
+                let (remaining, limit) = (dimension.show(*remaining), dimension.describe(*limit));
+                write!(f, "budget `{policy}` has {remaining} of its {limit} left, which is too ")?;
+                f.write_str(if *dimension == Dimension::Money { "little" } else { "few" })?;
             }
             Self::QueueFull { policy, max_concurrent, queue_size } => {
                 write!(f, "throttler `{policy}` {}", Full(*max_concurrent, *queue_size))?;
@@ -213,6 +292,15 @@ impl fmt::Display for Rejection {
             (None, Self::UnknownUnit { unit, .. }) => {
                 let known: Vec<&str> = unit.known.iter().map(Name::as_str).collect();
                 write!(f, ": it knows `{}`", known.join("`, `"))
+            }
+            (None, Self::Shed { .. } | Self::ClientThrottled { .. }) => {
+                f.write_str(": try later or elsewhere")
+            }
+            (None, Self::UnknownPriority { levels, .. }) => {
+                write!(f, ": give one from 1, the lowest, to {levels}")
+            }
+            (None, Self::BudgetExhausted { .. }) => {
+                f.write_str(": end here, ask for less or give it more")
             }
             (None, Self::QueueFull { .. } | Self::BulkheadFull { .. }) => {
                 f.write_str(": send less at once, or try elsewhere")

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use surefoot::Timeout;
-use surefoot::host::{Limited, note_dispatch};
+use surefoot::host::{Cover, Limited, draw, is_budgeted, note_dispatch};
+use surefoot::{Rejection, Timeout};
 use tower_service::Service;
 
 use crate::error::{BoxError, Error, ours};
@@ -28,12 +28,42 @@ pub(crate) fn take_over() {
 /// it returns, is taken for the operation itself, which may take effect from here on.
 #[inline]
 pub(crate) fn call<S: Service<Q>, Q>(service: &mut S, request: Q) -> Called<S::Future> {
+    if is_budgeted() {
+        return call_covered(service, request);
+    }
+    Called { call: Call::Unasked { response: start(service, request).0 } }
+}
+
+/// Calls the service, and tells whether it was taken for the operation itself.
+#[inline]
+fn start<S: Service<Q>, Q>(service: &mut S, request: Q) -> (S::Future, bool) {
     TAKEN_OVER.set(false);
     let response = service.call(request);
-    if !TAKEN_OVER.replace(true) {
+    let dispatched = !TAKEN_OVER.replace(true);
+    if dispatched {
         note_dispatch();
     }
-    Called { response }
+    (response, dispatched)
+}
+
+/// Takes an attempt from the budgets in scope first. It is given back if nothing is dispatched.
+#[cold]
+fn call_covered<S: Service<Q>, Q>(service: &mut S, request: Q) -> Called<S::Future> {
+    let call = match draw() {
+        Err(rejection) => {
+            take_over();
+            Call::Refused { rejection: Some(rejection) }
+        }
+        Ok(None) => Call::Unasked { response: start(service, request).0 },
+        Ok(Some(cover)) => {
+            let (response, dispatched) = cover.enter(|| start(service, request));
+            if dispatched {
+                cover.spend();
+            }
+            Call::Covered { response, cover }
+        }
+    };
+    Called { call }
 }
 
 /// Asks whether a service is ready.
@@ -51,7 +81,20 @@ pin_project! {
     #[derive(Debug)]
     pub struct Called<F> {
         #[pin]
-        response: F,
+        call: Call<F>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = CallProjection]
+    enum Call<F> {
+        // No budget was in scope.
+        Unasked { #[pin] response: F },
+        // The budgets in scope pay for it.
+        Covered { #[pin] response: F, cover: Cover },
+        // They do not.
+        Refused { rejection: Option<Rejection> },
     }
 }
 
@@ -64,7 +107,16 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().response.poll(cx).map_err(ours)
+        match self.project().call.project() {
+            CallProjection::Unasked { response } => response.poll(cx).map_err(ours),
+            CallProjection::Covered { response, cover } => {
+                cover.enter(|| response.poll(cx)).map_err(ours)
+            }
+            CallProjection::Refused { rejection } => match rejection.take() {
+                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
+                None => Poll::Pending, // polled again after it was ready
+            },
+        }
     }
 }
 

@@ -24,9 +24,10 @@
 //! The layers decide as the policies of [`surefoot`] do; they are run over the same cases.
 //!
 //! **Readiness.** `poll_ready` knows no request, and an error from it means "discard this service".
-//! So breaker, retry, timeout, hedge and fallback decide in `call`; their `poll_ready` asks the
+//! So breaker, retry, timeout, hedge, fallback and limits by key or weight decide in `call`; their `poll_ready` asks the
 //! service below and reserves nothing of its own. A half-open breaker's trial call is never reserved.
-//! A service that is dropped between `poll_ready` and `call` has taken nothing from any of them. What the
+//! A service that is dropped between `poll_ready` and `call` has taken nothing from any of them. Only a rate limiter
+//! that is the same for all requests waits in `poll_ready`, and a service dropped then gives its slot back. What the
 //! service below has reserved, a refused call leaves to the next one: a limit that reserves in `poll_ready`
 //! (`ConcurrencyLimit`) belongs above a breaker, or a clone that was refused keeps its permit until it is dropped.
 //!
@@ -44,6 +45,7 @@
 #![forbid(unsafe_code)]
 
 mod attempt;
+mod budget;
 mod circuit_breaker;
 mod duplicate;
 mod error;
@@ -52,15 +54,21 @@ mod hedge;
 #[cfg(feature = "http")]
 pub mod http;
 mod judge;
+mod rate_limiter;
 mod retry;
 mod timeout;
 
 pub use attempt::Called;
+pub use budget::{BudgetLayer, BudgetService, ByRequest, PaidBy};
 pub use circuit_breaker::{CircuitBreakerFuture, CircuitBreakerLayer, CircuitBreakerService};
 pub use duplicate::{Cloned, Duplicate};
 pub use error::{BoxError, Error, ServiceError};
 pub use fallback::{FallbackFuture, FallbackLayer, FallbackService};
 pub use hedge::{HedgeFuture, HedgeLayer, HedgeService};
 pub use judge::Judge;
+pub use rate_limiter::{
+    ByKey, ByWeight, OneUnit, PerRequest, PerRequestFuture, PerRequestRateLimiterLayer,
+    PerRequestRateLimiterService, RateLimiterFuture, RateLimiterLayer, RateLimiterService, Weight,
+};
 pub use retry::{RetryFuture, RetryLayer, RetryService};
 pub use timeout::{TimeoutFuture, TimeoutLayer, TimeoutService};

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use surefoot::host::{Run, Sleep, has_expired, in_attempt, is_retrying, watch_dispatch};
+use surefoot::host::{Run, Sleep, has_expired, is_retrying, note_nesting, watch_dispatch};
 use surefoot::retry::NextStep;
 use surefoot::{Classify, DefaultClassifier, DropReason, Retry, StopReason, with_drop_reason};
 use tower_layer::Layer;
@@ -97,7 +97,7 @@ where
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
         if is_retrying() {
-            self.retry.note_nesting();
+            note_nesting(&self.retry);
         }
         let clone = self.inner.clone();
         let mut service = std::mem::replace(&mut self.inner, clone);
@@ -109,7 +109,7 @@ where
             run.attempts.note_start(self.retry.time().now());
         }
         let (first, dispatched) = watch_dispatch(|| {
-            in_attempt(number, || {
+            run.enter(number, || {
                 let limit = self.retry.attempt_timeout();
                 MaybeLimited::start(limit, || attempt::call(&mut service, request))
             })
@@ -174,7 +174,7 @@ where
                 StepProjection::Attempt { call, number } => {
                     let number = *number;
                     let (polled, dispatched) =
-                        watch_dispatch(|| in_attempt(number, || call.poll(cx)));
+                        watch_dispatch(|| run.enter(number, || call.poll(cx)));
                     *this.dispatched |= dispatched;
                     let Poll::Ready(result) = polled else {
                         if number == 1 {
@@ -255,7 +255,7 @@ where
                         let number = run.attempts.begin();
                         let service = &mut *this.service;
                         let (call, dispatched) = watch_dispatch(|| {
-                            in_attempt(number, || {
+                            run.enter(number, || {
                                 let limit = run.attempts.retry().attempt_timeout();
                                 MaybeLimited::start(limit, || attempt::call(service, request))
                             })

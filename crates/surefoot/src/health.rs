@@ -27,8 +27,11 @@
 //! limiter that is below its limit. Asking moves nothing and takes no permit. **Cost.** A short lock for each
 //! policy and one list; meant for probes and dashboards, not for every call.
 
+use std::hash::{BuildHasher, Hash};
+
 use surefoot_core::circuit_breaker::CircuitStatus;
-use surefoot_core::{CircuitBreaker, CircuitState, Name};
+use surefoot_core::rate_limiter::{KeyedRateLimiterStatus, RateLimiterStatus};
+use surefoot_core::{CircuitBreaker, CircuitState, KeyedRateLimiter, Name, RateLimiter};
 
 /// How one policy is, in the shape of the specification's section 8.2.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,21 +49,50 @@ pub enum Health {
         /// Whether it is closed.
         healthy: bool,
     },
+    /// Of a [`RateLimiter`].
+    RateLimiter {
+        /// The limiter.
+        name: Name,
+        /// Units in the present window.
+        current_rate: u64,
+        /// The most there may be.
+        limit: u64,
+        /// Whether there are fewer.
+        healthy: bool,
+    },
+    /// Of a [`KeyedRateLimiter`], whose keys have rates of their own.
+    KeyedRateLimiter {
+        /// The limiter.
+        name: Name,
+        /// Keys it remembers.
+        keys: usize,
+        /// The most keys it remembers.
+        max_keys: u32,
+        /// Whether there is room for another one.
+        healthy: bool,
+    },
+}
+
+/// The same expression for every kind of policy.
+macro_rules! of_any {
+    ($health:expr, $field:ident) => {
+        match $health {
+            Health::CircuitBreaker { $field, .. }
+            | Health::RateLimiter { $field, .. }
+            | Health::KeyedRateLimiter { $field, .. } => $field,
+        }
+    };
 }
 
 impl Health {
     /// The policy it is about.
     pub fn name(&self) -> &Name {
-        match self {
-            Self::CircuitBreaker { name, .. } => name,
-        }
+        of_any!(self, name)
     }
 
     /// Whether the next call would get through.
     pub fn is_healthy(&self) -> bool {
-        match self {
-            Self::CircuitBreaker { healthy, .. } => *healthy,
-        }
+        *of_any!(self, healthy)
     }
 }
 
@@ -95,6 +127,10 @@ impl FromIterator<Health> for HealthReport {
 pub enum Snapshot {
     /// Of a [`CircuitBreaker`].
     CircuitBreaker(CircuitStatus),
+    /// Of a [`RateLimiter`].
+    RateLimiter(RateLimiterStatus),
+    /// Of a [`KeyedRateLimiter`].
+    KeyedRateLimiter(KeyedRateLimiterStatus),
 }
 
 /// A policy that can say how it is. Implemented by the policies of this crate.
@@ -115,8 +151,8 @@ pub(crate) mod sealed {
     }
 
     macro_rules! publishable {
-        ($($policy:ty),*) => {
-            $(impl Publishable for $policy {
+        ($([$($generics:tt)*] $policy:ty),*) => {
+            $(impl<$($generics)*> Publishable for $policy {
                 #[cfg(feature = "metrics")]
                 fn publish_metrics(&self) {
                     crate::metrics::publish(self);
@@ -124,7 +160,11 @@ pub(crate) mod sealed {
             })*
         };
     }
-    publishable!(super::CircuitBreaker);
+    publishable!(
+        [] super::CircuitBreaker,
+        [] super::RateLimiter,
+        [K: std::hash::Hash + Eq, S: std::hash::BuildHasher] super::KeyedRateLimiter<K, S>
+    );
 }
 
 impl Inspect for CircuitBreaker {
@@ -135,5 +175,32 @@ impl Inspect for CircuitBreaker {
 
     fn snapshot(&self) -> Snapshot {
         Snapshot::CircuitBreaker(self.status())
+    }
+}
+
+impl Inspect for RateLimiter {
+    fn health(&self) -> Health {
+        let RateLimiterStatus { name, current_rate, max_requests: limit, .. } = self.status();
+        Health::RateLimiter { name, current_rate, limit, healthy: current_rate < limit }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::RateLimiter(self.status())
+    }
+}
+
+impl<K, S> Inspect for KeyedRateLimiter<K, S>
+where
+    K: Hash + Eq + Send + Sync,
+    S: BuildHasher + Send + Sync,
+{
+    fn health(&self) -> Health {
+        let KeyedRateLimiterStatus { name, keys, max_keys, .. } = self.overview();
+        let healthy = u32::try_from(keys).is_ok_and(|keys| keys < max_keys);
+        Health::KeyedRateLimiter { name, keys, max_keys, healthy }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::KeyedRateLimiter(self.overview())
     }
 }

@@ -7,9 +7,13 @@
 
 pub use crate::hosts::circuit_breaker::Watched;
 pub use crate::hosts::hedge::{Begin, Racing};
-pub use crate::hosts::retry::Run;
+pub use crate::hosts::rate_limiter::{Metered, Waiting};
+pub use crate::hosts::retry::{Run, note_nesting};
 pub use crate::hosts::throttler::{Acquiring, Admitted};
 pub use crate::hosts::timeout::Limited;
 pub use crate::operation::Judged;
-pub use crate::scope::{has_expired, in_attempt, is_retrying, note_dispatch, watch_dispatch};
+pub use crate::scope::spending::{Cover, covered, draw};
+pub use crate::scope::{
+    has_expired, in_attempt, is_budgeted, is_retrying, note_dispatch, watch_dispatch,
+};
 pub use crate::time::Sleep;

@@ -1,7 +1,9 @@
 //! Carrying out what the policies decide: on futures, and on the calling thread.
 
+pub(crate) mod budget;
 pub(crate) mod circuit_breaker;
 pub(crate) mod hedge;
+pub(crate) mod rate_limiter;
 pub(crate) mod retry;
 pub(crate) mod throttler;
 pub(crate) mod timeout;

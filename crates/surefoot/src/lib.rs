@@ -59,6 +59,8 @@ pub mod tracing;
 pub use classified::{Classified, retry_on};
 pub use event_stream::EventStream;
 pub use fallback::{Fallback, WithFallback};
+pub use hosts::budget::{BudgetScope, InBudget};
+pub use hosts::rate_limiter::{LimitedFn, Limiter, Settling, Weighted};
 pub use hosts::throttler::{Acquire, Acquiring};
 pub use operation::{BlockingOperation, Judged, Operation};
 pub use pipeline::{
@@ -67,13 +69,14 @@ pub use pipeline::{
 };
 pub use policy::{BlockingPolicy, Policy};
 pub use registry::{Registry, RegistryBuilder};
-pub use scope::Attempt;
+pub use scope::{Attempt, Instrumented, Scope};
 pub use surefoot_core::{
-    Backoff, CircuitBreaker, CircuitState, Classification, Classify, Clock, ConfigError, Deadline,
-    DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter, KeyedRateLimiter, LastGood,
-    Name, OpenReason, Permit, RateLimiter, Rejection, Retry, RetryBudget, StopReason, Subscription,
-    SystemClock, Throttler, TimeSource, Timeout, Timer, Timestamp, Verdict, circuit_breaker,
-    config, deadline, hedge, rate_limiter, retry, throttler, timeout, with_drop_reason,
+    Backoff, Budget, CircuitBreaker, CircuitState, Classification, Classify, Clock, ConfigError,
+    Deadline, DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter, KeyedRateLimiter,
+    LastGood, Name, OpenReason, Permit, RateLimiter, Rejection, Retry, RetryBudget, StopReason,
+    Subscription, SystemClock, Throttler, TimeSource, Timeout, Timer, Timestamp, Verdict, budget,
+    circuit_breaker, config, deadline, hedge, rate_limiter, retry, throttler, timeout,
+    with_drop_reason,
 };
 #[cfg(feature = "test-util")]
 pub use surefoot_core::{ManualClock, ManualSleep};
@@ -83,7 +86,7 @@ pub mod prelude {
     pub use crate::circuit_breaker::Trip;
     pub use crate::{
         Acquire, BlockingPolicy, CircuitBreaker, CircuitState, Classification, ConfigError, Error,
-        Fallback, Hedge, Jitter, OrderRule, Pipeline, Policy, Registry, Retry, RetryBudget,
-        Throttler, Timeout, Verdict, retry_on,
+        Fallback, Hedge, Jitter, KeyedRateLimiter, Limiter, OrderRule, Pipeline, Policy,
+        RateLimiter, Registry, Retry, RetryBudget, Throttler, Timeout, Verdict, retry_on,
     };
 }

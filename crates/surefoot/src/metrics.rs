@@ -15,6 +15,13 @@
 //! | `retry.attempts` | counter: retries made | `operation` |
 //! | `retry.delay` | histogram: waits in milliseconds | `operation` |
 //! | `hedge.attempts` | counter: attempts beyond the first | `operation` |
+//! | `rate_limiter.admitted` | counter: calls | `limiter` |
+//! | `rate_limiter.rejections` | counter: calls | `limiter` |
+//! | `rate_limiter.delayed` | counter: calls that had to wait | `limiter` |
+//! | `rate_limiter.waiting` | gauge: calls that wait now; not of keyed ones | `limiter` |
+//! | `rate_limiter.current_rate` | gauge: units in the present window; not of keyed ones | `limiter` |
+//! | `rate_limiter.remaining` | gauge: units that fit now; not of keyed ones | `limiter` |
+//! | `rate_limiter.keys` | gauge: keys remembered; of keyed ones only | `limiter` |
 //!
 //! ```
 //! use surefoot::prelude::*;
@@ -26,10 +33,14 @@
 //! # }
 //! ```
 
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 
 use metrics::{counter, gauge, histogram};
-use surefoot_core::{CircuitBreaker, CircuitState, Event, Hedge, Retry, Subscription};
+use surefoot_core::rate_limiter::RateLimiterTotals;
+use surefoot_core::{
+    CircuitBreaker, CircuitState, Event, Hedge, KeyedRateLimiter, Name, RateLimiter, Retry,
+    Subscription,
+};
 
 use crate::Registry;
 
@@ -82,6 +93,40 @@ impl Publish for Hedge {
     fn publish(&self) {
         counter!("hedge.attempts", "operation" => self.name().to_string()).absolute(self.hedges());
     }
+}
+
+impl Publish for RateLimiter {
+    fn publish(&self) {
+        let status = self.status();
+        publish_limiter(&status.name, status.totals);
+        let gauges = [
+            ("rate_limiter.waiting", status.waiting),
+            ("rate_limiter.current_rate", status.current_rate),
+            ("rate_limiter.remaining", status.remaining),
+        ];
+        for (name, value) in gauges {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            gauge!(name, "limiter" => status.name.to_string()).set(value as f64);
+        }
+    }
+}
+
+/// Of all keys together: keys are no labels.
+impl<K: Hash + Eq, S: BuildHasher> Publish for KeyedRateLimiter<K, S> {
+    fn publish(&self) {
+        let overview = self.overview();
+        publish_limiter(&overview.name, overview.totals);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        let keys = overview.keys as f64;
+        gauge!("rate_limiter.keys", "limiter" => overview.name.to_string()).set(keys);
+    }
+}
+
+fn publish_limiter(name: &Name, totals: RateLimiterTotals) {
+    let label = || ("limiter", name.to_string());
+    counter!("rate_limiter.admitted", &[label()]).absolute(totals.admitted);
+    counter!("rate_limiter.rejections", &[label()]).absolute(totals.rejected);
+    counter!("rate_limiter.delayed", &[label()]).absolute(totals.delayed);
 }
 
 /// Records every wait of `retry` in the histogram `retry.delay`, in milliseconds, until the

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use surefoot_core::{AttemptResult, Classification, Classify, Error, Verdict};
+use surefoot_core::{AttemptResult, Classification, Classify, Error, Rejection, Verdict};
 
 use crate::Attempt;
 use crate::scope;
+use crate::scope::spending::{self, Cover};
 use crate::stream::Kept;
 
 /// Something with results that can be judged.
@@ -20,6 +21,10 @@ pub trait Judged {
 
     /// Whether a value is the beginning of a streamed answer, whose end is yet to come.
     const STREAMS: bool = false;
+
+    /// Whether every attempt starts the operation itself: then nothing that is taken for one has to
+    /// be given back.
+    const DISPATCHES: bool = false;
 
     /// Has a streamed answer keep what a policy holds until it has ended.
     fn keep(&self, value: &mut Self::Value, kept: Kept) {
@@ -80,6 +85,7 @@ impl<J: Judged> Judged for &J {
     type Error = J::Error;
 
     const STREAMS: bool = J::STREAMS;
+    const DISPATCHES: bool = J::DISPATCHES;
 
     fn keep(&self, value: &mut J::Value, kept: Kept) {
         (**self).keep(value, kept);
@@ -129,6 +135,8 @@ impl<F, C: Classify<T, E>, T, E> Judged for Typed<'_, F, C, T, E> {
     type Value = T;
     type Error = E;
 
+    const DISPATCHES: bool = true;
+
     #[inline]
     fn classify(&self, result: Result<&T, &E>) -> Classification {
         self.leaf.classifier.classify(result)
@@ -154,9 +162,15 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    /// Starts the operation, here and now.
+    /// Starts the operation, here and now, and pays for it.
     #[inline]
-    pub(crate) fn start(&self) -> Started<Fut> {
+    pub(crate) fn start(&self) -> Paid<Fut> {
+        Paid::start(&self.leaf.run)
+    }
+
+    /// The same where no budget is known to be in scope.
+    #[inline]
+    pub(crate) fn start_unpaid(&self) -> Started<Fut> {
         Started::new(&self.leaf.run)
     }
 }
@@ -167,7 +181,7 @@ pin_project! {
     struct LeafAttempt<'a, F, Fut> {
         start: &'a F,
         #[pin]
-        running: Option<Started<Fut>>,
+        running: Option<Paid<Fut>>,
     }
 }
 
@@ -182,7 +196,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if this.running.is_none() {
-            this.running.set(Some(Started::new(*this.start)));
+            this.running.set(Some(Paid::start(*this.start)));
         }
         match this.running.as_pin_mut() {
             Some(running) => running.poll(cx),
@@ -220,6 +234,55 @@ impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Started<Fut> {
     }
 }
 
+pin_project! {
+    /// The same, paid by the budgets in scope.
+    #[project = PaidProjection]
+    pub(crate) enum Paid<Fut> {
+        Unasked { #[pin] started: Started<Fut> },
+        Covered { #[pin] started: Started<Fut>, cover: Cover },
+        Refused { rejection: Option<Rejection> },
+    }
+}
+
+impl<Fut> Paid<Fut> {
+    #[inline]
+    fn start(start: impl Fn() -> Fut) -> Self {
+        if scope::is_budgeted() {
+            Self::start_covered(start)
+        } else {
+            Self::Unasked { started: Started::new(start) }
+        }
+    }
+
+    #[cold]
+    fn start_covered(start: impl Fn() -> Fut) -> Self {
+        match spending::draw() {
+            Ok(None) => Self::Unasked { started: Started::new(start) },
+            Ok(Some(cover)) => {
+                cover.spend();
+                Self::Covered { started: cover.enter(|| Started::new(start)), cover }
+            }
+            Err(rejection) => Self::Refused { rejection: Some(rejection) },
+        }
+    }
+}
+
+impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Paid<Fut> {
+    type Output = Result<T, Error<E>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            PaidProjection::Unasked { started } => started.poll(cx),
+            PaidProjection::Covered { started, cover } => cover.enter(|| started.poll(cx)),
+            PaidProjection::Refused { rejection } => match rejection.take() {
+                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
+                None => Poll::Pending, // polled again after it was ready
+            },
+        }
+    }
+}
+
 impl<F, C, T, E> BlockingOperation for Typed<'_, F, C, T, E>
 where
     F: Fn(&Attempt) -> Result<T, E>,
@@ -227,7 +290,12 @@ where
 {
     #[inline]
     fn attempt_blocking(&self) -> Result<T, Error<E>> {
+        let cover = if scope::is_budgeted() { spending::draw()? } else { None };
+        if let Some(cover) = &cover {
+            cover.spend();
+        }
         scope::note_dispatch();
-        (self.leaf.run)(&Attempt::current()).map_err(Error::Operation)
+        spending::covered(cover.as_ref(), || (self.leaf.run)(&Attempt::current()))
+            .map_err(Error::Operation)
     }
 }

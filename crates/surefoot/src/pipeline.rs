@@ -7,7 +7,8 @@ use std::future::Future;
 
 use futures_core::Stream;
 use surefoot_core::{
-    Classification, Classify, ConfigError, DefaultClassifier, Error, Name, RetryBudget, TimeSource,
+    Budget, Classification, Classify, ConfigError, DefaultClassifier, Error, Name, RetryBudget,
+    TimeSource,
 };
 
 pub use boxed::{BoxBlockingPipeline, BoxPipeline};
@@ -223,6 +224,12 @@ impl<P: Policy, C> PipelineBuilder<P, C> {
             idempotent: self.idempotent,
             allowed: self.allowed,
         }
+    }
+
+    /// Adds a budget: the same as [`add`](Self::add). Put it first, so that every attempt is within it and
+    /// a call that nobody pays for waits for nothing.
+    pub fn budget(self, budget: Budget) -> PipelineBuilder<Stack<P, Budget>, C> {
+        self.add(budget)
     }
 
     /// Declares that running the operation twice does no more than running it once, or that it

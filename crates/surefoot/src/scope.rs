@@ -1,16 +1,21 @@
-//! What a call inherits from the calls around it: their deadline, and that they are retrying.
+//! What a call inherits from the calls around it: their deadline, that they are retrying, and the
+//! budgets they draw on.
 //!
 //! The scope of a future is swapped in around every poll, so it follows the call and not the
 //! thread. It does not cross a spawn.
+
+mod carried;
+pub(crate) mod spending;
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::time::Duration;
 
+pub use carried::{Instrumented, Scope};
 use surefoot_core::{Deadline, TimeSource};
 
 thread_local! {
-    /// The attempt of the innermost retry; 0 outside.
+    /// The attempt of the innermost retry, 0 outside; and the flag [`BUDGETED`].
     static ATTEMPT: Cell<u32> = const { Cell::new(0) };
     /// Whether an operation was started since the innermost timeout began.
     static DISPATCHED: Cell<bool> = const { Cell::new(false) };
@@ -19,8 +24,11 @@ thread_local! {
     static DEADLINE: RefCell<Option<Due>> = const { RefCell::new(None) };
 }
 
+/// Set while a budget is in scope: so one look tells a retry that nothing is.
+const BUDGETED: u32 = 1 << 31;
+
 /// A deadline together with the clock that tells when it is over.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Due {
     pub(crate) deadline: Deadline,
     pub(crate) time: TimeSource,
@@ -45,7 +53,7 @@ impl Attempt {
 
     /// Counted from 1; 1 outside any retry.
     pub fn number(&self) -> u32 {
-        ATTEMPT.get().max(1)
+        attempt_number().max(1)
     }
 
     /// When an answer is due, if there is a time limit.
@@ -62,14 +70,35 @@ impl Attempt {
 /// Runs `poll` as attempt `number` of a retry.
 #[inline]
 pub fn in_attempt<R>(number: u32, poll: impl FnOnce() -> R) -> R {
-    let _outer = Restored::set(&ATTEMPT, number);
+    let number = number.min(BUDGETED - 1);
+    let _outer = Restored::set(&ATTEMPT, number | (ATTEMPT.get() & BUDGETED));
     poll()
 }
 
 /// Whether a retry is at work around this call.
 #[inline]
 pub fn is_retrying() -> bool {
-    ATTEMPT.get() > 0
+    attempt_number() > 0
+}
+
+/// Whether a budget is in scope, so that an attempt has to be [drawn](spending::draw).
+#[inline]
+pub fn is_budgeted() -> bool {
+    ATTEMPT.get() & BUDGETED != 0
+}
+
+/// Whether neither a retry nor a budget is around this call.
+#[inline]
+pub(crate) fn is_plain() -> bool {
+    ATTEMPT.get() == 0
+}
+
+fn attempt_number() -> u32 {
+    ATTEMPT.get() & !BUDGETED
+}
+
+fn set_budgeted(budgeted: bool) {
+    ATTEMPT.set(if budgeted { ATTEMPT.get() | BUDGETED } else { attempt_number() });
 }
 
 /// Notes that the operation itself is being started: from here on it may take effect.

@@ -1,9 +1,11 @@
 //! Waiting: with the clock's own timers, tokio's, or our timer thread.
 
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 
 use pin_project_lite::pin_project;
 use surefoot_core::{Clock, ManualSleep, SystemClock, TimeSource, Timestamp};
@@ -88,9 +90,64 @@ pub(crate) fn block_until(time: &TimeSource, at: Timestamp) {
             if left.is_zero() {
                 return;
             }
-            std::thread::sleep(left);
+            thread::sleep(left);
         },
         TimeSource::Manual(clock) => clock.block_until(at),
         TimeSource::Custom(clock) => clock.block_until(at),
+    }
+}
+
+/// How a thread waits for a time that may move up.
+pub(crate) struct Nap {
+    bell: Arc<Bell>,
+    waker: Waker,
+}
+
+/// Set before the thread is unparked: whoever else has it park meanwhile takes no wake-up away.
+struct Bell {
+    rung: AtomicBool,
+    sleeper: Thread,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.sleeper.unpark();
+    }
+}
+
+impl Nap {
+    /// Of the calling thread.
+    pub(crate) fn new() -> Self {
+        let bell = Arc::new(Bell { rung: AtomicBool::new(false), sleeper: thread::current() });
+        Self { waker: Waker::from(Arc::clone(&bell)), bell }
+    }
+
+    /// Ends the nap, or the next one.
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// Blocks the thread until the clock has reached `at` or somebody rings; now and then it wakes
+    /// for nothing.
+    pub(crate) fn until(&self, time: &TimeSource, at: Timestamp) {
+        let is_rung = || self.bell.rung.swap(false, Ordering::Acquire);
+        if let TimeSource::System = time {
+            // Not by tokio's timers: this thread may be the one that drives them.
+            while !is_rung() {
+                let left = at - SystemClock.now();
+                if left.is_zero() {
+                    return;
+                }
+                thread::park_timeout(left);
+            }
+        } else {
+            let mut sleep = pin!(Sleep::until(time, at));
+            if sleep.as_mut().poll(&mut Context::from_waker(&self.waker)).is_pending() {
+                while !is_rung() {
+                    thread::park();
+                }
+            }
+        }
     }
 }

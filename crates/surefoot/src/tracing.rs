@@ -69,6 +69,15 @@ pub fn log(events: &Events) -> Subscription {
         Event::HedgeRefused { policy, .. } => {
             info!(operation = policy.as_str(), "no hedge: the budget is spent");
         }
+        Event::RateLimited { policy, retry_after, .. } => {
+            info!(limiter = policy.as_str(), ?retry_after, "rate limiter refused a call");
+        }
+        Event::RateDelayed { policy, delay, .. } => {
+            info!(limiter = policy.as_str(), ?delay, "a call waits for its slot");
+        }
+        Event::KeysFull { policy, max_keys } => {
+            warn!(limiter = policy.as_str(), max_keys, "rate limiter has no room for a new key");
+        }
         Event::FellBack { policy, link } => {
             warn!(operation = policy.as_str(), link = link.as_str(), "a link of a fallback failed");
         }

@@ -52,14 +52,23 @@ impl<B: Borrow<Hedge>> Race<B> {
         let hedge = self.hedge.borrow();
         let policy = || hedge.name().clone();
         if hedge.budget().is_some_and(|budget| !budget.try_withdraw()) {
-            self.closed = true;
-            hedge.post(|| Event::HedgeRefused { policy: policy(), at: now });
+            self.refuse(now);
             return false;
         }
         self.made += 1;
         hedge.shared.hedges.fetch_add(1, Ordering::Relaxed);
         hedge.post(|| Event::Hedged { policy: policy(), at: now, attempt: self.made });
         true
+    }
+
+    /// Notes that a budget of the host's refuses another attempt, and so all further ones.
+    pub fn refuse(&mut self, now: Timestamp) {
+        if self.is_over() {
+            return;
+        }
+        self.closed = true;
+        let hedge = self.hedge.borrow();
+        hedge.post(|| Event::HedgeRefused { policy: hedge.name().clone(), at: now });
     }
 
     /// Decides what an answer means.

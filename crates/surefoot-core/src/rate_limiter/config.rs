@@ -13,7 +13,7 @@ use super::{Quota, RateLimiter};
 #[cfg(feature = "serde")]
 use crate::config::duration_text;
 use crate::config::{Check, Shown};
-use crate::{ConfigError, Name, TimeSource};
+use crate::{ConfigError, Event, Events, Name, TimeSource};
 
 /// How a limiter counts. Every one but the default trades exactness for memory or speed, and says
 /// what it admits at worst: N is `max_requests`, W is `time_window`, B is `burst`.
@@ -285,11 +285,12 @@ fn units(check: Check, field: &str, units: u64) -> Result<(), ConfigError> {
 pub struct RateLimiterBuilder {
     config: RateLimiterConfig,
     clock: TimeSource,
+    events: Events,
 }
 
 impl From<RateLimiterConfig> for RateLimiterBuilder {
     fn from(config: RateLimiterConfig) -> Self {
-        Self { config, clock: TimeSource::System }
+        Self { config, clock: TimeSource::System, events: Events::default() }
     }
 }
 
@@ -365,6 +366,18 @@ impl RateLimiterBuilder {
         self
     }
 
+    /// Where refusals and delays are told; for limiters that share listeners.
+    pub fn events(mut self, events: Events) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// Calls `listener` for every refusal and delay.
+    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.events.subscribe(listener).forever();
+        self
+    }
+
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;
         self
@@ -375,7 +388,7 @@ impl RateLimiterBuilder {
     /// # Errors
     /// Names the first option that breaks its rule.
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
-        let Self { config, clock } = self;
+        let Self { config, clock, events } = self;
         config.validate()?;
         let check = Check(RateLimiterConfig::POLICY);
         let rule = "needs keys: build it with `build_keyed`";
@@ -383,7 +396,7 @@ impl RateLimiterBuilder {
         let when_full = config.when_full.unwrap_or_default();
         check.rule(config.when_full.is_none(), "when_full", format!("{when_full:?}"), rule)?;
         let built = config.built(clock.now().as_nanos())?;
-        Ok(RateLimiter::new(config, built, clock))
+        Ok(RateLimiter::new(config, built, clock, events))
     }
 
     /// A limiter for each key, with none yet.
@@ -403,9 +416,9 @@ impl RateLimiterBuilder {
         self,
         hasher: S,
     ) -> Result<KeyedRateLimiter<K, S>, ConfigError> {
-        let Self { config, clock } = self;
+        let Self { config, clock, events } = self;
         config.validate()?;
         let built = config.built(clock.now().as_nanos())?;
-        Ok(KeyedRateLimiter::new(config, built, clock, hasher))
+        Ok(KeyedRateLimiter::new(config, built, clock, events, hasher))
     }
 }

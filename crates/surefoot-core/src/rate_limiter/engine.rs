@@ -37,12 +37,21 @@ pub(super) struct Refusal {
     pub(super) fits_at: Option<u64>,
 }
 
+/// A place in the line: its number, when it is due, and when it was given out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    pub(super) id: u64,
+    pub(super) due: u64,
+    pub(super) now: u64,
+}
+
 /// What can be seen of a limiter at one time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
     pub(super) now: u64,
     pub(super) used: u64,
     pub(super) remaining: u64,
+    pub(super) waiting: u64,
     pub(super) idle_at: u64,
     pub(super) fits_at: Option<u64>,
 }
@@ -74,25 +83,18 @@ impl Engine {
     }
 
     /// Takes `n` units in the last place of the line, if they are due by `latest`, which is worked
-    /// out from the present. The answer names the place.
+    /// out from the present.
     pub(super) fn reserve(
         &self,
         n: u64,
         time: &TimeSource,
         latest: impl FnOnce(u64) -> u64,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<Placed, Refusal> {
         match self {
             Self::Gcra(engine) => engine.reserve(n, time, latest),
             Self::Windowed(engine) => {
                 let (ledger, line) = &mut *lock(&engine.lane);
-                let now = line.see(time.now().as_nanos());
-                match line.earliest(&engine.machine, ledger, n, now) {
-                    Some(due) if due <= latest(now) => {
-                        let taken = engine.machine.take(ledger, n, due);
-                        Ok(line.push(n, due, taken))
-                    }
-                    fits_at => Err(Refusal { now, fits_at }),
-                }
+                reserve(&engine.machine, ledger, line, n, time.now().as_nanos(), latest)
             }
         }
     }
@@ -161,22 +163,24 @@ impl GcraEngine {
         n: u64,
         time: &TimeSource,
         latest: impl FnOnce(u64) -> u64,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<Placed, Refusal> {
         let mut line = lock(&self.line);
-        let now = line.see(time.now().as_nanos());
+        let read = time.now().as_nanos();
+        let now = line.see(read);
         let latest = latest(now);
         let mut word = self.machine.lift(&self.word, now);
         loop {
             let mut taken = word;
             let due = match line.earliest(&self.machine, &mut taken, n, now) {
                 Some(due) if due <= latest => due,
-                fits_at => return Err(Refusal { now, fits_at }),
+                // As the clock shows it, which has to get there.
+                fits_at => return Err(Refusal { now: read, fits_at }),
             };
             let place = self.machine.take(&mut taken, n, due);
             let swapped =
                 self.word.compare_exchange(word, taken, Ordering::Relaxed, Ordering::Relaxed);
             match swapped {
-                Ok(_) => return Ok(line.push(n, due, place)),
+                Ok(_) => return Ok(Placed { id: line.push(n, due, place), due, now }),
                 Err(changed) => word = changed,
             }
         }
@@ -214,6 +218,26 @@ pub(super) fn check<M: Machine>(
     }
 }
 
+/// Takes `n` units in the last place of the line, if they are due by `latest`.
+pub(super) fn reserve<M: Machine>(
+    machine: &M,
+    cell: &mut M::Cell,
+    line: &mut Line,
+    n: u64,
+    read: u64,
+    latest: impl FnOnce(u64) -> u64,
+) -> Result<Placed, Refusal> {
+    let now = line.see(read);
+    match line.earliest(machine, cell, n, now) {
+        Some(due) if due <= latest(now) => {
+            let taken = machine.take(cell, n, due);
+            Ok(Placed { id: line.push(n, due, taken), due, now })
+        }
+        // As the clock shows it, which has to get there.
+        fits_at => Err(Refusal { now: read, fits_at }),
+    }
+}
+
 pub(super) fn view<M: Machine>(
     machine: &M,
     cell: &mut M::Cell,
@@ -221,9 +245,10 @@ pub(super) fn view<M: Machine>(
     n: u64,
     now: u64,
 ) -> View {
-    let waiting = line.waiting_units(now);
-    let used = machine.used(cell, now).saturating_sub(waiting);
-    let remaining = if waiting > 0 { 0 } else { machine.remaining(cell, now) };
+    let waiting_units = line.waiting_units(now);
+    let used = machine.used(cell, now).saturating_sub(waiting_units);
+    let remaining = if waiting_units > 0 { 0 } else { machine.remaining(cell, now) };
     let fits_at = line.earliest(machine, cell, n, now);
-    View { now, used, remaining, idle_at: machine.idle_at(cell), fits_at }
+    let waiting = line.waiting(now);
+    View { now, used, remaining, waiting, idle_at: machine.idle_at(cell), fits_at }
 }

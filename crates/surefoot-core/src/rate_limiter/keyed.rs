@@ -1,23 +1,27 @@
 //! A limiter for each key: callers, addresses, API keys, models.
 
+mod key;
 pub(super) mod shards;
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::task::Waker;
 use std::time::Duration;
 
+pub use key::LimiterKey;
+
 use super::config::Built;
-use super::engine::{Refusal, View};
+use super::engine::{Placed, Refusal, View};
 use super::gcra::Gcra;
 use super::lane::Lane;
 use super::ledger::Windowed;
-use super::reservation::sealed::Sealed;
-use super::reservation::{Charge, Reservation, Slots};
-use super::{Quota, RateLimiterConfig, RateLimiterStatus, rejection};
+use super::status::Tally;
+use super::{
+    Admission, Charge, KeyedRateLimiterStatus, Quota, RateLimiterConfig, RateLimiterStatus,
+    RateLimiterTotals, Reservation,
+};
 use crate::sync::Arc;
-use crate::{Name, Rejection, TimeSource, Timestamp};
+use crate::{Events, Name, Rejection, TimeSource, Timestamp};
 use shards::{Full, Shards};
 
 /// A rate limiter with a limit for each key, in bounded memory. Clones are handles to the same
@@ -59,6 +63,7 @@ struct Shared<K, S> {
     table: Table<K, S>,
     time: TimeSource,
     quota: Quota,
+    tally: Tally,
     config: RateLimiterConfig,
 }
 
@@ -76,12 +81,14 @@ macro_rules! in_table {
         }
     };
 }
+use in_table;
 
 impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     pub(super) fn new(
         config: RateLimiterConfig,
         built: Built,
         time: TimeSource,
+        events: Events,
         hasher: S,
     ) -> Self {
         let (keys, when_full) = (config.keys(), config.when_full.unwrap_or_default());
@@ -94,8 +101,14 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
                 Table::Windowed(Shards::new(machine, hasher, keys, when_full, window))
             }
         };
-        let quota = config.quota();
-        Self { shared: Arc::new(Shared { table, time, quota, config }) }
+        let (quota, tally) = (config.quota(), Tally::new(events));
+        Self { shared: Arc::new(Shared { table, time, quota, tally, config }) }
+    }
+
+    /// The limit of `key` alone, as something that can be asked, waited for and put into a
+    /// pipeline.
+    pub fn key(&self, key: impl Into<K>) -> LimiterKey<K, S> {
+        LimiterKey::new(self.clone(), key.into())
     }
 
     /// Asks to make one call for `key` now.
@@ -125,15 +138,27 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         if n == 0 {
             return Ok(());
         }
-        let time = &self.shared.time;
-        let checked = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
-            lane.check(machine, n, now).map_err(|fits_at| Refusal { now, fits_at })
-        }));
-        match checked {
+        match self.look_and_take(key, n) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(refusal)) => Err(self.limited(refusal)),
             Err(Full) => Err(self.full()),
         }
+    }
+
+    #[inline]
+    fn look_and_take<Q>(&self, key: &Q, n: u64) -> Result<Result<(), Refusal>, Full>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let time = &self.shared.time;
+        let checked = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
+            lane.check(machine, n, now).map_err(|fits_at| Refusal { now, fits_at })
+        }));
+        if let Ok(Ok(())) = checked {
+            self.shared.tally.admit();
+        }
+        checked
     }
 
     /// Whether one call for `key` is admitted now; it counts if it is.
@@ -150,13 +175,13 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     ///
     /// # Errors
     /// As [`check_n`](Self::check_n).
-    pub fn try_reserve<Q>(&self, key: &Q, n: u64) -> Result<Charge<KeySlots<K, S>>, Rejection>
+    pub fn try_reserve<Q>(&self, key: &Q, n: u64) -> Result<Charge<LimiterKey<K, S>>, Rejection>
     where
-        K: Borrow<Q>,
+        K: Borrow<Q> + Clone,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let id = self.place(key, n, |now| now)?;
-        Ok(Charge::new(KeySlots { limiter: self.clone(), key: key.to_owned() }, id))
+        let placed = self.place(key, n, |now| now)?;
+        Ok(Charge::new(LimiterKey::new(self.clone(), key.to_owned()), placed.id))
     }
 
     /// Takes a place in the line of `key` for `n` units that is due by `latest` and within
@@ -170,18 +195,53 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         key: &Q,
         n: u64,
         latest: Timestamp,
-    ) -> Result<Reservation<KeySlots<K, S>>, Rejection>
+    ) -> Result<Reservation<LimiterKey<K, S>>, Rejection>
     where
-        K: Borrow<Q>,
+        K: Borrow<Q> + Clone,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let longest = self.shared.config.longest_wait();
         let latest = |now| latest.min(Timestamp::from_nanos(now) + longest).as_nanos();
-        let id = self.place(key, n, latest)?;
-        Ok(Reservation::new(KeySlots { limiter: self.clone(), key: key.to_owned() }, id))
+        let placed = self.place(key, n, latest)?;
+        let slots = LimiterKey::new(self.clone(), key.to_owned());
+        // The place first: what a listener does must not leave it without an owner.
+        let reservation = Reservation::new(slots, placed.id);
+        self.shared.tally.place(&self.shared.config.name, placed);
+        Ok(reservation)
     }
 
-    fn place<Q>(&self, key: &Q, n: u64, latest: impl Fn(u64) -> u64) -> Result<u64, Rejection>
+    /// Takes `n` units for `key` now if they fit and nobody waits, or else a place in its line: see
+    /// [`Slots::admit`](super::Slots::admit).
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub fn admit<Q>(
+        &self,
+        key: &Q,
+        n: u64,
+        latest: Timestamp,
+    ) -> Result<Admission<LimiterKey<K, S>>, Rejection>
+    where
+        K: Borrow<Q> + Clone,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        if n == 0 {
+            return Ok(Admission::Now);
+        }
+        if latest == Timestamp::MAX || self.shared.time.now() <= latest {
+            match self.look_and_take(key, n) {
+                Ok(Ok(())) => return Ok(Admission::Now),
+                Ok(Err(refusal)) if self.shared.config.longest_wait().is_zero() => {
+                    return Err(self.limited(refusal));
+                }
+                Ok(Err(_)) => {}
+                Err(Full) => return Err(self.full()),
+            }
+        }
+        self.reserve(key, n, latest).map(Admission::Later)
+    }
+
+    fn place<Q>(&self, key: &Q, n: u64, latest: impl Fn(u64) -> u64) -> Result<Placed, Rejection>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -191,7 +251,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
             lane.reserve(machine, n, now, &latest)
         }));
         match placed {
-            Ok(Ok(id)) => Ok(id),
+            Ok(Ok(placed)) => Ok(placed),
             Ok(Err(refusal)) => Err(self.limited(refusal)),
             Err(Full) => Err(self.full()),
         }
@@ -227,7 +287,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     where
         K: Borrow<Q>,
     {
-        self.status(key).reset_at
+        let View { now, idle_at, .. } = self.view(key, 1);
+        Timestamp::from_nanos(idle_at.max(now))
     }
 
     /// All of this at one moment. Takes nothing and remembers no new key.
@@ -235,7 +296,29 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     where
         K: Borrow<Q>,
     {
-        self.view(key, 1).into()
+        self.shared.tally.status(&self.shared.config, self.view(key, 1))
+    }
+
+    /// The limiter as a whole: its keys and what it has counted.
+    pub fn overview(&self) -> KeyedRateLimiterStatus {
+        let config = &self.shared.config;
+        KeyedRateLimiterStatus {
+            name: config.name.clone(),
+            max_requests: config.max_requests,
+            keys: self.keys(),
+            max_keys: config.keys(),
+            totals: self.totals(),
+        }
+    }
+
+    /// Calls admitted, refused and delayed since it was made, of all keys together.
+    pub fn totals(&self) -> RateLimiterTotals {
+        self.shared.tally.totals()
+    }
+
+    /// Where to listen to refusals and delays of any key.
+    pub fn events(&self) -> &Events {
+        &self.shared.tally.events
     }
 
     /// How many keys it remembers.
@@ -279,13 +362,12 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
 
     #[cold]
     fn limited(&self, refusal: Refusal) -> Rejection {
-        rejection(&self.shared.config.name, self.shared.quota, refusal)
+        self.shared.tally.refuse(&self.shared.config.name, self.shared.quota, refusal)
     }
 
     #[cold]
     fn full(&self) -> Rejection {
-        let config = &self.shared.config;
-        Rejection::KeysFull { policy: config.name.clone(), max_keys: config.keys() }
+        self.shared.tally.full(&self.shared.config.name, self.shared.config.keys())
     }
 }
 
@@ -300,55 +382,5 @@ impl<K, S> fmt::Debug for KeyedRateLimiter<K, S> {
         f.debug_struct("KeyedRateLimiter")
             .field("name", &self.shared.config.name)
             .finish_non_exhaustive()
-    }
-}
-
-/// One key of a keyed limiter, as a reservation holds it.
-pub struct KeySlots<K, S = RandomState> {
-    limiter: KeyedRateLimiter<K, S>,
-    key: K,
-}
-
-impl<K: Hash + Eq, S: BuildHasher> Slots for KeySlots<K, S> {}
-
-impl<K: Hash + Eq, S: BuildHasher> Sealed for KeySlots<K, S> {
-    fn now(&self) -> Timestamp {
-        self.limiter.shared.time.now()
-    }
-
-    fn due(&self, id: u64) -> Timestamp {
-        let due = in_table!(self.limiter, shards => {
-            shards.with_known(&self.key, |_, lane| lane.due(id))
-        });
-        Timestamp::from_nanos(due.unwrap_or(0))
-    }
-
-    fn watch(&self, id: u64, waker: &Waker) {
-        in_table!(self.limiter, shards => {
-            shards.with_known(&self.key, |_, lane| lane.watch(id, waker))
-        });
-    }
-
-    fn settle(&self, id: u64, used: u64) {
-        let time = &self.limiter.shared.time;
-        let moved = in_table!(self.limiter, shards => {
-            shards.with_known(&self.key, |machine, lane| {
-                lane.settle(machine, id, used, time.now().as_nanos())
-            })
-        });
-        moved.unwrap_or_default().wake();
-    }
-
-    fn forget(&self, id: u64) {
-        let time = &self.limiter.shared.time;
-        in_table!(self.limiter, shards => {
-            shards.with_known(&self.key, |_, lane| lane.forget(id, time.now().as_nanos()))
-        });
-    }
-}
-
-impl<K: fmt::Debug, S> fmt::Debug for KeySlots<K, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeySlots").field("key", &self.key).finish_non_exhaustive()
     }
 }

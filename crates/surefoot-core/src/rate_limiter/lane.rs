@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use super::engine::{self, Refusal, View};
+use super::engine::{self, Placed, Refusal, View};
 use super::keyed::shards::State;
 use super::line::{Line, Moved};
 use super::machine::Machine;
@@ -49,19 +49,13 @@ impl<M: Machine> Lane<M> {
         n: u64,
         now: u64,
         latest: impl FnOnce(u64) -> u64,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<Placed, Refusal> {
         let line = self.line.get_or_insert_default();
-        let now = line.see(now);
-        match line.earliest(machine, &mut self.cell, n, now) {
-            Some(due) if due <= latest(now) => {
-                let taken = machine.take(&mut self.cell, n, due);
-                Ok(line.push(n, due, taken))
-            }
-            fits_at => {
-                self.drop_idle_line(now);
-                Err(Refusal { now, fits_at })
-            }
+        let reserved = engine::reserve(machine, &mut self.cell, line, n, now, latest);
+        if reserved.is_err() {
+            self.drop_idle_line(now);
         }
+        reserved
     }
 
     /// When `n` units would fit, behind whoever waits.

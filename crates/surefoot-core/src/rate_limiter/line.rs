@@ -59,6 +59,12 @@ impl Line {
         self.open.iter().all(|open| !open.owned && open.due <= now)
     }
 
+    /// Those who wait for a later time than `now`.
+    pub(super) fn waiting(&self, now: u64) -> u64 {
+        let waiting = self.open.iter().rev().take_while(|open| open.due > now);
+        waiting.filter(|open| open.owned).count() as u64
+    }
+
     /// Units that are taken for a later time than `now`.
     pub(super) fn waiting_units(&self, now: u64) -> u64 {
         let waiting = self.open.iter().rev().take_while(|open| open.due > now);

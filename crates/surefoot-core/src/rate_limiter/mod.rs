@@ -72,21 +72,24 @@ mod machine;
 pub mod multi;
 mod reservation;
 mod sliding_log;
+mod status;
 
 use std::fmt;
 use std::task::Waker;
 use std::time::Duration;
 
 pub use config::{Algorithm, RateLimiterBuilder, RateLimiterConfig, WhenFull};
-pub use keyed::{KeySlots, KeyedRateLimiter};
-pub use reservation::{Charge, Reservation, Slots};
+pub use keyed::{KeyedRateLimiter, LimiterKey};
+pub use reservation::{Admission, Charge, Reservation, Slots};
+pub use status::{KeyedRateLimiterStatus, RateLimiterStatus, RateLimiterTotals};
 
 use crate::config::Shown;
 use crate::sync::Arc;
-use crate::{Name, Rejection, TimeSource, Timestamp};
+use crate::{Events, Name, Rejection, TimeSource, Timestamp};
 use config::Built;
 use engine::{Engine, Refusal, View};
 use reservation::sealed::Sealed;
+use status::Tally;
 
 /// A rate limiter without keys. Clones are handles to the same one.
 ///
@@ -120,6 +123,7 @@ struct Shared {
     engine: Engine,
     time: TimeSource,
     quota: Quota,
+    tally: Tally,
     config: RateLimiterConfig,
 }
 
@@ -154,44 +158,19 @@ impl fmt::Display for Quota {
     }
 }
 
-/// How a limiter stands at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateLimiterStatus {
-    /// See [`RateLimiter::current_rate`].
-    pub current_rate: u64,
-    /// See [`RateLimiter::remaining`].
-    pub remaining: u64,
-    /// See [`RateLimiter::reset_at`].
-    pub reset_at: Timestamp,
-    /// See [`RateLimiter::retry_after`], for one unit.
-    pub retry_after: Duration,
-}
-
-impl From<View> for RateLimiterStatus {
-    fn from(view: View) -> Self {
-        let fits_at = view.fits_at.unwrap_or(view.now);
-        Self {
-            current_rate: view.used,
-            remaining: view.remaining,
-            reset_at: Timestamp::from_nanos(view.idle_at.max(view.now)),
-            retry_after: Duration::from_nanos(fits_at.saturating_sub(view.now)),
-        }
-    }
-}
-
 impl RateLimiter {
     /// Starts building a limiter that will be called `name`.
     pub fn builder(name: impl Into<Name>) -> RateLimiterBuilder {
         RateLimiterBuilder::default().name(name.into())
     }
 
-    fn new(config: RateLimiterConfig, built: Built, time: TimeSource) -> Self {
+    fn new(config: RateLimiterConfig, built: Built, time: TimeSource, events: Events) -> Self {
         let engine = match built {
             Built::Gcra(machine) => Engine::from(machine),
             Built::Windowed(machine) => Engine::from(machine),
         };
-        let quota = config.quota();
-        Self { shared: Arc::new(Shared { engine, time, quota, config }) }
+        let (quota, tally) = (config.quota(), Tally::new(events));
+        Self { shared: Arc::new(Shared { engine, time, quota, tally, config }) }
     }
 
     /// Asks to make one call now.
@@ -213,7 +192,10 @@ impl RateLimiter {
             return Ok(());
         }
         match self.shared.engine.check(n, &self.shared.time) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.shared.tally.admit();
+                Ok(())
+            }
             Err(refusal) => Err(self.rejection(refusal)),
         }
     }
@@ -230,7 +212,7 @@ impl RateLimiter {
     /// As [`check_n`](Self::check_n).
     pub fn try_reserve(&self, n: u64) -> Result<Charge, Rejection> {
         match self.shared.engine.reserve(n, &self.shared.time, |now| now) {
-            Ok(id) => Ok(Charge::new(self.clone(), id)),
+            Ok(placed) => Ok(Charge::new(self.clone(), placed.id)),
             Err(refusal) => Err(self.rejection(refusal)),
         }
     }
@@ -245,9 +227,40 @@ impl RateLimiter {
         let longest = self.shared.config.longest_wait();
         let latest = |now| latest.min(Timestamp::from_nanos(now) + longest).as_nanos();
         match self.shared.engine.reserve(n, &self.shared.time, latest) {
-            Ok(id) => Ok(Reservation::new(self.clone(), id)),
+            Ok(placed) => {
+                // The place first: what a listener does must not leave it without an owner.
+                let reservation = Reservation::new(self.clone(), placed.id);
+                self.shared.tally.place(self.name(), placed);
+                Ok(reservation)
+            }
             Err(refusal) => Err(self.rejection(refusal)),
         }
+    }
+
+    /// Takes `n` units now if they fit and nobody waits, or else a place in the line: see
+    /// [`Slots::admit`].
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    #[inline]
+    pub fn admit(&self, n: u64, latest: Timestamp) -> Result<Admission, Rejection> {
+        let Shared { engine, time, tally, config, .. } = &*self.shared;
+        if n == 0 {
+            return Ok(Admission::Now);
+        }
+        if latest == Timestamp::MAX || time.now() <= latest {
+            match engine.check(n, time) {
+                Ok(()) => {
+                    tally.admit();
+                    return Ok(Admission::Now);
+                }
+                Err(refusal) if config.longest_wait().is_zero() => {
+                    return Err(self.rejection(refusal));
+                }
+                Err(_) => {}
+            }
+        }
+        self.reserve(n, latest).map(Admission::Later)
     }
 
     /// Units in the present window; for the GCRA family those taken and not yet returned.
@@ -269,12 +282,23 @@ impl RateLimiter {
 
     /// When everything taken so far will have returned; now if nothing is out.
     pub fn reset_at(&self) -> Timestamp {
-        RateLimiterStatus::from(self.view(1)).reset_at
+        let View { now, idle_at, .. } = self.view(1);
+        Timestamp::from_nanos(idle_at.max(now))
     }
 
     /// All of this at one moment. Takes nothing.
     pub fn status(&self) -> RateLimiterStatus {
-        self.view(1).into()
+        self.shared.tally.status(&self.shared.config, self.view(1))
+    }
+
+    /// Calls admitted, refused and delayed since it was made.
+    pub fn totals(&self) -> RateLimiterTotals {
+        self.shared.tally.totals()
+    }
+
+    /// Where to listen to refusals and delays.
+    pub fn events(&self) -> &Events {
+        &self.shared.tally.events
     }
 
     /// The most units in a window.
@@ -303,16 +327,28 @@ impl RateLimiter {
 
     #[cold]
     fn rejection(&self, refusal: Refusal) -> Rejection {
-        rejection(&self.shared.config.name, self.shared.quota, refusal)
+        self.shared.tally.refuse(&self.shared.config.name, self.shared.quota, refusal)
     }
 }
 
-fn rejection(name: &Name, quota: Quota, Refusal { now, fits_at }: Refusal) -> Rejection {
-    let retry_after = fits_at.map(|at| Duration::from_nanos(at.saturating_sub(now)));
-    Rejection::RateLimited { policy: name.clone(), quota, retry_after }
-}
+impl Slots for RateLimiter {
+    #[inline]
+    fn admit(&self, n: u64, latest: Timestamp) -> Result<Admission, Rejection> {
+        self.admit(n, latest)
+    }
 
-impl Slots for RateLimiter {}
+    fn reserve(&self, n: u64, latest: Timestamp) -> Result<Reservation, Rejection> {
+        self.reserve(n, latest)
+    }
+
+    fn name(&self) -> &Name {
+        self.name()
+    }
+
+    fn time(&self) -> &TimeSource {
+        self.time()
+    }
+}
 
 impl Sealed for RateLimiter {
     fn now(&self) -> Timestamp {
@@ -333,6 +369,10 @@ impl Sealed for RateLimiter {
 
     fn forget(&self, id: u64) {
         self.shared.engine.forget(id, &self.shared.time);
+    }
+
+    fn admitted(&self) {
+        self.shared.tally.admit();
     }
 }
 

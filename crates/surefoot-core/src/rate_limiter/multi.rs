@@ -184,7 +184,10 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
         let amounts = self.amounts(amounts)?;
         let places = self.take(
             key,
-            |rule, lane, now| lane.reserve(&rule.machine, amounts[rule.unit], now, |now| now).ok(),
+            |rule, lane, now| {
+                let placed = lane.reserve(&rule.machine, amounts[rule.unit], now, |now| now);
+                placed.ok().map(|placed| placed.id)
+            },
             &amounts,
         )?;
         Ok(LimitsCharge { limits: self.clone(), key: key.to_owned(), places })

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::task::Waker;
 
-use crate::Timestamp;
+use crate::{Name, Rejection, TimeSource, Timestamp};
 
 /// A slot in the line, which is due now or later; made by `reserve`.
 ///
@@ -67,8 +67,45 @@ struct Held<S> {
     id: u64,
 }
 
-/// The limiter that a reservation belongs to; implemented by the limiters of this crate.
-pub trait Slots: sealed::Sealed {}
+/// The limiter that a reservation belongs to: a [`RateLimiter`](super::RateLimiter), or one
+/// [key](super::LimiterKey) of a keyed one.
+pub trait Slots: sealed::Sealed {
+    /// Takes `n` units now if they fit and nobody waits, or else a place in the line that is due by
+    /// `latest` and within `max_wait`. What is taken at once cannot be given back; use
+    /// [`reserve`](Self::reserve) where it may have to be.
+    ///
+    /// # Errors
+    /// [`Rejection::RateLimited`] at once if they could not be due in time: then with the time
+    /// after which they would fit behind all who wait, or none if they never do. With a key also
+    /// [`Rejection::KeysFull`].
+    fn admit(&self, n: u64, latest: Timestamp) -> Result<Admission<Self>, Rejection>
+    where
+        Self: Sized;
+
+    /// Takes a place in the line for `n` units that is due by `latest` and within `max_wait`.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
+    fn reserve(&self, n: u64, latest: Timestamp) -> Result<Reservation<Self>, Rejection>
+    where
+        Self: Sized;
+
+    /// The name it was built with.
+    fn name(&self) -> &Name;
+
+    /// The clock it decides by.
+    fn time(&self) -> &TimeSource;
+}
+
+/// How a call is admitted.
+#[derive(Debug)]
+#[must_use = "a reservation that is dropped gives its slot back"]
+pub enum Admission<S: Slots = super::RateLimiter> {
+    /// It may begin.
+    Now,
+    /// It has to wait until its slot is due.
+    Later(Reservation<S>),
+}
 
 pub(super) mod sealed {
     use std::task::Waker;
@@ -87,6 +124,8 @@ pub(super) mod sealed {
         fn settle(&self, id: u64, used: u64);
         /// Leaves it at that.
         fn forget(&self, id: u64);
+        /// Counts an admission.
+        fn admitted(&self);
     }
 }
 
@@ -113,10 +152,13 @@ impl<S: Slots> Reservation<S> {
     /// # Errors
     /// The reservation itself if it is not due yet: wait on.
     pub fn begin(mut self) -> Result<Charge<S>, Self> {
-        if self.held.as_ref().is_some_and(|held| held.slots.due(held.id) > held.slots.now()) {
+        let Some(held) = self.held.take() else { return Err(self) };
+        if held.slots.due(held.id) > held.slots.now() {
+            self.held = Some(held);
             return Err(self);
         }
-        Ok(Charge { held: self.held.take() })
+        held.slots.admitted();
+        Ok(Charge { held: Some(held) })
     }
 }
 
@@ -136,6 +178,7 @@ impl<S: Slots> fmt::Debug for Reservation<S> {
 
 impl<S: Slots> Charge<S> {
     pub(super) fn new(slots: S, id: u64) -> Self {
+        slots.admitted();
         Self { held: Some(Held { slots, id }) }
     }
 

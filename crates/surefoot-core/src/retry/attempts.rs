@@ -117,8 +117,29 @@ impl<B: Borrow<Retry>> Attempts<B> {
         now: Timestamp,
         deadline: Option<Deadline>,
     ) -> NextStep {
+        self.next_paid(result, now, deadline, || true)
+    }
+
+    /// The same where another attempt has to be paid for besides: `pay` is asked once all else allows
+    /// it, and [`StopReason::Budget`] is the answer if it cannot. If it could and the answer is
+    /// not to wait all the same, what was paid is to be given back.
+    pub fn next_paid(
+        &mut self,
+        result: AttemptResult,
+        now: Timestamp,
+        deadline: Option<Deadline>,
+        pay: impl FnOnce() -> bool,
+    ) -> NextStep {
         self.note_start(now);
-        let step = self.decide(result, now, deadline);
+        let step = self.decide(result, now, deadline, pay);
+        self.report(step, now);
+        step
+    }
+
+    /// Ends the retrying for a reason that only the host knows.
+    pub fn stop(&mut self, now: Timestamp, stop: StopReason) -> NextStep {
+        self.note_start(now);
+        let step = NextStep::Stop(stop);
         self.report(step, now);
         step
     }
@@ -128,6 +149,7 @@ impl<B: Borrow<Retry>> Attempts<B> {
         result: AttemptResult,
         now: Timestamp,
         deadline: Option<Deadline>,
+        pay: impl FnOnce() -> bool,
     ) -> NextStep {
         let config = self.retry().config();
         if result.is_success() {
@@ -167,6 +189,9 @@ impl<B: Borrow<Retry>> Attempts<B> {
         let attempt_at = now + wait;
         if !self.may_begin(attempt_at, deadline) {
             return NextStep::Stop(StopReason::Time);
+        }
+        if !pay() {
+            return NextStep::Stop(StopReason::Budget);
         }
         if let Some(budget) = self.retry().budget() {
             if !budget.try_withdraw() {

@@ -2,4 +2,6 @@
 #![cfg(not(surefoot_loom))]
 
 mod concurrency;
+mod overload;
 mod properties;
+mod refusals;

@@ -14,6 +14,7 @@ use crate::operation::{Judged, Operation};
 use crate::pipeline::{Composition, Part, PartKind};
 use crate::policy::Policy;
 use crate::scope;
+use crate::scope::spending;
 use crate::time::Sleep;
 
 /// Cancellation: dropping the call drops every attempt, which counts as nothing, and so do the
@@ -222,7 +223,14 @@ where
         *this.due = None;
         let deadline = scope::deadline_on(this.race.hedge().time());
         let in_time = deadline.is_none_or(|deadline| !deadline.is_over(now));
-        if !in_time || !this.begin.can_begin() || !this.race.begin(now) {
+        if !in_time || !this.begin.can_begin() {
+            return Poll::Pending;
+        }
+        if scope::is_budgeted() && spending::is_spent() {
+            this.race.refuse(now);
+            return Poll::Pending;
+        }
+        if !this.race.begin(now) {
             return Poll::Pending;
         }
         let Some(another) = this.begin.begin() else { return Poll::Pending };

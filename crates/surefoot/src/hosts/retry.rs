@@ -9,13 +9,14 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use surefoot_core::retry::{Attempts, NextStep};
 use surefoot_core::{
-    AttemptResult, Classify, DropReason, Error, Retry, StopReason, Timestamp, Verdict,
+    AttemptResult, Classify, DropReason, Error, Rejection, Retry, StopReason, Timestamp, Verdict,
     with_drop_reason,
 };
 
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::pipeline::{Composition, Part, PartKind};
 use crate::policy::{BlockingPolicy, Nested, Policy};
+use crate::scope::spending::{self, Cover};
 use crate::{scope, time};
 
 /// Cancellation: dropping the call during an attempt drops the attempt, during a wait ends the
@@ -54,7 +55,12 @@ impl Policy for Retry {
         E: Send,
     {
         let operation = Typed::new(operation, classifier);
-        Retrying::new(self, operation, Typed::start, go_on::<Typed<_, _, _, _>, Typed<_, _, _, _>>)
+        Retrying::new(
+            self,
+            operation,
+            Typed::start_unpaid,
+            go_on::<Typed<_, _, _, _>, Typed<_, _, _, _>>,
+        )
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {
@@ -81,7 +87,7 @@ impl BlockingPolicy for Retry {
         let mut run = Run::new(self.attempts_after_first(Some(self.time().now())));
         let mut number = 1;
         loop {
-            let result = scope::in_attempt(number, || match self.attempt_timeout() {
+            let result = run.enter(number, || match self.attempt_timeout() {
                 None => operation.attempt_blocking(),
                 Some(timeout) => timeout.run_blocking(operation),
             });
@@ -112,7 +118,7 @@ enum Begun {
 /// Notes a call, and the time where it is needed from the start.
 #[inline]
 fn begin(retry: &Retry) -> Begun {
-    if retry.is_plain() && !scope::is_retrying() {
+    if retry.is_plain() && scope::is_plain() {
         retry.note_call();
         Begun::InPlace { started: None }
     } else {
@@ -125,7 +131,7 @@ fn begin(retry: &Retry) -> Begun {
 fn begin_carefully(retry: &Retry) -> Begun {
     note_call(retry);
     let started = retry.config().max_elapsed.map(|_| retry.time().now());
-    let marked = scope::is_retrying() || retry.is_first_call();
+    let marked = !scope::is_plain() || retry.is_first_call();
     if marked || retry.attempt_timeout().is_some() {
         Begun::Carefully { started }
     } else {
@@ -135,9 +141,16 @@ fn begin_carefully(retry: &Retry) -> Begun {
 
 fn note_call(retry: &Retry) {
     if scope::is_retrying() {
-        retry.note_nesting();
+        note_nesting(retry);
     }
     retry.note_call();
+}
+
+/// Notes a retry inside a retry, whose attempts multiply, unless a budget counts them together.
+pub fn note_nesting(retry: &Retry) {
+    if !spending::limits_attempts() {
+        retry.note_nesting();
+    }
 }
 
 pin_project! {
@@ -298,7 +311,7 @@ async fn go_on<O: Operation, B: Borrow<O>>(
     let mut started = started;
     let mut result = match first {
         Some(result) => result,
-        None => noting_start(retry, &mut started, attempt(retry, operation, 1, None)).await?,
+        None => noting_start(retry, &mut started, attempt(retry, operation, 1, None, None)).await?,
     };
     let mut run = Run::new(retry.attempts_after_first(started));
     loop {
@@ -315,7 +328,8 @@ async fn go_on<O: Operation, B: Borrow<O>>(
                     return run.give_up(operation, Err(last), StopReason::Time);
                 }
                 let number = run.attempts.begin();
-                result = match attempt(retry, operation, number, last).await {
+                let cover = run.cover.take();
+                result = match attempt(retry, operation, number, cover, last).await {
                     Ok(result) => result,
                     Err(last) => {
                         run.dispatched = true; // the attempt that the deadline cut short
@@ -366,13 +380,17 @@ async fn attempt<O: Operation>(
     retry: &Retry,
     operation: &O,
     number: u32,
+    cover: Option<Cover>,
     last: Option<Error<O::Error>>,
 ) -> Attempted<O> {
     match retry.attempt_timeout() {
-        None => in_scope(number, last, scope::in_attempt(number, || operation.attempt())).await,
+        None => {
+            let begun = scope::in_attempt(number, || operation.attempt());
+            in_scope(number, last, spending::in_cover(cover, begun)).await
+        }
         Some(policy) => {
             let limited = Nested { policy, operation };
-            in_scope(number, last, limited.attempt()).await
+            in_scope(number, last, spending::in_cover(cover, limited.attempt())).await
         }
     }
 }
@@ -407,12 +425,14 @@ pub struct Run<B: Borrow<Retry> = Retry> {
     pub attempts: Attempts<B>,
     /// Whether any attempt got past our own policies.
     pub dispatched: bool,
+    /// What the budgets in scope have paid for the attempt that is to come, or is under way.
+    cover: Option<Cover>,
 }
 
 impl<B: Borrow<Retry>> Run<B> {
     /// A call whose attempts are `attempts`, the first one under way or done.
     pub fn new(attempts: Attempts<B>) -> Self {
-        Self { attempts, dispatched: false }
+        Self { attempts, dispatched: false, cover: None }
     }
 
     /// Decides what comes after an attempt with this result.
@@ -424,7 +444,20 @@ impl<B: Borrow<Retry>> Run<B> {
         let judged = operation.attempt_result(result);
         self.dispatched |= !matches!(result, Err(error) if error.is_undispatched());
         let time = self.attempts.retry().time();
-        self.attempts.next(judged, time.now(), scope::deadline_on(time))
+        let (now, deadline) = (time.now(), scope::deadline_on(time));
+        self.cover = None; // what the attempt did not spend is there for the next one
+        if matches!(result, Err(Error::Rejected(Rejection::BudgetExhausted { .. }))) {
+            return self.attempts.stop(now, StopReason::Budget);
+        }
+        let mut cover = None;
+        let step = self.attempts.next_paid(judged, now, deadline, || draw(&mut cover));
+        self.cover = cover.filter(|_| matches!(step, NextStep::Wait(_)));
+        step
+    }
+
+    /// Runs `attempt` as attempt `number`, paid by what was drawn for it.
+    pub fn enter<R>(&self, number: u32, attempt: impl FnOnce() -> R) -> R {
+        spending::covered(self.cover.as_ref(), || scope::in_attempt(number, attempt))
     }
 
     /// Whether the wait has taken so long that no attempt may follow it.
@@ -459,5 +492,19 @@ impl<B: Borrow<Retry>> Run<B> {
                 })
             }
         }
+    }
+}
+
+/// Pays for the next attempt before the wait for it, if it has to be paid for.
+fn draw(cover: &mut Option<Cover>) -> bool {
+    if !scope::is_budgeted() {
+        return true;
+    }
+    match spending::draw() {
+        Ok(drawn) => {
+            *cover = drawn;
+            true
+        }
+        Err(_) => false,
     }
 }

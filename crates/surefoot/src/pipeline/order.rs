@@ -36,6 +36,8 @@ pub enum PartKind {
     Bulkhead,
     /// A load shedder.
     LoadShedder,
+    /// A [`Budget`](crate::Budget) that limits attempts.
+    Budget,
     /// Anything else.
     Other,
 }
@@ -63,6 +65,7 @@ impl fmt::Display for Part {
             PartKind::Throttler => "throttler",
             PartKind::Bulkhead => "bulkhead",
             PartKind::LoadShedder => "load shedder",
+            PartKind::Budget => "budget",
             PartKind::Other => "policy",
         };
         write!(f, "{kind} `{}`", self.name)
@@ -73,7 +76,7 @@ impl fmt::Display for Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OrderRule {
-    /// A retry inside a retry: their attempts multiply.
+    /// A retry inside a retry: their attempts multiply. Not so within a budget that limits them.
     RetryInsideRetry,
     /// A retry, or another hedge, inside a hedge: each racing attempt would make attempts of its own.
     /// Hedge inside the retry.
@@ -108,7 +111,8 @@ impl OrderRule {
     /// The pair of parts that breaks this rule, and why that is bad.
     fn broken_by(self, parts: &[Part]) -> Option<String> {
         use PartKind::{
-            Bulkhead, CircuitBreaker, Hedge, LoadShedder, RateLimiter, Retry, Throttler, Timeout,
+            Budget, Bulkhead, CircuitBreaker, Hedge, LoadShedder, RateLimiter, Retry, Throttler,
+            Timeout,
         };
         let pair = |outer: PartKind, inner: PartKind| {
             let at = parts.iter().position(|part| part.kind == outer)?;
@@ -116,9 +120,13 @@ impl OrderRule {
             Some((&parts[at], inside))
         };
         match self {
-            Self::RetryInsideRetry => pair(Retry, Retry).map(|(outer, inner)| {
-                format!("{inner} is inside {outer}: their attempts multiply")
-            }),
+            Self::RetryInsideRetry => {
+                let first = |kind| parts.iter().position(|part| part.kind == kind);
+                let counted = first(Budget).is_some_and(|budget| Some(budget) < first(Retry));
+                pair(Retry, Retry).filter(|_| !counted).map(|(outer, inner)| {
+                    format!("{inner} is inside {outer}: their attempts multiply")
+                })
+            }
             Self::RetryInsideHedge => {
                 pair(Hedge, Retry).or_else(|| pair(Hedge, Hedge)).map(|(outer, inner)| {
                     format!("{inner} is inside {outer}: each attempt that races makes its own")
@@ -239,7 +247,7 @@ mod tests {
     #[test]
     fn each_order_that_defeats_a_policy_is_refused_for_its_own_reason() {
         use PartKind::{
-            Bulkhead, CircuitBreaker, Hedge, LoadShedder, RateLimiter, Retry, Throttler,
+            Budget, Bulkhead, CircuitBreaker, Hedge, LoadShedder, RateLimiter, Retry, Throttler,
         };
         let outside = |limiter| vec![part(CircuitBreaker), part(limiter), timeout(1)];
         let cases = [

@@ -10,6 +10,7 @@ use surefoot_core::{Classification, Classify, Error};
 use super::kept::{Held, Kept, Limit, What};
 use crate::operation::{Judged, Operation};
 use crate::scope;
+use crate::scope::spending;
 
 /// Opens a stream and waits for its first item.
 pub(super) struct Opening<'c, F, C, S, T, E> {
@@ -41,6 +42,7 @@ impl<F, C: Classify<T, E>, S, T, E> Judged for Opening<'_, F, C, S, T, E> {
     type Error = E;
 
     const STREAMS: bool = true;
+    const DISPATCHES: bool = true;
 
     fn keep(&self, opened: &mut Opened<S, T>, kept: Kept) {
         match kept.0 {
@@ -65,7 +67,22 @@ where
     E: Send,
 {
     async fn attempt(&self) -> Result<Opened<S, T>, Error<E>> {
+        let cover = if scope::is_budgeted() { spending::draw()? } else { None };
+        if let Some(cover) = &cover {
+            cover.spend();
+        }
         scope::note_dispatch();
+        spending::in_cover(cover, self.open()).await
+    }
+}
+
+impl<F, Fut, C, S, T, E> Opening<'_, F, C, S, T, E>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<S, E>>,
+    S: Stream<Item = Result<T, E>>,
+{
+    async fn open(&self) -> Result<Opened<S, T>, Error<E>> {
         let mut stream = Box::pin((self.open)().await.map_err(Error::Operation)?);
         match poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
             Some(Ok(first)) => Ok(Opened {

@@ -3,6 +3,7 @@
 use serde_json::json;
 use surefoot::health::Inspect;
 use surefoot::prelude::*;
+use surefoot::{KeyedRateLimiter, RateLimiter};
 
 fn registry() -> Registry {
     Registry::builder("host").build().unwrap()
@@ -26,6 +27,32 @@ fn a_policy_says_how_it_is_in_the_specifications_shape() {
     );
     let snapshot = serde_json::to_value(breaker.snapshot()).unwrap();
     assert_eq!(snapshot["circuit_breaker"], serde_json::to_value(breaker.status()).unwrap());
+}
+
+#[test]
+fn a_rate_limiter_says_how_it_is_in_the_specifications_shape() {
+    let limiter = RateLimiter::builder("search").max_requests(2).build().unwrap();
+    limiter.check().unwrap();
+    assert_eq!(
+        serde_json::to_value(limiter.health()).unwrap(),
+        json!({"rate_limiter": {"name": "search", "current_rate": 1, "limit": 2, "healthy": true}}),
+    );
+    limiter.check().unwrap();
+    assert!(!limiter.health().is_healthy());
+    let snapshot = serde_json::to_value(limiter.snapshot()).unwrap();
+    assert_eq!(snapshot["rate_limiter"]["totals"]["admitted"], 2);
+}
+
+#[test]
+fn a_keyed_limiter_is_well_while_there_is_room_for_a_key() {
+    let limiter: KeyedRateLimiter<u32> =
+        RateLimiter::builder("users").max_requests(1).max_keys(1).build_keyed().unwrap();
+    assert!(limiter.health().is_healthy());
+    limiter.check(&1).unwrap();
+    assert_eq!(
+        serde_json::to_value(limiter.health()).unwrap(),
+        json!({"keyed_rate_limiter": {"name": "users", "keys": 1, "max_keys": 1, "healthy": false}}),
+    );
 }
 
 #[test]

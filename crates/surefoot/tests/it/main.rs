@@ -9,6 +9,7 @@
 mod support;
 
 mod breaker;
+mod budgets;
 mod cancellation;
 mod classification;
 mod compile_fail;
@@ -25,6 +26,7 @@ mod metrics_facade;
 mod options;
 mod panics;
 mod pipelines;
+mod rate_limiting;
 mod registry;
 mod retrying;
 #[cfg(feature = "serde")]

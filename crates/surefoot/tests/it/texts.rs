@@ -83,7 +83,7 @@ fn an_error_tells_its_story_from_the_outside_in() {
         ),
         (
             exhausted(StopReason::Budget, 1),
-            "gave up after 1 attempt in 3s (the retry budget is spent): connection reset",
+            "gave up after 1 attempt in 3s (the budget is spent): connection reset",
         ),
     ] {
         assert_eq!(error.to_string(), expected);

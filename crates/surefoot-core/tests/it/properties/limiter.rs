@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use surefoot_core::rate_limiter::{
-    Algorithm, Charge, KeyedRateLimiter, RateLimiterBuilder, Reservation,
+    Algorithm, Charge, KeyedRateLimiter, RateLimiterBuilder, RateLimiterStatus, Reservation,
 };
 use surefoot_core::{Clock, ManualClock, RateLimiter, Rejection, Timestamp};
 
@@ -275,8 +275,16 @@ fn compare_keys(case: &Case) -> TestCaseResult {
         }
         prop_assert_eq!(keyed.retry_after(key, step.n), single.retry_after(step.n));
         prop_assert_eq!(keyed.check_n(key, step.n), single.check_n(step.n));
-        prop_assert_eq!(keyed.status(key), single.status());
+        // Totals are those of all keys.
+        let alone = RateLimiterStatus { totals: keyed.totals(), ..single.status() };
+        prop_assert_eq!(keyed.status(key), alone);
     }
+    let totals = single.iter().map(RateLimiter::totals);
+    let [admitted, rejected] = totals.fold([0, 0], |[admitted, rejected], totals| {
+        [admitted + totals.admitted, rejected + totals.rejected]
+    });
+    let all = keyed.totals();
+    prop_assert_eq!([all.admitted, all.rejected], [admitted, rejected]);
     Ok(())
 }
 

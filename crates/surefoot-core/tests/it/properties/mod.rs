@@ -11,6 +11,7 @@ mod limiter;
 mod limiter_model;
 mod retry;
 mod retry_model;
+mod shedder;
 
 use std::hash::{BuildHasher, RandomState};
 

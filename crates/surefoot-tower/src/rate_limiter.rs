@@ -1,0 +1,236 @@
+//! A rate limiter around a service.
+
+mod per_request;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use surefoot::host::{Metered, Waiting};
+use surefoot::rate_limiter::Charge;
+use surefoot::{KeyedRateLimiter, RateLimiter, Rejection};
+use tower_layer::Layer;
+use tower_service::Service;
+
+pub use per_request::{
+    ByKey, ByWeight, OneUnit, PerRequest, PerRequestFuture, PerRequestRateLimiterLayer,
+    PerRequestRateLimiterService, Weight,
+};
+
+use crate::attempt::{self, Called};
+use crate::{BoxError, Error};
+
+/// Admits as many calls of a service as a rate limiter allows: see [`surefoot::rate_limiter`].
+///
+/// A call is one unit. The slot is reserved, and waited for, in `poll_ready`: a service that is ready has
+/// one, and callers who wait for it are served in order. If the wait would be longer than the limiter's `max_wait`, or than the
+/// deadline around it allows, the service is ready at once, to refuse the next call with
+/// [`Rejection::RateLimited`]. With a `max_wait` of zero nothing waits, nothing is
+/// reserved, and `call` decides.
+///
+/// One limiter can be given to any number of layers, and is shared. With a key or a weight for each
+/// request: [`keyed`](Self::keyed), [`weighed`](Self::weighed).
+///
+/// **Cancellation.** A service that is dropped without being called gives its slot back, and those
+/// behind it move up; a clone has none. A response future gives it back if a layer below refused the
+/// call, or it is dropped while it waits there.
+///
+/// **Cost.** Two short locks for each call. A wait allocates once.
+#[derive(Clone, Debug)]
+pub struct RateLimiterLayer {
+    limiter: RateLimiter,
+}
+
+impl RateLimiterLayer {
+    /// Around every service it is given, the same limiter.
+    pub fn new(limiter: RateLimiter) -> Self {
+        Self { limiter }
+    }
+
+    /// With a limit for each key, which `key` finds in a request, and so in `call`: there it decides,
+    /// and the response future waits.
+    pub fn keyed<K, H, F>(
+        limiter: KeyedRateLimiter<K, H>,
+        key: F,
+    ) -> PerRequestRateLimiterLayer<ByKey<K, H, F>> {
+        PerRequestRateLimiterLayer::new(ByKey::new(limiter, key))
+    }
+
+    /// With a weight for each request, which is only known in `call`: there it decides, and the
+    /// response future waits.
+    pub fn weighed<W>(limiter: RateLimiter, weight: W) -> PerRequestRateLimiterLayer<ByWeight<W>> {
+        PerRequestRateLimiterLayer::new(ByWeight::new(limiter, weight))
+    }
+}
+
+impl<S> Layer<S> for RateLimiterLayer {
+    type Service = RateLimiterService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RateLimiterService { inner, limiter: self.limiter.clone(), slot: Slot::None }
+    }
+}
+
+/// A service behind a rate limiter; made by [`RateLimiterLayer`].
+pub struct RateLimiterService<S> {
+    inner: S,
+    limiter: RateLimiter,
+    slot: Slot,
+}
+
+/// What `poll_ready` has found out for the next call.
+enum Slot {
+    None,
+    Waiting(Pin<Box<Waiting<RateLimiter>>>),
+    Reserved(Unused),
+    Refused(Rejection),
+}
+
+/// A slot that is given back unless a call takes it.
+struct Unused(Option<Charge>);
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Charge::give_back);
+    }
+}
+
+impl<S> RateLimiterService<S> {
+    /// The limiter.
+    pub fn limiter(&self) -> &RateLimiter {
+        &self.limiter
+    }
+
+    /// The service below.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// For a call that did not wait.
+    fn take_now(&self) -> Result<Charge, Rejection> {
+        self.limiter.try_reserve(1)
+    }
+
+    /// Reserves a slot, or learns that there is none in time. A refusal is asked about again.
+    fn poll_slot(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Slot::None | Slot::Refused(_) = self.slot {
+            self.slot = match Waiting::in_line(&self.limiter, 1).map(Waiting::begin_now) {
+                Ok(Ok(charge)) => Slot::Reserved(Unused(Some(charge))),
+                Ok(Err(waiting)) => Slot::Waiting(Box::pin(waiting)),
+                Err(rejection) => Slot::Refused(rejection),
+            };
+        }
+        if let Slot::Waiting(waiting) = &mut self.slot {
+            self.slot = match ready!(waiting.as_mut().poll(cx)) {
+                Ok(charge) => Slot::Reserved(Unused(Some(charge))),
+                Err(rejection) => Slot::Refused(rejection),
+            };
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether calls wait for their slots.
+    fn waits(&self) -> bool {
+        let config = self.limiter.config();
+        config.max_wait.is_none_or(|longest| !longest.is_zero())
+    }
+}
+
+/// The clone has no slot of its own yet.
+impl<S: Clone> Clone for RateLimiterService<S> {
+    fn clone(&self) -> Self {
+        let Self { inner, limiter, .. } = self;
+        Self { inner: inner.clone(), limiter: limiter.clone(), slot: Slot::None }
+    }
+}
+
+impl<S: std::fmt::Debug> std::fmt::Debug for RateLimiterService<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RateLimiterService")
+            .field("inner", &self.inner)
+            .field("limiter", &self.limiter)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, Q> Service<Q> for RateLimiterService<S>
+where
+    S: Service<Q>,
+    S::Error: Into<BoxError> + 'static,
+{
+    type Response = S::Response;
+    type Error = Error;
+    type Future = RateLimiterFuture<S::Future>;
+
+    /// The slot first: a service below that has reserved something should not have to hold it while
+    /// the slot is waited for.
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.waits() {
+            ready!(self.poll_slot(cx));
+            if let Slot::Refused(_) = self.slot {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        attempt::poll_ready(&mut self.inner, cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
+        let taken = match std::mem::replace(&mut self.slot, Slot::None) {
+            Slot::Reserved(mut slot) => slot.0.take().map_or_else(|| self.take_now(), Ok),
+            Slot::Refused(rejection) => Err(rejection),
+            Slot::None | Slot::Waiting(_) => self.take_now(),
+        };
+        let call = match taken {
+            Ok(charge) => {
+                let inner = &mut self.inner;
+                let call = Metered::start(charge, || attempt::call(inner, request));
+                Call::Admitted { call }
+            }
+            Err(rejection) => Call::Refused { rejection: Some(rejection) },
+        };
+        RateLimiterFuture { call }
+    }
+}
+
+pin_project! {
+    /// A call through a [`RateLimiterService`].
+    pub struct RateLimiterFuture<F> {
+        #[pin]
+        call: Call<F>,
+    }
+}
+
+pin_project! {
+    #[project = CallProjection]
+    enum Call<F> {
+        Admitted { #[pin] call: Metered<RateLimiter, Called<F>> },
+        Refused { rejection: Option<Rejection> },
+    }
+}
+
+impl<F, R, E> Future for RateLimiterFuture<F>
+where
+    F: Future<Output = Result<R, E>>,
+    E: Into<BoxError> + 'static,
+{
+    type Output = Result<R, Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().call.project() {
+            CallProjection::Admitted { call } => call.poll(cx),
+            CallProjection::Refused { rejection } => refuse(rejection),
+        }
+    }
+}
+
+fn refuse<R>(rejection: &mut Option<Rejection>) -> Poll<Result<R, Error>> {
+    match rejection.take() {
+        Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
+        None => Poll::Pending, // polled again after it was ready
+    }
+}
