@@ -24,7 +24,7 @@
 //! The layers decide as the policies of [`surefoot`] do; they are run over the same cases.
 //!
 //! **Readiness.** `poll_ready` knows no request, and an error from it means "discard this service".
-//! So breaker, retry, timeout, hedge, fallback and limits by key or weight decide in `call`; their `poll_ready` asks the
+//! So breaker, retry, timeout, hedge, fallback, load shedder, client throttle and limits by key or weight decide in `call`; their `poll_ready` asks the
 //! service below and reserves nothing of its own. A half-open breaker's trial call is never reserved.
 //! A service that is dropped between `poll_ready` and `call` has taken nothing from any of them. Only a rate limiter
 //! that is the same for all requests waits in `poll_ready`, and a service dropped then gives its slot back. What the
@@ -47,6 +47,7 @@
 mod attempt;
 mod budget;
 mod circuit_breaker;
+mod client_throttle;
 mod duplicate;
 mod error;
 mod fallback;
@@ -54,6 +55,7 @@ mod hedge;
 #[cfg(feature = "http")]
 pub mod http;
 mod judge;
+mod load_shedder;
 mod rate_limiter;
 mod retry;
 mod timeout;
@@ -61,11 +63,16 @@ mod timeout;
 pub use attempt::Called;
 pub use budget::{BudgetLayer, BudgetService, ByRequest, PaidBy};
 pub use circuit_breaker::{CircuitBreakerFuture, CircuitBreakerLayer, CircuitBreakerService};
+pub use client_throttle::{ClientThrottleFuture, ClientThrottleLayer, ClientThrottleService};
 pub use duplicate::{Cloned, Duplicate};
 pub use error::{BoxError, Error, ServiceError};
 pub use fallback::{FallbackFuture, FallbackLayer, FallbackService};
 pub use hedge::{HedgeFuture, HedgeLayer, HedgeService};
 pub use judge::Judge;
+pub use load_shedder::{
+    ByRequest, LoadShedderFuture, LoadShedderLayer, LoadShedderService, Nobody, OnBehalfOf,
+    Prioritize,
+};
 pub use rate_limiter::{
     ByKey, ByWeight, OneUnit, PerRequest, PerRequestFuture, PerRequestRateLimiterLayer,
     PerRequestRateLimiterService, RateLimiterFuture, RateLimiterLayer, RateLimiterService, Weight,

@@ -6,7 +6,9 @@
 //! result counts as what, who is to blame for a drop, what a deadline does to the calls inside).
 
 pub use crate::hosts::circuit_breaker::Watched;
+pub use crate::hosts::client_throttle::Reported;
 pub use crate::hosts::hedge::{Begin, Racing};
+pub use crate::hosts::load_shedder::Counted;
 pub use crate::hosts::rate_limiter::{Metered, Waiting};
 pub use crate::hosts::retry::{Run, note_nesting};
 pub use crate::hosts::throttler::{Acquiring, Admitted};

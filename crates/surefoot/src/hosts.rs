@@ -2,7 +2,9 @@
 
 pub(crate) mod budget;
 pub(crate) mod circuit_breaker;
+pub(crate) mod client_throttle;
 pub(crate) mod hedge;
+pub(crate) mod load_shedder;
 pub(crate) mod rate_limiter;
 pub(crate) mod retry;
 pub(crate) mod throttler;

@@ -52,6 +52,7 @@ mod registry;
 mod scope;
 pub mod stream;
 mod sync;
+pub mod system_load;
 mod time;
 #[cfg(feature = "tracing")]
 pub mod tracing;
@@ -71,22 +72,24 @@ pub use policy::{BlockingPolicy, Policy};
 pub use registry::{Registry, RegistryBuilder};
 pub use scope::{Attempt, Instrumented, Scope};
 pub use surefoot_core::{
-    Backoff, Budget, CircuitBreaker, CircuitState, Classification, Classify, Clock, ConfigError,
-    Deadline, DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter, KeyedRateLimiter,
-    LastGood, Name, OpenReason, Permit, RateLimiter, Rejection, Retry, RetryBudget, StopReason,
-    Subscription, SystemClock, Throttler, TimeSource, Timeout, Timer, Timestamp, Verdict, budget,
-    circuit_breaker, config, deadline, hedge, rate_limiter, retry, throttler, timeout,
-    with_drop_reason,
+    Backoff, Budget, CircuitBreaker, CircuitState, Classification, Classify, ClientThrottle, Clock,
+    ConfigError, Deadline, DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter,
+    KeyedRateLimiter, LastGood, LoadShedder, Name, OpenReason, Permit, RateLimiter, Rejection,
+    Retry, RetryBudget, StopReason, Subscription, SystemClock, Throttler, TimeSource, Timeout,
+    Timer, Timestamp, Verdict, budget, circuit_breaker, client_throttle, config, deadline, hedge,
+    load_shedder, rate_limiter, retry, throttler, timeout, with_drop_reason,
 };
 #[cfg(feature = "test-util")]
 pub use surefoot_core::{ManualClock, ManualSleep};
+pub use system_load::SystemLoad;
 
 /// Everything a caller usually needs.
 pub mod prelude {
     pub use crate::circuit_breaker::Trip;
     pub use crate::{
-        Acquire, BlockingPolicy, CircuitBreaker, CircuitState, Classification, ConfigError, Error,
-        Fallback, Hedge, Jitter, KeyedRateLimiter, Limiter, OrderRule, Pipeline, Policy,
-        RateLimiter, Registry, Retry, RetryBudget, Throttler, Timeout, Verdict, retry_on,
+        Acquire, BlockingPolicy, CircuitBreaker, CircuitState, Classification, ClientThrottle,
+        ConfigError, Error, Fallback, Hedge, Jitter, KeyedRateLimiter, Limiter, LoadShedder,
+        OrderRule, Pipeline, Policy, RateLimiter, Registry, Retry, RetryBudget, Throttler, Timeout,
+        Verdict, retry_on,
     };
 }

@@ -22,6 +22,14 @@
 //! | `rate_limiter.current_rate` | gauge: units in the present window; not of keyed ones | `limiter` |
 //! | `rate_limiter.remaining` | gauge: units that fit now; not of keyed ones | `limiter` |
 //! | `rate_limiter.keys` | gauge: keys remembered; of keyed ones only | `limiter` |
+//! | `backpressure.shed_requests` | counter: calls | `shedder`, `priority` |
+//! | `load_shedder.admitted` | counter: calls | `shedder`, `priority` |
+//! | `load_shedder.would_shed` | counter: calls that only a dry run let in | `shedder`, `priority` |
+//! | `load_shedder.load` | gauge: 1.0 is full; not while it is unknown | `shedder`, `signal` |
+//! | `load_shedder.in_flight` | gauge: calls under way; with a `capacity` | `shedder` |
+//! | `load_shedder.admitted_share` | gauge: what sampled signals let in; 1.0 is all | `shedder` |
+//! | `client_throttle.rejections` | counter: calls held back | `operation` |
+//! | `client_throttle.rejection_rate` | gauge: the share held back now | `operation` |
 //!
 //! ```
 //! use surefoot::prelude::*;
@@ -38,8 +46,8 @@ use std::hash::{BuildHasher, Hash};
 use metrics::{counter, gauge, histogram};
 use surefoot_core::rate_limiter::RateLimiterTotals;
 use surefoot_core::{
-    CircuitBreaker, CircuitState, Event, Hedge, KeyedRateLimiter, Name, RateLimiter, Retry,
-    Subscription,
+    CircuitBreaker, CircuitState, ClientThrottle, Event, Hedge, KeyedRateLimiter, LoadShedder,
+    Name, RateLimiter, Retry, Subscription,
 };
 
 use crate::Registry;
@@ -119,6 +127,38 @@ impl<K: Hash + Eq, S: BuildHasher> Publish for KeyedRateLimiter<K, S> {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         let keys = overview.keys as f64;
         gauge!("rate_limiter.keys", "limiter" => overview.name.to_string()).set(keys);
+    }
+}
+
+impl Publish for LoadShedder {
+    fn publish(&self) {
+        let status = self.status();
+        let label = || ("shedder", status.name.to_string());
+        for counts in &status.priorities {
+            let labels = || [label(), ("priority", counts.priority.to_string())];
+            counter!("backpressure.shed_requests", &labels()).absolute(counts.shed);
+            counter!("load_shedder.admitted", &labels()).absolute(counts.admitted);
+            counter!("load_shedder.would_shed", &labels()).absolute(counts.would_shed);
+        }
+        for signal in &status.signals {
+            if let Some(load) = signal.load {
+                let labels = [label(), ("signal", signal.signal.as_str().to_owned())];
+                gauge!("load_shedder.load", &labels).set(load);
+            }
+        }
+        if status.capacity.is_some() {
+            gauge!("load_shedder.in_flight", &[label()]).set(f64::from(status.in_flight));
+        }
+        gauge!("load_shedder.admitted_share", &[label()]).set(status.admitted_share);
+    }
+}
+
+impl Publish for ClientThrottle {
+    fn publish(&self) {
+        let status = self.status();
+        let label = || ("operation", status.name.to_string());
+        counter!("client_throttle.rejections", &[label()]).absolute(status.rejected);
+        gauge!("client_throttle.rejection_rate", &[label()]).set(status.rejection_rate);
     }
 }
 

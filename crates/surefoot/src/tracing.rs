@@ -78,6 +78,13 @@ pub fn log(events: &Events) -> Subscription {
         Event::KeysFull { policy, max_keys } => {
             warn!(limiter = policy.as_str(), max_keys, "rate limiter has no room for a new key");
         }
+        Event::Shed { policy, priority, signal, load, dry_run, .. } => {
+            let signal = signal.as_str();
+            info!(shedder = policy.as_str(), priority, signal, load, dry_run, "call shed");
+        }
+        Event::ClientThrottled { policy, rejection_rate, .. } => {
+            info!(operation = policy.as_str(), rejection_rate, "call held back");
+        }
         Event::FellBack { policy, link } => {
             warn!(operation = policy.as_str(), link = link.as_str(), "a link of a fallback failed");
         }

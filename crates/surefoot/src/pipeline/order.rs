@@ -36,6 +36,8 @@ pub enum PartKind {
     Bulkhead,
     /// A load shedder.
     LoadShedder,
+    /// A client throttle.
+    ClientThrottle,
     /// A [`Budget`](crate::Budget) that limits attempts.
     Budget,
     /// Anything else.
@@ -65,6 +67,7 @@ impl fmt::Display for Part {
             PartKind::Throttler => "throttler",
             PartKind::Bulkhead => "bulkhead",
             PartKind::LoadShedder => "load shedder",
+            PartKind::ClientThrottle => "client throttle",
             PartKind::Budget => "budget",
             PartKind::Other => "policy",
         };
@@ -84,7 +87,7 @@ pub enum OrderRule {
     /// A circuit breaker outside a retry: it sees one failure where there were several, and opens
     /// late.
     BreakerOutsideRetry,
-    /// A circuit breaker outside a limiter, throttler, bulkhead or load shedder: waiting and refusals
+    /// A circuit breaker outside a limiter, throttler, bulkhead, load shedder or client throttle: waiting and refusals
     /// of our own say nothing about the service, and a trial call may be spent on them.
     BreakerOutsideLimiter,
     /// A load shedder inside a throttler or bulkhead: calls wait in the queue, to be shed when their
@@ -111,8 +114,8 @@ impl OrderRule {
     /// The pair of parts that breaks this rule, and why that is bad.
     fn broken_by(self, parts: &[Part]) -> Option<String> {
         use PartKind::{
-            Budget, Bulkhead, CircuitBreaker, Hedge, LoadShedder, RateLimiter, Retry, Throttler,
-            Timeout,
+            Budget, Bulkhead, CircuitBreaker, ClientThrottle, Hedge, LoadShedder, RateLimiter,
+            Retry, Throttler, Timeout,
         };
         let pair = |outer: PartKind, inner: PartKind| {
             let at = parts.iter().position(|part| part.kind == outer)?;
@@ -138,15 +141,21 @@ impl OrderRule {
                      opens late"
                 )
             }),
-            Self::BreakerOutsideLimiter => [RateLimiter, Throttler, Bulkhead, LoadShedder]
-                .into_iter()
-                .find_map(|limiter| pair(CircuitBreaker, limiter))
-                .map(|(breaker, limiter)| {
-                    format!(
-                        "{breaker} is outside {limiter}: a trial call may be spent waiting or be \
+            Self::BreakerOutsideLimiter => [
+                RateLimiter,
+                Throttler,
+                Bulkhead,
+                LoadShedder,
+                ClientThrottle,
+            ]
+            .into_iter()
+            .find_map(|limiter| pair(CircuitBreaker, limiter))
+            .map(|(breaker, limiter)| {
+                format!(
+                    "{breaker} is outside {limiter}: a trial call may be spent waiting or be \
                          refused there, which says nothing about the service"
-                    )
-                }),
+                )
+            }),
             Self::ShedderInsideQueue => pair(Throttler, LoadShedder)
                 .or_else(|| pair(Bulkhead, LoadShedder))
                 .map(|(queue, shedder)| {
@@ -247,7 +256,8 @@ mod tests {
     #[test]
     fn each_order_that_defeats_a_policy_is_refused_for_its_own_reason() {
         use PartKind::{
-            Budget, Bulkhead, CircuitBreaker, Hedge, LoadShedder, RateLimiter, Retry, Throttler,
+            Bulkhead, CircuitBreaker, ClientThrottle, Hedge, LoadShedder, RateLimiter, Retry,
+            Throttler,
         };
         let outside = |limiter| vec![part(CircuitBreaker), part(limiter), timeout(1)];
         let cases = [
@@ -259,6 +269,7 @@ mod tests {
             (outside(Throttler), OrderRule::BreakerOutsideLimiter),
             (outside(Bulkhead), OrderRule::BreakerOutsideLimiter),
             (outside(LoadShedder), OrderRule::BreakerOutsideLimiter),
+            (outside(ClientThrottle), OrderRule::BreakerOutsideLimiter),
             (vec![part(Throttler), part(LoadShedder)], OrderRule::ShedderInsideQueue),
             (vec![part(Bulkhead), part(LoadShedder)], OrderRule::ShedderInsideQueue),
             (vec![timeout(9), part(CircuitBreaker)], OrderRule::NoTimeoutInsideBreaker),

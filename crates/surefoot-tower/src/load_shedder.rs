@@ -1,0 +1,222 @@
+//! A load shedder around a service.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::Hash;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use surefoot::host::Counted;
+use surefoot::load_shedder::Prioritized;
+use surefoot::{LoadShedder, Rejection};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::attempt::{self, Called};
+use crate::{BoxError, Error};
+
+/// How important a request is.
+pub trait Prioritize<Q> {
+    /// The shedder, with what it has to know about `request`.
+    ///
+    /// # Errors
+    /// [`Rejection::UnknownPriority`] if the shedder has no such priority.
+    fn prioritize(&self, request: &Q) -> Result<Prioritized, Rejection>;
+}
+
+/// Every request has the same priority.
+impl<Q> Prioritize<Q> for Prioritized {
+    fn prioritize(&self, _: &Q) -> Result<Prioritized, Rejection> {
+        Ok(self.clone())
+    }
+}
+
+/// A priority for each request, and a user.
+#[derive(Clone)]
+pub struct ByRequest<F, U = Nobody> {
+    shedder: LoadShedder,
+    priority: F,
+    user: U,
+}
+
+/// No user: calls of one priority are chosen at random.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nobody;
+
+/// On whose behalf a request is: a function, or [`Nobody`].
+pub trait OnBehalfOf<Q> {
+    /// Tells the shedder.
+    fn tell(&self, request: &Q, shedder: Prioritized) -> Prioritized;
+}
+
+impl<Q> OnBehalfOf<Q> for Nobody {
+    fn tell(&self, _: &Q, shedder: Prioritized) -> Prioritized {
+        shedder
+    }
+}
+
+impl<Q, T: Hash, F: Fn(&Q) -> T> OnBehalfOf<Q> for F {
+    fn tell(&self, request: &Q, shedder: Prioritized) -> Prioritized {
+        shedder.user(self(request))
+    }
+}
+
+impl<Q, F: Fn(&Q) -> u32, U: OnBehalfOf<Q>> Prioritize<Q> for ByRequest<F, U> {
+    fn prioritize(&self, request: &Q) -> Result<Prioritized, Rejection> {
+        let priority = (self.priority)(request);
+        match self.shedder.priority(priority) {
+            Ok(shedder) => Ok(self.user.tell(request, shedder)),
+            Err(_) => Err(Rejection::UnknownPriority {
+                policy: self.shedder.name().clone(),
+                priority,
+                levels: self.shedder.priority_levels(),
+            }),
+        }
+    }
+}
+
+impl<F, U> fmt::Debug for ByRequest<F, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByRequest").field("shedder", &self.shedder).finish_non_exhaustive()
+    }
+}
+
+/// Refuses the least important calls of a service under load: see [`surefoot::load_shedder`].
+///
+/// ```
+/// use surefoot::prelude::*;
+/// use surefoot_tower::LoadShedderLayer;
+/// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let handler = service_fn(|path: &'static str| async move { Ok::<_, std::io::Error>(path.len()) });
+/// let shedder = LoadShedder::builder("api").capacity(100).build()?;
+/// let mut api = ServiceBuilder::new()
+///     .layer(LoadShedderLayer::by_priority(shedder, |path: &&str| match *path {
+///         "/export" => 1,
+///         _ => 3,
+///     }))
+///     .service(handler);
+/// assert_eq!(api.ready().await?.call("/export").await?, 7);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Decides in `call`. A call counts as under way until its response is there; a body that is still being
+/// streamed does not count.
+///
+/// **Cancellation.** A response future that is dropped gives its place back.
+#[derive(Clone, Debug)]
+pub struct LoadShedderLayer<P = Prioritized> {
+    priority: P,
+}
+
+impl LoadShedderLayer {
+    /// Around every service it is given, with one priority for all requests.
+    pub fn new(shedder: Prioritized) -> Self {
+        Self { priority: shedder }
+    }
+
+    /// With a priority for each request, which `priority` tells. One that the shedder does not have
+    /// is refused with [`Rejection::UnknownPriority`].
+    pub fn by_priority<F>(shedder: LoadShedder, priority: F) -> LoadShedderLayer<ByRequest<F>> {
+        LoadShedderLayer { priority: ByRequest { shedder, priority, user: Nobody } }
+    }
+}
+
+impl<F> LoadShedderLayer<ByRequest<F>> {
+    /// And with a user for each request: see [`Prioritized::user`].
+    pub fn by_user<U>(self, user: U) -> LoadShedderLayer<ByRequest<F, U>> {
+        let ByRequest { shedder, priority, .. } = self.priority;
+        LoadShedderLayer { priority: ByRequest { shedder, priority, user } }
+    }
+}
+
+impl<S, P: Clone> Layer<S> for LoadShedderLayer<P> {
+    type Service = LoadShedderService<S, P>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        LoadShedderService { inner, priority: self.priority.clone() }
+    }
+}
+
+/// A service behind a load shedder; made by [`LoadShedderLayer`].
+#[derive(Clone, Debug)]
+pub struct LoadShedderService<S, P = Prioritized> {
+    inner: S,
+    priority: P,
+}
+
+impl<S, P> LoadShedderService<S, P> {
+    /// The service below.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S, Q, P> Service<Q> for LoadShedderService<S, P>
+where
+    S: Service<Q>,
+    S::Error: Into<BoxError> + 'static,
+    P: Prioritize<Q>,
+{
+    type Response = S::Response;
+    type Error = Error;
+    type Future = LoadShedderFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        attempt::poll_ready(&mut self.inner, cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
+        let admitted = self.priority.prioritize(&request).and_then(|shedder| shedder.admit());
+        let call = match admitted {
+            Ok(permit) => {
+                let call = attempt::call(&mut self.inner, request);
+                Call::Admitted { call: Counted::new(permit, call) }
+            }
+            Err(rejection) => Call::Refused { rejection: Some(rejection) },
+        };
+        LoadShedderFuture { call }
+    }
+}
+
+pin_project! {
+    /// A call through a [`LoadShedderService`].
+    pub struct LoadShedderFuture<F> {
+        #[pin]
+        call: Call<F>,
+    }
+}
+
+pin_project! {
+    #[project = CallProjection]
+    enum Call<F> {
+        Admitted { #[pin] call: Counted<LoadShedder, Called<F>> },
+        Refused { rejection: Option<Rejection> },
+    }
+}
+
+impl<F, R, E> Future for LoadShedderFuture<F>
+where
+    F: Future<Output = Result<R, E>>,
+    E: Into<BoxError> + 'static,
+{
+    type Output = Result<R, Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().call.project() {
+            CallProjection::Admitted { call } => call.poll(cx),
+            CallProjection::Refused { rejection } => match rejection.take() {
+                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
+                None => Poll::Pending, // polled again after it was ready
+            },
+        }
+    }
+}
