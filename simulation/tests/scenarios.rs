@@ -88,3 +88,13 @@ fn errors_that_are_dear_take_no_more_than_their_share() {
 fn waiters_who_leave_take_no_permit_with_them() {
     holds(scenarios::cancellation::CANCELLATION);
 }
+
+#[test]
+fn the_least_important_calls_are_shed_first() {
+    holds(scenarios::priorities::PRIORITIES);
+}
+
+#[test]
+fn callers_keep_from_a_server_what_it_would_refuse() {
+    holds(scenarios::client_throttle::CLIENT_THROTTLE);
+}

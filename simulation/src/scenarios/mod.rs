@@ -6,9 +6,11 @@
 
 pub mod adaptive;
 pub mod cancellation;
+pub mod client_throttle;
 pub mod figure;
 pub mod incidents;
 pub mod limiters;
+pub mod priorities;
 pub mod queues;
 pub mod retries;
 
@@ -38,8 +40,10 @@ pub const ALL: &[Scenario] = &[
     adaptive::IDLE,
     adaptive::TIMEOUTS,
     adaptive::BURSTS,
+    priorities::PRIORITIES,
     retries::BUDGET,
     retries::BREAKER,
+    client_throttle::CLIENT_THROTTLE,
     incidents::COLD_CACHE,
     incidents::SLOW_ERRORS,
     limiters::ADVERSARY,
