@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Verdict;
+use crate::rate_limiter::ServerLimits;
 
 /// What a result means: its verdict, whether trying again can help, and the wait that the callee
 /// asked for.
@@ -88,6 +89,20 @@ impl Classification {
 pub trait Classify<T, E> {
     /// The meaning of this result.
     fn classify(&self, result: Result<&T, &E>) -> Classification;
+
+    /// What this result says about the limits of its server. By default no more than its
+    /// classification does: whether the call was throttled, and for how long.
+    fn server_limits(&self, result: Result<&T, &E>) -> ServerLimits {
+        self.classify(result).into()
+    }
+}
+
+/// Says whether the call was throttled, and the wait that was asked for.
+impl From<Classification> for ServerLimits {
+    fn from(judged: Classification) -> Self {
+        let throttled = matches!(judged.verdict, Verdict::Throttled { .. });
+        Self { throttled, retry_after: judged.retry_after, ..Self::default() }
+    }
 }
 
 /// Every value is a success, every error a transient failure.

@@ -27,7 +27,7 @@ pub enum Rejection {
     },
     /// The callee asked us to stay away until the time it stated has passed.
     Throttled {
-        /// The breaker that keeps the gate shut.
+        /// The circuit breaker or rate limiter that keeps the pause.
         policy: Name,
         /// The time left.
         retry_after: Duration,
@@ -221,10 +221,9 @@ impl fmt::Display for Rejection {
             Self::CircuitOpen { policy, reason, .. } => {
                 write!(f, "circuit breaker `{policy}` {reason}")?;
             }
-            Self::Throttled { policy, .. } => write!(
-                f,
-                "circuit breaker `{policy}` holds calls back because the service asked for a pause"
-            )?,
+            Self::Throttled { policy, .. } => {
+                write!(f, "`{policy}` holds calls back because the service asked for a pause")?;
+            }
             Self::RateLimited { policy, quota, .. } => {
                 write!(f, "rate limiter `{policy}` admits {quota}")?;
             }

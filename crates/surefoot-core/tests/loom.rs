@@ -15,6 +15,7 @@ use std::time::Duration;
 use loom::model::Builder;
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, CircuitStatus};
 use surefoot_core::circuit_breaker::{TimeoutGrowth, Trip};
+use surefoot_core::rate_limiter::ServerBudget;
 use surefoot_core::{
     CircuitBreaker, CircuitState, Event, Hedge, ManualClock, Name, Permit, RateLimiter,
     RetryBudget, Timestamp, Verdict,
@@ -951,6 +952,62 @@ fn a_waiter_that_gives_up_beside_another_moves_it_up() {
         let (told, second) = thread.join().unwrap();
         assert!([10, 20].contains(&told));
         assert_eq!(second.due().as_nanos(), 10);
+    });
+}
+
+#[test]
+fn a_call_beside_a_pause_is_admitted_before_it_or_not_at_all_and_counted_once() {
+    loom::model(|| {
+        let (limiter, clock) = gcra(2);
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || other.check().is_ok());
+        limiter.pause_for(Duration::from_nanos(5));
+        assert!(limiter.check().is_err());
+        let admitted = u64::from(thread.join().unwrap());
+        clock.advance(Duration::from_nanos(5));
+        assert_eq!(limiter.remaining(), 2 - admitted);
+    });
+}
+
+#[test]
+fn one_unit_at_the_end_of_a_pause_goes_to_one_of_two() {
+    loom::model(|| {
+        let (limiter, clock) = gcra(1);
+        limiter.pause_for(Duration::from_nanos(5));
+        clock.advance(Duration::from_nanos(5));
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || other.check().is_ok());
+        let admitted = [limiter.check().is_ok(), thread.join().unwrap()];
+        assert_eq!(admitted.iter().filter(|ok| **ok).count(), 1);
+    });
+}
+
+#[test]
+fn a_call_beside_the_end_of_a_pause_never_finds_the_word_as_it_shows_meanwhile() {
+    loom::model(|| {
+        let (limiter, clock) = gcra(2);
+        limiter.pause_for(Duration::from_nanos(5));
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || match other.check() {
+            Ok(()) => None,
+            Err(rejection) => Some(rejection.retry_after()),
+        });
+        clock.advance(Duration::from_nanos(5));
+        let told = thread.join().unwrap();
+        assert!(told.is_none_or(|wait| wait == Some(Duration::from_nanos(5))), "{told:?}");
+        assert_eq!(limiter.remaining(), 2 - u64::from(told.is_none()));
+    });
+}
+
+#[test]
+fn what_a_server_has_left_beside_a_call_is_less_by_it_or_not() {
+    loom::model(|| {
+        let (limiter, _) = gcra(3);
+        let other = limiter.clone();
+        let thread = loom::thread::spawn(move || other.check());
+        limiter.observe(&ServerBudget { remaining: Some(1), ..ServerBudget::of("requests") });
+        assert_eq!(thread.join().unwrap(), Ok(()));
+        assert!(limiter.remaining() <= 1);
     });
 }
 

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use surefoot::host::Judged;
+use surefoot::rate_limiter::ServerLimits;
 use surefoot::{Classification, Classify};
 
 use crate::ServiceError;
@@ -27,5 +28,9 @@ impl<C: Classify<R, ServiceError>, R> Judged for Judge<C, R> {
     #[inline]
     fn classify(&self, result: Result<&R, &ServiceError>) -> Classification {
         self.classifier.classify(result)
+    }
+
+    fn server_limits(&self, result: Result<&R, &ServiceError>) -> ServerLimits {
+        self.classifier.server_limits(result)
     }
 }

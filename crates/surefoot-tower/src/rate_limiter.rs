@@ -1,5 +1,6 @@
 //! A rate limiter around a service.
 
+mod learning;
 mod per_request;
 
 use std::future::Future;
@@ -13,6 +14,7 @@ use surefoot::{KeyedRateLimiter, RateLimiter, Rejection};
 use tower_layer::Layer;
 use tower_service::Service;
 
+pub use learning::{LearningByRequest, LearningFuture, LearningLayer, LearningService, Learns};
 pub use per_request::{
     ByKey, ByWeight, OneUnit, PerRequest, PerRequestFuture, PerRequestRateLimiterLayer,
     PerRequestRateLimiterService, Weight,
@@ -115,7 +117,7 @@ impl<S> RateLimiterService<S> {
     /// Reserves a slot, or learns that there is none in time. A refusal is asked about again.
     fn poll_slot(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Slot::None | Slot::Refused(_) = self.slot {
-            self.slot = match Waiting::in_line(&self.limiter, 1).map(Waiting::begin_now) {
+            self.slot = match Waiting::in_line(&self.limiter, 1).and_then(Waiting::begin_now) {
                 Ok(Ok(charge)) => Slot::Reserved(Unused(Some(charge))),
                 Ok(Err(waiting)) => Slot::Waiting(Box::pin(waiting)),
                 Err(rejection) => Slot::Refused(rejection),

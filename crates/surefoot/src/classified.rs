@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use futures_core::Stream;
+use surefoot_core::rate_limiter::ServerLimits;
 use surefoot_core::{Classification, Classify, Error};
 
 use crate::stream::{Streamed, Streaming};
@@ -124,5 +125,61 @@ pub fn retry_on<T, E>(
         Ok(_) => Classification::SUCCESS,
         Err(error) if is_transient(error) => Classification::TRANSIENT,
         Err(_) => Classification::TRANSIENT.without_retry(),
+    }
+}
+
+/// A classifier together with a function that reads what an answer says about its server's limits,
+/// for a limiter that is [`learning`](crate::Limiter::learning); made by [`limits_from`].
+#[derive(Clone, Copy, Debug)]
+pub struct LimitsFrom<C, R> {
+    classifier: C,
+    read: R,
+}
+
+/// Judges results by `classifier`, and has `read` say what they tell of the server's limits. For
+/// answers that are no `http::Response`; those an `HttpClassifier` reads.
+///
+/// ```
+/// use surefoot::prelude::*;
+/// use surefoot::rate_limiter::{ServerBudget, ServerLimits};
+/// use surefoot::{DefaultClassifier, limits_from};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// struct Answer { calls_left: u64 }
+///
+/// let limiter = RateLimiter::builder("search").build()?; // 100 a minute
+/// let read = |result: Result<&Answer, &()>| match result {
+///     Ok(answer) => {
+///         let remaining = Some(answer.calls_left);
+///         let budgets = vec![ServerBudget { remaining, ..ServerBudget::of("requests") }];
+///         ServerLimits { budgets, ..ServerLimits::default() }
+///     }
+///     Err(()) => ServerLimits::default(),
+/// };
+/// let search = limiter.learning().classify_with(limits_from(DefaultClassifier, read));
+/// search.call(|| async { Ok(Answer { calls_left: 7 }) }).await?;
+/// assert_eq!(limiter.remaining(), 7);
+/// # Ok(())
+/// # }
+/// ```
+pub fn limits_from<C, R, T, E>(classifier: C, read: R) -> LimitsFrom<C, R>
+where
+    R: Fn(Result<&T, &E>) -> ServerLimits,
+{
+    LimitsFrom { classifier, read }
+}
+
+impl<C, R, T, E> Classify<T, E> for LimitsFrom<C, R>
+where
+    C: Classify<T, E>,
+    R: Fn(Result<&T, &E>) -> ServerLimits,
+{
+    fn classify(&self, result: Result<&T, &E>) -> Classification {
+        self.classifier.classify(result)
+    }
+
+    fn server_limits(&self, result: Result<&T, &E>) -> ServerLimits {
+        (self.read)(result)
     }
 }

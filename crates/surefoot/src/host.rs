@@ -9,13 +9,13 @@ pub use crate::hosts::circuit_breaker::Watched;
 pub use crate::hosts::client_throttle::Reported;
 pub use crate::hosts::hedge::{Begin, Racing};
 pub use crate::hosts::load_shedder::Counted;
-pub use crate::hosts::rate_limiter::{Metered, Waiting};
+pub use crate::hosts::rate_limiter::{LearnedFrom, Metered, Waiting};
 pub use crate::hosts::retry::{Run, note_nesting};
 pub use crate::hosts::throttler::{Acquiring, Admitted};
 pub use crate::hosts::timeout::Limited;
 pub use crate::operation::Judged;
 pub use crate::scope::spending::{Cover, covered, draw};
 pub use crate::scope::{
-    has_expired, in_attempt, is_budgeted, is_retrying, note_dispatch, watch_dispatch,
+    has_expired, in_attempt, is_budgeted, is_retrying, learned_from, note_dispatch, watch_dispatch,
 };
 pub use crate::time::Sleep;

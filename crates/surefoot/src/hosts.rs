@@ -6,6 +6,7 @@ pub(crate) mod client_throttle;
 pub(crate) mod hedge;
 pub(crate) mod load_shedder;
 pub(crate) mod rate_limiter;
+pub(crate) mod rate_limits;
 pub(crate) mod retry;
 pub(crate) mod throttler;
 pub(crate) mod timeout;

@@ -57,11 +57,12 @@ mod time;
 #[cfg(feature = "tracing")]
 pub mod tracing;
 
-pub use classified::{Classified, retry_on};
+pub use classified::{Classified, LimitsFrom, limits_from, retry_on};
 pub use event_stream::EventStream;
 pub use fallback::{Fallback, WithFallback};
 pub use hosts::budget::{BudgetScope, InBudget};
-pub use hosts::rate_limiter::{LimitedFn, Limiter, Settling, Weighted};
+pub use hosts::rate_limiter::{Learning, LimitedFn, Limiter, Settling, Weighted};
+pub use hosts::rate_limits::MultiLimiter;
 pub use hosts::throttler::{Acquire, Acquiring};
 pub use operation::{BlockingOperation, Judged, Operation};
 pub use pipeline::{

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
+use surefoot_core::rate_limiter::ServerLimits;
 use surefoot_core::{AttemptResult, Classification, Classify, Error, Rejection, Verdict};
 
 use crate::Attempt;
@@ -33,6 +34,22 @@ pub trait Judged {
 
     /// What a result of the innermost operation means.
     fn classify(&self, result: Result<&Self::Value, &Self::Error>) -> Classification;
+
+    /// What a result of the innermost operation says about the limits of its server.
+    fn server_limits(&self, result: Result<&Self::Value, &Self::Error>) -> ServerLimits {
+        self.classify(result).into()
+    }
+
+    /// The same of what came of a call: nothing, unless the operation itself has answered.
+    fn limits_told(&self, result: &Result<Self::Value, Error<Self::Error>>) -> ServerLimits {
+        match result {
+            Ok(value) => self.server_limits(Ok(value)),
+            Err(error) => match error.operation() {
+                Some(error) => self.server_limits(Err(error)),
+                None => ServerLimits::default(),
+            },
+        }
+    }
 
     /// The verdict on an error: nothing dispatched says nothing about the callee, our own time
     /// limit is its failure (but for an answer that came late and asked for a pause), and a retry's
@@ -95,6 +112,10 @@ impl<J: Judged> Judged for &J {
     fn classify(&self, result: Result<&J::Value, &J::Error>) -> Classification {
         (**self).classify(result)
     }
+
+    fn server_limits(&self, result: Result<&J::Value, &J::Error>) -> ServerLimits {
+        (**self).server_limits(result)
+    }
 }
 
 /// An operation that can be attempted asynchronously, once or again.
@@ -140,6 +161,10 @@ impl<F, C: Classify<T, E>, T, E> Judged for Typed<'_, F, C, T, E> {
     #[inline]
     fn classify(&self, result: Result<&T, &E>) -> Classification {
         self.leaf.classifier.classify(result)
+    }
+
+    fn server_limits(&self, result: Result<&T, &E>) -> ServerLimits {
+        self.leaf.classifier.server_limits(result)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use futures_core::Stream;
+use surefoot_core::rate_limiter::ServerLimits;
 use surefoot_core::{Classification, Classify, DefaultClassifier, Error};
 
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
@@ -126,6 +127,16 @@ pub trait Policy: Send + Sync {
         Classified::new(self, classifier)
     }
 
+    /// The same with a [`Classify`] that is more than a function, such as an
+    /// `HttpClassifier` of the feature `http` or what [`limits_from`](crate::limits_from)
+    /// makes: it also says what an answer tells of its server's limits.
+    fn classify_with<C>(self, classifier: C) -> Classified<Self, C>
+    where
+        Self: Sized,
+    {
+        Classified::new(self, classifier)
+    }
+
     /// The same policy with a value for when it refuses: `fallback` is asked for it when a call is
     /// rejected, and not when the operation itself fails.
     fn with_fallback<F>(self, fallback: F) -> WithFallback<Self, DefaultClassifier, F>
@@ -204,6 +215,10 @@ impl<P, O: Judged> Judged for Nested<'_, P, O> {
     #[inline]
     fn classify(&self, result: Result<&O::Value, &O::Error>) -> Classification {
         self.operation.classify(result)
+    }
+
+    fn server_limits(&self, result: Result<&O::Value, &O::Error>) -> ServerLimits {
+        self.operation.server_limits(result)
     }
 }
 

@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 pub use carried::{Instrumented, Scope};
-use surefoot_core::{Deadline, TimeSource};
+use surefoot_core::{Deadline, TimeSource, Verdict};
 
 thread_local! {
     /// The attempt of the innermost retry, 0 outside; and the flag [`BUDGETED`].
@@ -21,6 +21,8 @@ thread_local! {
     static DISPATCHED: Cell<bool> = const { Cell::new(false) };
     /// Whether a deadline has passed, and this poll is the last.
     static EXPIRED: Cell<bool> = const { Cell::new(false) };
+    /// Whether a rate limiter around this call keeps the pauses that the callee asks for.
+    static LEARNED_FROM: Cell<bool> = const { Cell::new(false) };
     static DEADLINE: RefCell<Option<Due>> = const { RefCell::new(None) };
 }
 
@@ -116,6 +118,23 @@ pub fn watch_dispatch<R>(poll: impl FnOnce() -> R) -> (R, bool) {
         note_dispatch();
     }
     (polled, noted)
+}
+
+/// Runs `poll` inside a limiter that keeps the pauses that the callee asks for.
+#[inline]
+pub fn learned_from<R>(poll: impl FnOnce() -> R) -> R {
+    let _outer = Restored::set(&LEARNED_FROM, true);
+    poll()
+}
+
+/// A verdict as a circuit breaker takes it: where a limiter around it keeps the pause, the breaker
+/// does not keep it too.
+#[inline]
+pub(crate) fn without_kept_pauses(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Throttled { .. } if LEARNED_FROM.get() => Verdict::Ignored,
+        verdict => verdict,
+    }
 }
 
 /// Whether a deadline around this call has passed, so that this poll is its last: whoever can answer

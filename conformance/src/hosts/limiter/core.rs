@@ -38,7 +38,7 @@ impl<S: Slots + Send + 'static> Slot for Reservation<S> {
     fn begin(self: Box<Self>) -> Result<Correct, Box<dyn Slot>> {
         match Reservation::begin(*self) {
             Ok(charge) => Ok(Box::new(move |used| charge.settle(used))),
-            Err(early) => Err(Box::new(early)),
+            Err(unready) => Err(Box::new(unready.into_reservation().expect("no case has a pause"))),
         }
     }
 }

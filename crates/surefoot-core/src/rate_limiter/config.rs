@@ -8,12 +8,14 @@ use super::fixed_window::FixedWindow;
 use super::gcra::Gcra;
 use super::keyed::KeyedRateLimiter;
 use super::ledger::{Leaving, Windowed};
+use super::line::Patience;
 use super::sliding_log::SlidingLog;
 use super::{Quota, RateLimiter};
 #[cfg(feature = "serde")]
 use crate::config::duration_text;
 use crate::config::{Check, Shown};
-use crate::{ConfigError, Event, Events, Name, TimeSource};
+use crate::time::nanos;
+use crate::{ConfigError, Event, Events, Name, TimeSource, Timestamp};
 
 /// How a limiter counts. Every one but the default trades exactness for memory or speed, and says
 /// what it admits at worst: N is `max_requests`, W is `time_window`, B is `burst`.
@@ -118,6 +120,9 @@ pub struct RateLimiterConfig {
         serde(with = "duration_text::option", skip_serializing_if = "Option::is_none")
     )]
     pub max_wait: Option<Duration>,
+    /// The longest pause that is kept when the callee asks for one. Default 1 h.
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    pub max_throttle: Duration,
     /// The most keys a keyed limiter remembers. Default 100 000.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_keys: Option<u32>,
@@ -136,6 +141,7 @@ impl Default for RateLimiterConfig {
             burst: None,
             buckets: None,
             max_wait: None,
+            max_throttle: Duration::from_secs(3600),
             max_keys: None,
             when_full: None,
         }
@@ -197,6 +203,7 @@ impl RateLimiterConfig {
         if let Some(longest) = self.max_wait {
             check.wait("max_wait", longest)?;
         }
+        check.period("max_throttle", self.max_throttle)?;
         if let Some(keys) = self.max_keys {
             check.count("max_keys", keys, KEYS_MOST)?;
         }
@@ -244,6 +251,10 @@ impl RateLimiterConfig {
 
     pub(super) fn longest_wait(&self) -> Duration {
         self.max_wait.unwrap_or(self.time_window)
+    }
+
+    pub(super) fn patience(&self, latest: Timestamp) -> Patience {
+        Patience { latest: latest.as_nanos(), longest: nanos(self.longest_wait()) }
     }
 
     pub(super) fn keys(&self) -> u32 {
@@ -345,6 +356,12 @@ impl RateLimiterBuilder {
     /// The longest wait for a slot; a longer one is refused at once. Default: `time_window`.
     pub fn max_wait(mut self, longest: Duration) -> Self {
         self.config.max_wait = Some(longest);
+        self
+    }
+
+    /// The longest pause that is kept when the callee asks for one. Default 1 h.
+    pub fn max_throttle(mut self, longest: Duration) -> Self {
+        self.config.max_throttle = longest;
         self
     }
 

@@ -1,12 +1,17 @@
 //! One limit with its one cell: what a limiter without keys is made of.
 
+use std::time::Duration;
+
+use super::Quota;
 use super::gcra::Gcra;
 use super::ledger::{Ledger, Windowed};
-use super::line::{Line, Moved};
+use super::line::{Line, Moved, Patience, Place};
 use super::machine::Machine;
-use crate::TimeSource;
+use super::pause::{GcraLine, HELD, Heard};
+use super::reservation::sealed::Turn;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
+use crate::{Name, Rejection, TimeSource};
 
 /// The limit and the state of an unkeyed limiter.
 #[derive(Debug)]
@@ -19,9 +24,9 @@ pub(super) enum Engine {
 
 #[derive(Debug)]
 pub(super) struct GcraEngine {
-    machine: Gcra,
-    word: AtomicU64,
-    line: Mutex<Line>,
+    pub(super) machine: Gcra,
+    pub(super) word: AtomicU64,
+    pub(super) line: Mutex<GcraLine>,
 }
 
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub(super) struct WindowedEngine {
 pub(super) struct Refusal {
     pub(super) now: u64,
     pub(super) fits_at: Option<u64>,
+    /// Whether it was because of a pause that the callee asked for.
+    pub(super) paused: bool,
 }
 
 /// A place in the line: its number, when it is due, and when it was given out.
@@ -54,11 +61,12 @@ pub(super) struct View {
     pub(super) waiting: u64,
     pub(super) idle_at: u64,
     pub(super) fits_at: Option<u64>,
+    pub(super) paused_until: u64,
 }
 
 impl From<Gcra> for Engine {
     fn from(machine: Gcra) -> Self {
-        let (word, line) = (AtomicU64::new(0), Mutex::new(Line::default()));
+        let (word, line) = (AtomicU64::new(0), Mutex::default());
         Self::Gcra(GcraEngine { machine, word, line })
     }
 }
@@ -75,49 +83,52 @@ impl Engine {
         match self {
             Self::Gcra(engine) => {
                 let now = time.now().as_nanos();
-                let admitted = engine.machine.admit(&engine.word, n, now);
-                admitted.map_err(|fits_at| Refusal { now, fits_at })
+                match engine.machine.admit(&engine.word, n, now) {
+                    Ok(()) => Ok(()),
+                    Err(word) => engine.refuse(word, n, now, time),
+                }
             }
             Self::Windowed(engine) => engine.check(n, time),
         }
     }
 
-    /// Takes `n` units in the last place of the line, if they are due by `latest`, which is worked
-    /// out from the present.
+    /// Takes `n` units in the last place of the line, if they are due in time; at once, without
+    /// patience.
     pub(super) fn reserve(
         &self,
         n: u64,
         time: &TimeSource,
-        latest: impl FnOnce(u64) -> u64,
+        patience: Option<Patience>,
     ) -> Result<Placed, Refusal> {
         match self {
-            Self::Gcra(engine) => engine.reserve(n, time, latest),
+            Self::Gcra(engine) => engine.reserve(n, time, patience),
             Self::Windowed(engine) => {
                 let (ledger, line) = &mut *lock(&engine.lane);
-                reserve(&engine.machine, ledger, line, n, time.now().as_nanos(), latest)
+                line.reserve(&engine.machine, ledger, n, time.now().as_nanos(), patience)
             }
         }
     }
 
     pub(super) fn due(&self, id: u64) -> u64 {
-        match self {
-            Self::Gcra(engine) => lock(&engine.line).due(id),
-            Self::Windowed(engine) => lock(&engine.lane).1.due(id),
-        }
+        self.in_line(|line| line.due(id))
     }
 
-    pub(super) fn watch(&self, id: u64, waker: &std::task::Waker) {
-        match self {
-            Self::Gcra(engine) => lock(&engine.line).watch(id, waker),
-            Self::Windowed(engine) => lock(&engine.lane).1.watch(id, waker),
-        }
+    pub(super) fn watch(&self, id: u64, waker: &std::task::Waker) -> Moved {
+        self.in_line(|line| line.watch(id, waker))
+    }
+
+    pub(super) fn begin(&self, id: u64, time: &TimeSource) -> Turn {
+        self.in_line(|line| line.begin(id, time.now().as_nanos()))
     }
 
     pub(super) fn forget(&self, id: u64, time: &TimeSource) {
-        let now = time.now().as_nanos();
+        self.in_line(|line| line.forget(id, time.now().as_nanos()));
+    }
+
+    fn in_line<R>(&self, work: impl FnOnce(&mut Line) -> R) -> R {
         match self {
-            Self::Gcra(engine) => lock(&engine.line).forget(id, now),
-            Self::Windowed(engine) => lock(&engine.lane).1.forget(id, now),
+            Self::Gcra(engine) => work(&mut lock(&engine.line).line),
+            Self::Windowed(engine) => work(&mut lock(&engine.lane).1),
         }
     }
 
@@ -131,14 +142,26 @@ impl Engine {
         }
     }
 
+    /// Takes in what the callee said.
+    pub(super) fn hear(&self, heard: Heard, time: &TimeSource) -> Moved {
+        match self {
+            Self::Gcra(engine) => engine.hear(heard, time),
+            Self::Windowed(engine) => {
+                let (ledger, line) = &mut *lock(&engine.lane);
+                line.hear(&engine.machine, ledger, heard, time.now().as_nanos())
+            }
+        }
+    }
+
     /// How it stands, and when `n` more units would fit.
     pub(super) fn view(&self, n: u64, time: &TimeSource) -> View {
         match self {
             Self::Gcra(engine) => {
-                let line = lock(&engine.line);
+                let guarded = lock(&engine.line);
                 let now = time.now().as_nanos();
-                let mut word = engine.word.load(Ordering::Relaxed);
-                view(&engine.machine, &mut word, &line, n, now)
+                let shared = || engine.word.load(Ordering::Relaxed);
+                let mut word = guarded.held.unwrap_or_else(shared);
+                view(&engine.machine, &mut word, &guarded.line, n, now)
             }
             Self::Windowed(engine) => {
                 let (ledger, line) = &mut *lock(&engine.lane);
@@ -148,39 +171,94 @@ impl Engine {
     }
 }
 
+impl View {
+    /// That it does not fit now.
+    pub(super) fn refusal(self) -> Refusal {
+        let Self { now, fits_at, paused_until, .. } = self;
+        Refusal { now, fits_at, paused: now < paused_until }
+    }
+}
+
+impl Refusal {
+    /// As a value, by the limiter `policy`.
+    pub(super) fn rejection(self, policy: &Name, quota: Quota) -> Rejection {
+        let policy = policy.clone();
+        match self.wait() {
+            Some(retry_after) if self.paused => Rejection::Throttled { policy, retry_after },
+            retry_after => Rejection::RateLimited { policy, quota, retry_after },
+        }
+    }
+
+    /// How long until it fits; `None` if it never does.
+    pub(super) fn wait(self) -> Option<Duration> {
+        self.fits_at.map(|at| Duration::from_nanos(at.saturating_sub(self.now)))
+    }
+
+    /// At a time as the clock shows it, which has to get to where it fits.
+    pub(super) fn new(now: u64, fits_at: Option<u64>, line: &Line) -> Self {
+        Self { now, fits_at, paused: line.is_paused(now) }
+    }
+}
+
 impl WindowedEngine {
     #[inline]
     fn check(&self, n: u64, time: &TimeSource) -> Result<(), Refusal> {
         let (ledger, line) = &mut *lock(&self.lane);
-        let now = time.now().as_nanos();
-        check(&self.machine, ledger, line, n, now).map_err(|fits_at| Refusal { now, fits_at })
+        check(&self.machine, ledger, line, n, time.now().as_nanos())
     }
 }
 
 impl GcraEngine {
+    /// Says when the units will fit that did not fit into `word`. A word that is held says nothing.
+    #[cold]
+    fn refuse(&self, word: u64, n: u64, now: u64, time: &TimeSource) -> Result<(), Refusal> {
+        let (mut word, mut now) = (word, now);
+        while word == HELD {
+            self.ask_why(n, time)?;
+            now = time.now().as_nanos();
+            match self.machine.admit(&self.word, n, now) {
+                Ok(()) => return Ok(()),
+                Err(changed) => word = changed,
+            }
+        }
+        let fits_at = self.machine.earliest(&mut word, n, now, 0);
+        Err(Refusal { now, fits_at, paused: false })
+    }
+
     fn reserve(
         &self,
         n: u64,
         time: &TimeSource,
-        latest: impl FnOnce(u64) -> u64,
+        patience: Option<Patience>,
     ) -> Result<Placed, Refusal> {
-        let mut line = lock(&self.line);
+        let guarded = &mut *lock(&self.line);
         let read = time.now().as_nanos();
-        let now = line.see(read);
-        let latest = latest(now);
+        let now = guarded.line.see(read);
+        self.end_pause(guarded, now);
+        let GcraLine { line, held } = guarded;
+        let place = match held {
+            Some(word) => line.take(&self.machine, word, n, now, patience),
+            None => self.take_shared(line, n, now, patience),
+        };
+        match place {
+            Ok(place) => Ok(line.push(place, now)),
+            Err(fits_at) => Err(Refusal::new(read, fits_at, line)),
+        }
+    }
+
+    fn take_shared(
+        &self,
+        line: &Line,
+        n: u64,
+        now: u64,
+        patience: Option<Patience>,
+    ) -> Result<Place, Option<u64>> {
         let mut word = self.machine.lift(&self.word, now);
         loop {
             let mut taken = word;
-            let due = match line.earliest(&self.machine, &mut taken, n, now) {
-                Some(due) if due <= latest => due,
-                // As the clock shows it, which has to get there.
-                fits_at => return Err(Refusal { now: read, fits_at }),
-            };
-            let place = self.machine.take(&mut taken, n, due);
-            let swapped =
-                self.word.compare_exchange(word, taken, Ordering::Relaxed, Ordering::Relaxed);
-            match swapped {
-                Ok(_) => return Ok(Placed { id: line.push(n, due, place), due, now }),
+            let place = line.take(&self.machine, &mut taken, n, now, patience)?;
+            match self.word.compare_exchange(word, taken, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(place),
                 Err(changed) => word = changed,
             }
         }
@@ -189,11 +267,17 @@ impl GcraEngine {
     /// Others may take from the word meanwhile. They stand behind whatever is corrected here, so
     /// that it moves them as a whole: the difference is all that has to be written.
     fn settle(&self, id: u64, used: u64, time: &TimeSource) -> Moved {
-        let mut line = lock(&self.line);
-        let now = line.see(time.now().as_nanos());
+        let guarded = &mut *lock(&self.line);
+        let now = guarded.line.see(time.now().as_nanos());
+        self.end_pause(guarded, now);
+        if guarded.held.is_some() {
+            return self.alone(guarded, now, |machine, word, line| {
+                line.settle(machine, word, id, used, now)
+            });
+        }
         let before = self.machine.lift(&self.word, now);
         let mut after = before;
-        let moved = line.settle(&self.machine, &mut after, id, used, now);
+        let moved = guarded.line.settle(&self.machine, &mut after, id, used, now);
         self.word.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
         moved
     }
@@ -207,34 +291,15 @@ pub(super) fn check<M: Machine>(
     line: &mut Line,
     n: u64,
     now: u64,
-) -> Result<(), Option<u64>> {
+) -> Result<(), Refusal> {
+    let read = now;
     let now = if line.is_empty() { now } else { line.see(now) };
     match machine.earliest(cell, n, now, line.end()) {
         Some(at) if at <= now => {
             machine.take(cell, n, now);
             Ok(())
         }
-        fits_at => Err(fits_at),
-    }
-}
-
-/// Takes `n` units in the last place of the line, if they are due by `latest`.
-pub(super) fn reserve<M: Machine>(
-    machine: &M,
-    cell: &mut M::Cell,
-    line: &mut Line,
-    n: u64,
-    read: u64,
-    latest: impl FnOnce(u64) -> u64,
-) -> Result<Placed, Refusal> {
-    let now = line.see(read);
-    match line.earliest(machine, cell, n, now) {
-        Some(due) if due <= latest(now) => {
-            let taken = machine.take(cell, n, due);
-            Ok(Placed { id: line.push(n, due, taken), due, now })
-        }
-        // As the clock shows it, which has to get there.
-        fits_at => Err(Refusal { now: read, fits_at }),
+        fits_at => Err(Refusal::new(read, fits_at, line)),
     }
 }
 
@@ -247,8 +312,9 @@ pub(super) fn view<M: Machine>(
 ) -> View {
     let waiting_units = line.waiting_units(now);
     let used = machine.used(cell, now).saturating_sub(waiting_units);
-    let remaining = if waiting_units > 0 { 0 } else { machine.remaining(cell, now) };
-    let fits_at = line.earliest(machine, cell, n, now);
-    let waiting = line.waiting(now);
-    View { now, used, remaining, waiting, idle_at: machine.idle_at(cell), fits_at }
+    let held_up = waiting_units > 0 || line.is_paused(now);
+    let remaining = if held_up { 0 } else { machine.remaining(cell, now) };
+    let (idle_at, fits_at) = (machine.idle_at(cell), line.earliest(machine, cell, n, now));
+    let (waiting, paused_until) = (line.waiting(now), line.paused_until);
+    View { now, used, remaining, waiting, idle_at, fits_at, paused_until }
 }

@@ -100,16 +100,16 @@ impl Gcra {
         shared.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
-    /// Takes `n` units from a shared word, or says when they will fit.
+    /// Takes `n` units from a shared word. The error is the word in which they do not fit.
     ///
     /// Relaxed is enough: the word is all there is, and its modification order is the order of
     /// admission.
     #[inline]
-    pub(super) fn admit(&self, shared: &AtomicU64, n: u64, now: u64) -> Result<(), Option<u64>> {
+    pub(super) fn admit(&self, shared: &AtomicU64, n: u64, now: u64) -> Result<(), u64> {
         let mut word = shared.load(Ordering::Relaxed);
         loop {
             let Some(next) = self.next(word, n, now) else {
-                return Err(self.earliest(&mut word, n, now, 0));
+                return Err(word);
             };
             match shared.compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Ok(()),

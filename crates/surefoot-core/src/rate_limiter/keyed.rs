@@ -15,6 +15,8 @@ use super::engine::{Placed, Refusal, View};
 use super::gcra::Gcra;
 use super::lane::Lane;
 use super::ledger::Windowed;
+use super::line::{Moved, Patience};
+use super::pause::Heard;
 use super::status::Tally;
 use super::{
     Admission, Charge, KeyedRateLimiterStatus, Quota, RateLimiterConfig, RateLimiterStatus,
@@ -153,7 +155,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     {
         let time = &self.shared.time;
         let checked = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
-            lane.check(machine, n, now).map_err(|fits_at| Refusal { now, fits_at })
+            lane.check(machine, n, now)
         }));
         if let Ok(Ok(())) = checked {
             self.shared.tally.admit();
@@ -180,8 +182,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         K: Borrow<Q> + Clone,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let placed = self.place(key, n, |now| now)?;
-        Ok(Charge::new(LimiterKey::new(self.clone(), key.to_owned()), placed.id))
+        let placed = self.place(key, n, None)?;
+        Ok(Charge::new(LimiterKey::new(self.clone(), key.to_owned()), placed.id, n))
     }
 
     /// Takes a place in the line of `key` for `n` units that is due by `latest` and within
@@ -200,12 +202,10 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         K: Borrow<Q> + Clone,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let longest = self.shared.config.longest_wait();
-        let latest = |now| latest.min(Timestamp::from_nanos(now) + longest).as_nanos();
-        let placed = self.place(key, n, latest)?;
+        let placed = self.place(key, n, Some(self.shared.config.patience(latest)))?;
         let slots = LimiterKey::new(self.clone(), key.to_owned());
         // The place first: what a listener does must not leave it without an owner.
-        let reservation = Reservation::new(slots, placed.id);
+        let reservation = Reservation::new(slots, placed.id, n);
         self.shared.tally.place(&self.shared.config.name, placed);
         Ok(reservation)
     }
@@ -241,20 +241,33 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         self.reserve(key, n, latest).map(Admission::Later)
     }
 
-    fn place<Q>(&self, key: &Q, n: u64, latest: impl Fn(u64) -> u64) -> Result<Placed, Rejection>
+    fn place<Q>(&self, key: &Q, n: u64, patience: Option<Patience>) -> Result<Placed, Rejection>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let time = &self.shared.time;
         let placed = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
-            lane.reserve(machine, n, now, &latest)
+            lane.reserve(machine, n, now, patience)
         }));
         match placed {
             Ok(Ok(placed)) => Ok(placed),
             Ok(Err(refusal)) => Err(self.limited(refusal)),
             Err(Full) => Err(self.full()),
         }
+    }
+
+    /// Takes in what the callee said about `key`.
+    pub(super) fn hear<Q>(&self, key: &Q, heard: Heard) -> Result<(), Rejection>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let time = &self.shared.time;
+        let moved = in_table!(self, shards => shards.with(key, time, |machine, lane, now| {
+            lane.hear(machine, heard, now)
+        }));
+        moved.map(Moved::wake).map_err(|Full| self.full())
     }
 
     /// Units of `key` in the present window; for the GCRA family those not yet returned.

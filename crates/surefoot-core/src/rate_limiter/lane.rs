@@ -4,8 +4,10 @@ use std::task::Waker;
 
 use super::engine::{self, Placed, Refusal, View};
 use super::keyed::shards::State;
-use super::line::{Line, Moved};
+use super::line::{Line, Moved, Patience};
 use super::machine::Machine;
+use super::pause::{Heard, take_for_others};
+use super::reservation::sealed::Turn;
 
 /// One key's state. Most keys never reserve, so the line costs them a pointer.
 #[derive(Debug)]
@@ -31,16 +33,17 @@ impl<M: Machine> State for Lane<M> {
 }
 
 impl<M: Machine> Lane<M> {
-    /// Takes `n` units that fit at once. The error says when they would.
+    /// Takes `n` units that fit at once.
     #[inline]
-    pub(super) fn check(&mut self, machine: &M, n: u64, now: u64) -> Result<(), Option<u64>> {
+    pub(super) fn check(&mut self, machine: &M, n: u64, now: u64) -> Result<(), Refusal> {
         if let Some(line) = &mut self.line {
             return engine::check(machine, &mut self.cell, line, n, now);
         }
         if machine.try_take(&mut self.cell, n, now) {
             return Ok(());
         }
-        Err(machine.earliest(&mut self.cell, n, now, 0))
+        let fits_at = machine.earliest(&mut self.cell, n, now, 0);
+        Err(Refusal { now, fits_at, paused: false })
     }
 
     pub(super) fn reserve(
@@ -48,14 +51,34 @@ impl<M: Machine> Lane<M> {
         machine: &M,
         n: u64,
         now: u64,
-        latest: impl FnOnce(u64) -> u64,
+        patience: Option<Patience>,
     ) -> Result<Placed, Refusal> {
         let line = self.line.get_or_insert_default();
-        let reserved = engine::reserve(machine, &mut self.cell, line, n, now, latest);
-        if reserved.is_err() {
+        let placed = line.reserve(machine, &mut self.cell, n, now, patience);
+        if placed.is_err() {
             self.drop_idle_line(now);
         }
-        reserved
+        placed
+    }
+
+    /// Takes in what the callee said.
+    pub(super) fn hear(&mut self, machine: &M, heard: Heard, now: u64) -> Moved {
+        let line = match (&mut self.line, heard) {
+            (Some(line), _) => line,
+            // Nobody has to be told, and nothing to be remembered beside the cell.
+            (None, Heard::Left { units, back_in, evenly }) => {
+                take_for_others(machine, &mut self.cell, units, now, back_in, evenly);
+                return Moved::default();
+            }
+            (line @ None, Heard::Pause { .. }) => line.get_or_insert_default(),
+        };
+        let moved = line.hear(machine, &mut self.cell, heard, now);
+        self.drop_idle_line(now);
+        moved
+    }
+
+    pub(super) fn is_paused(&self, now: u64) -> bool {
+        self.line.as_ref().is_some_and(|line| line.is_paused(now))
     }
 
     /// When `n` units would fit, behind whoever waits.
@@ -70,10 +93,12 @@ impl<M: Machine> Lane<M> {
         self.line.as_ref().map_or(0, |line| line.due(id))
     }
 
-    pub(super) fn watch(&mut self, id: u64, waker: &Waker) {
-        if let Some(line) = &mut self.line {
-            line.watch(id, waker);
-        }
+    pub(super) fn watch(&mut self, id: u64, waker: &Waker) -> Moved {
+        self.line.as_mut().map(|line| line.watch(id, waker)).unwrap_or_default()
+    }
+
+    pub(super) fn begin(&mut self, id: u64, now: u64) -> Turn {
+        self.line.as_mut().map_or(Turn::Begun, |line| line.begin(id, now))
     }
 
     pub(super) fn settle(&mut self, machine: &M, id: u64, used: u64, now: u64) -> Moved {

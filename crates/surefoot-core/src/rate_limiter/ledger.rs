@@ -132,12 +132,34 @@ impl Machine for Windowed {
         Taken { mark: leaves_at, span: n }
     }
 
+    fn take_until(&self, ledger: &mut Ledger, n: u64, now: u64, until: u64) {
+        ledger.expire(now);
+        let leaves_at = self.leaving.leaves_at(now).min(until);
+        let n = n.min(LIVE_MOST - ledger.live().min(LIVE_MOST));
+        if n == 0 || leaves_at <= now {
+            return;
+        }
+        let at = ledger.entries.partition_point(|entry| entry.leaves_at < leaves_at);
+        if ledger.entries.get(at).is_none_or(|entry| entry.leaves_at > leaves_at) {
+            let before = at.checked_sub(1).and_then(|before| ledger.entries.get(before));
+            let total = before.map_or(ledger.left, |entry| entry.total);
+            ledger.entries.insert(at, Entry { leaves_at, total });
+        }
+        for entry in ledger.entries.range_mut(at..) {
+            entry.total = entry.total.wrapping_add(n);
+        }
+        ledger.taken = ledger.taken.wrapping_add(n);
+    }
+
     fn untake(&self, ledger: &mut Ledger, span: u64) {
         ledger.taken = ledger.taken.wrapping_sub(span.min(ledger.live()));
+        // All of it was for later, which after a pause need not be full.
+        if ledger.live() == 0 {
+            ledger.entries.clear();
+        }
         let (taken, left) = (ledger.taken.wrapping_sub(ledger.left), ledger.left);
         let kept = ledger.entries.partition_point(|e| e.total.wrapping_sub(left) < taken);
-        // The entry in which the last unit kept stands; it may have held later ones too. There is
-        // one, since nothing would wait if nothing else were taken.
+        // The entry in which the last unit kept stands; it may have held later ones too.
         ledger.entries.truncate(kept + 1);
         if let Some(newest) = ledger.entries.back_mut() {
             newest.total = ledger.taken;

@@ -1,13 +1,14 @@
 //! Who has reserved: those who wait for their slot, in order, and those who may still correct what
 //! they took.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::task::Waker;
 
+use super::engine::{Placed, Refusal};
 use super::machine::{Machine, Taken};
+use super::reservation::sealed::Turn;
 
-/// The open reservations of one key, in the order in which they were made, which is also the order
-/// of their due times.
+/// The open reservations of one key.
 ///
 /// All that they took is in the cell from the beginning, at the times when it is due: whoever comes
 /// later stands behind, and a call that does not wait cannot push in.
@@ -16,18 +17,51 @@ pub(super) struct Line {
     next_id: u64,
     /// The latest time seen: one whose turn has come does not wait again when a clock goes back.
     seen: u64,
-    open: VecDeque<Open>,
+    /// Nobody is due before this.
+    pub(super) paused_until: u64,
+    /// In the order in which they came, which is also that of their due times.
+    pub(super) waiting: VecDeque<Waiting>,
+    /// Those whose calls have begun, in the order of their ids.
+    pub(super) begun: VecDeque<Begun>,
+    /// Those who waited and cannot be due in time any more, until they have asked.
+    pub(super) refused: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
-struct Open {
+pub(super) struct Waiting {
     id: u64,
-    units: u64,
-    due: u64,
-    taken: Taken,
+    pub(super) units: u64,
+    pub(super) due: u64,
+    /// Who is due later than this does not want to wait.
+    latest: u64,
+    pub(super) taken: Taken,
     waker: Option<Waker>,
     /// A debt has none: it waits in line for nobody.
-    owned: bool,
+    pub(super) owned: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Begun {
+    id: u64,
+    units: u64,
+    pub(super) taken: Taken,
+}
+
+/// What was taken for a place in the line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    units: u64,
+    due: u64,
+    /// `None`: the call begins at once.
+    latest: Option<u64>,
+    taken: Taken,
+}
+
+/// How long a reservation may wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    pub(super) latest: u64,
+    pub(super) longest: u64,
 }
 
 /// Who has to look at the time again. To be woken when every lock is released.
@@ -47,28 +81,37 @@ const DEBT_MOST: u64 = 1 << 60;
 impl Line {
     /// The time behind which whoever comes now has to stand.
     pub(super) fn end(&self) -> u64 {
-        self.open.back().map_or(0, |last| last.due)
+        self.last_due().max(self.paused_until)
+    }
+
+    fn last_due(&self) -> u64 {
+        self.waiting.back().map_or(0, |last| last.due)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.waiting.is_empty() && self.begun.is_empty() && self.paused_until == 0
     }
 
-    /// Whether nobody waits and nobody may give anything back.
+    /// Whether nothing holds anybody up and nobody may give anything back.
     pub(super) fn is_idle(&self, now: u64) -> bool {
-        self.open.iter().all(|open| !open.owned && open.due <= now)
+        let owed = self.waiting.iter().all(|waiting| !waiting.owned && waiting.due <= now);
+        owed && self.begun.is_empty() && self.refused.is_empty() && !self.is_paused(now)
+    }
+
+    pub(super) fn is_paused(&self, now: u64) -> bool {
+        now < self.paused_until
     }
 
     /// Those who wait for a later time than `now`.
     pub(super) fn waiting(&self, now: u64) -> u64 {
-        let waiting = self.open.iter().rev().take_while(|open| open.due > now);
-        waiting.filter(|open| open.owned).count() as u64
+        let waiting = self.waiting.iter().rev().take_while(|waiting| waiting.due > now);
+        waiting.filter(|waiting| waiting.owned).count() as u64
     }
 
     /// Units that are taken for a later time than `now`.
     pub(super) fn waiting_units(&self, now: u64) -> u64 {
-        let waiting = self.open.iter().rev().take_while(|open| open.due > now);
-        waiting.fold(0, |units, open| units.saturating_add(open.units))
+        let waiting = self.waiting.iter().rev().take_while(|waiting| waiting.due > now);
+        waiting.fold(0, |units, waiting| units.saturating_add(waiting.units))
     }
 
     /// The present: never earlier than before.
@@ -88,41 +131,108 @@ impl Line {
         machine.earliest(cell, n, now, self.end())
     }
 
-    /// Notes what was taken for somebody, in the last place.
-    pub(super) fn push(&mut self, units: u64, due: u64, taken: Taken) -> u64 {
-        let id = self.next_id;
+    /// Takes `n` units for the last place, if they are due as early as they have to be: now, for
+    /// those without patience. The error says when they would be due.
+    pub(super) fn take<M: Machine>(
+        &self,
+        machine: &M,
+        cell: &mut M::Cell,
+        n: u64,
+        now: u64,
+        patience: Option<Patience>,
+    ) -> Result<Place, Option<u64>> {
+        let latest = patience.map(|patience| patience.latest_from(now));
+        match self.earliest(machine, cell, n, now) {
+            Some(due) if due <= latest.unwrap_or(now) => {
+                Ok(Place { units: n, due, latest, taken: machine.take(cell, n, due) })
+            }
+            fits_at => Err(fits_at),
+        }
+    }
+
+    /// Notes in whose name that was.
+    pub(super) fn push(&mut self, place: Place, now: u64) -> Placed {
+        let Place { units, due, latest, taken } = place;
+        let id = self.next_id();
+        match latest {
+            Some(latest) => {
+                let (waker, owned) = (None, true);
+                self.waiting.push_back(Waiting { id, units, due, latest, taken, waker, owned });
+            }
+            None => self.begun.push_back(Begun { id, units, taken }),
+        }
+        Placed { id, due, now }
+    }
+
+    /// Both, where nobody else takes from the cell meanwhile.
+    pub(super) fn reserve<M: Machine>(
+        &mut self,
+        machine: &M,
+        cell: &mut M::Cell,
+        n: u64,
+        read: u64,
+        patience: Option<Patience>,
+    ) -> Result<Placed, Refusal> {
+        let now = self.see(read);
+        match self.take(machine, cell, n, now, patience) {
+            Ok(place) => Ok(self.push(place, now)),
+            Err(fits_at) => Err(Refusal::new(read, fits_at, self)),
+        }
+    }
+
+    fn next_id(&mut self) -> u64 {
         self.next_id += 1;
-        let (waker, owned) = (None, true);
-        self.open.push_back(Open { id, units, due, taken, waker, owned });
-        id
+        self.next_id
     }
 
-    /// When a reservation is due; the present for one that is not known any more.
+    /// When a reservation is due; the present for one that waits no more.
     pub(super) fn due(&self, id: u64) -> u64 {
-        self.find(id).and_then(|at| self.open.get(at)).map_or(0, |open| open.due)
+        self.find(id).and_then(|at| self.waiting.get(at)).map_or(0, |waiting| waiting.due)
     }
 
-    /// Whom to wake when a reservation's due time moves.
-    pub(super) fn watch(&mut self, id: u64, waker: &Waker) {
-        if let Some(open) = self.find(id).and_then(|at| self.open.get_mut(at)) {
-            match &mut open.waker {
+    /// Whom to wake when a reservation's due time moves up, or it is refused: at once if it is
+    /// already.
+    pub(super) fn watch(&mut self, id: u64, waker: &Waker) -> Moved {
+        match self.find(id).and_then(|at| self.waiting.get_mut(at)) {
+            Some(waiting) => match &mut waiting.waker {
                 Some(known) => known.clone_from(waker),
                 none => *none = Some(waker.clone()),
-            }
+            },
+            None if self.refused.contains(&id) => return Moved(vec![waker.clone()]),
+            None => {}
         }
+        Moved::default()
+    }
+
+    /// Lets the call begin whose turn it is.
+    pub(super) fn begin(&mut self, id: u64, now: u64) -> Turn {
+        let now = self.see(now);
+        let Some(at) = self.find(id) else {
+            return if self.refused.remove(&id) { Turn::Refused } else { Turn::Begun };
+        };
+        if self.waiting.get(at).is_some_and(|waiting| waiting.due > now) {
+            return Turn::NotDue;
+        }
+        if let Some(Waiting { id, units, taken, .. }) = self.waiting.remove(at) {
+            let at = self.begun.partition_point(|begun| begun.id < id);
+            self.begun.insert(at, Begun { id, units, taken });
+        }
+        self.forget_paid_debts(now);
+        Turn::Begun
     }
 
     /// The owner will correct nothing any more; what was taken stays taken.
     pub(super) fn forget(&mut self, id: u64, now: u64) {
         let now = self.see(now);
-        if let Some(at) = self.find(id) {
-            self.open.remove(at);
+        if let Ok(at) = self.begun.binary_search_by_key(&id, |begun| begun.id) {
+            self.begun.remove(at);
         }
         self.forget_paid_debts(now);
     }
 
-    /// Closes a reservation, one that waits with `used` = 0, of which `used` units were used: those it has too many are returned,
-    /// and those it has too few are taken, as a debt behind all who wait.
+    /// Closes a reservation of which `used` units were used, none if it has not begun: those it
+    /// has too many are returned, and those it has too few are taken, as a debt behind all who
+    /// wait.
     pub(super) fn settle<M: Machine>(
         &mut self,
         machine: &M,
@@ -132,32 +242,91 @@ impl Line {
         now: u64,
     ) -> Moved {
         let now = self.see(now);
-        let Some(at) = self.find(id) else { return Moved::default() };
-        let Some(open) = self.open.remove(at) else { return Moved::default() };
-        let (waits, returned) = (open.due > now, open.units.saturating_sub(used));
-        let mut moved = Moved::default();
-        if returned > 0 {
-            let first = self.first_waiting(now);
-            let own = if waits { open.taken.span } else { 0 };
-            let behind = self.open.range(first..).map(|open| open.taken.span);
-            machine.untake(cell, behind.fold(own, u64::saturating_add));
-            // One that waits has just been undone with the others, all of it.
-            if !waits {
-                let shift = machine.give_back(cell, open.taken.mark, returned, now);
-                for later in self.open.range_mut(at..first) {
-                    later.taken.mark = later.taken.mark.saturating_sub(shift);
-                }
-            }
-            moved = self.advance(machine, cell, first, now);
-        } else if used > open.units {
-            self.owe(machine, cell, (used - open.units).min(DEBT_MOST), now);
-        }
+        let moved = if let Some(at) = self.find(id) {
+            self.give_up(machine, cell, at, now)
+        } else if let Ok(at) = self.begun.binary_search_by_key(&id, |begun| begun.id) {
+            self.correct(machine, cell, at, used, now)
+        } else {
+            self.refused.remove(&id);
+            Moved::default()
+        };
         self.forget_paid_debts(now);
         moved
     }
 
+    fn give_up<M: Machine>(
+        &mut self,
+        machine: &M,
+        cell: &mut M::Cell,
+        at: usize,
+        now: u64,
+    ) -> Moved {
+        let Some(gone) = self.waiting.remove(at) else { return Moved::default() };
+        let first = self.first_waiting(now);
+        // One whose turn has not come is undone with the others, all of it.
+        let waits = gone.due > now;
+        self.untake(machine, cell, first, if waits { gone.taken.span } else { 0 });
+        if !waits {
+            self.give_back(machine, cell, gone.taken.mark, gone.units, now);
+        }
+        self.take_again(machine, cell, first, now)
+    }
+
+    fn correct<M: Machine>(
+        &mut self,
+        machine: &M,
+        cell: &mut M::Cell,
+        at: usize,
+        used: u64,
+        now: u64,
+    ) -> Moved {
+        let Some(begun) = self.begun.remove(at) else { return Moved::default() };
+        if used > begun.units {
+            self.owe(machine, cell, (used - begun.units).min(DEBT_MOST), now);
+        } else if used < begun.units {
+            let first = self.first_waiting(now);
+            self.untake(machine, cell, first, 0);
+            self.give_back(machine, cell, begun.taken.mark, begun.units - used, now);
+            return self.take_again(machine, cell, first, now);
+        }
+        Moved::default()
+    }
+
+    /// Undoes what the waiting took, from place `first` on, and a span behind which they stand.
+    pub(super) fn untake<M: Machine>(
+        &self,
+        machine: &M,
+        cell: &mut M::Cell,
+        first: usize,
+        span: u64,
+    ) {
+        let behind = self.waiting.range(first..).map(|waiting| waiting.taken.span);
+        machine.untake(cell, behind.fold(span, u64::saturating_add));
+    }
+
+    /// Returns units that stand at `mark`, with nothing taken for later than `now`.
+    pub(super) fn give_back<M: Machine>(
+        &mut self,
+        machine: &M,
+        cell: &mut M::Cell,
+        mark: u64,
+        units: u64,
+        now: u64,
+    ) {
+        let shift = machine.give_back(cell, mark, units, now);
+        if shift == 0 {
+            return;
+        }
+        let begun = self.begun.iter_mut().map(|begun| &mut begun.taken);
+        let waiting = self.waiting.iter_mut().map(|waiting| &mut waiting.taken);
+        for taken in begun.chain(waiting).filter(|taken| taken.mark > mark) {
+            taken.mark -= shift.min(taken.mark);
+        }
+    }
+
     /// Takes the waiting again, from place `first` on, each at the earliest time that fits now.
-    fn advance<M: Machine>(
+    /// Those who would have to wait for too long are refused.
+    pub(super) fn take_again<M: Machine>(
         &mut self,
         machine: &M,
         cell: &mut M::Cell,
@@ -165,43 +334,63 @@ impl Line {
         now: u64,
     ) -> Moved {
         let mut moved = Moved::default();
-        let mut behind = 0;
-        for open in self.open.range_mut(first..) {
-            let due = if open.owned {
-                machine.earliest(cell, open.units, now, behind).unwrap_or(open.due)
+        let Self { waiting, refused, paused_until, .. } = self;
+        let (mut place, mut behind) = (0, 0);
+        waiting.retain_mut(|waiting| {
+            place += 1;
+            if place <= first {
+                return true;
+            }
+            let due = if waiting.owned {
+                let behind = (*paused_until).max(behind);
+                machine.earliest(cell, waiting.units, now, behind).unwrap_or(waiting.due)
             } else {
                 now.max(behind)
             };
-            open.taken = machine.take(cell, open.units, due);
-            if due < open.due {
-                moved.0.extend(open.waker.take());
+            let too_late = waiting.owned && due > waiting.latest;
+            if due < waiting.due || too_late {
+                moved.0.extend(waiting.waker.take());
             }
-            open.due = due;
-            behind = due;
-        }
+            if too_late {
+                refused.insert(waiting.id);
+            } else {
+                waiting.taken = machine.take(cell, waiting.units, due);
+                waiting.due = due;
+                behind = due;
+            }
+            !too_late
+        });
         moved
     }
 
     fn owe<M: Machine>(&mut self, machine: &M, cell: &mut M::Cell, units: u64, now: u64) {
-        let at = now.max(self.end());
-        let taken = machine.take(cell, units, at);
-        if at > now {
-            self.push(units, at, taken);
-            self.open.back_mut().into_iter().for_each(|debt| debt.owned = false);
+        let due = now.max(self.last_due());
+        let taken = machine.take(cell, units, due);
+        if due > now {
+            let (id, latest) = (self.next_id(), u64::MAX);
+            let (waker, owned) = (None, false);
+            self.waiting.push_back(Waiting { id, units, due, latest, taken, waker, owned });
         }
     }
 
-    fn first_waiting(&self, now: u64) -> usize {
-        self.open.partition_point(|open| open.due <= now)
+    /// The place of the first whose turn has not come.
+    pub(super) fn first_waiting(&self, now: u64) -> usize {
+        self.waiting.partition_point(|waiting| waiting.due <= now)
     }
 
     fn find(&self, id: u64) -> Option<usize> {
-        self.open.binary_search_by_key(&id, |open| open.id).ok()
+        self.waiting.binary_search_by_key(&id, |waiting| waiting.id).ok()
     }
 
     fn forget_paid_debts(&mut self, now: u64) {
-        while self.open.front().is_some_and(|first| !first.owned && first.due <= now) {
-            self.open.pop_front();
+        while self.waiting.front().is_some_and(|first| !first.owned && first.due <= now) {
+            self.waiting.pop_front();
         }
+    }
+}
+
+impl Patience {
+    fn latest_from(self, now: u64) -> u64 {
+        self.latest.min(now.saturating_add(self.longest))
     }
 }

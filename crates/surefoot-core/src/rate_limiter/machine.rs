@@ -36,6 +36,13 @@ pub(super) trait Machine: fmt::Debug + Send + Sync + 'static {
     /// Takes `n` units at `at`, whether they fit or not.
     fn take(&self, cell: &mut Self::Cell, n: u64, at: u64) -> Taken;
 
+    /// Takes `n` units at `now` that belong to somebody else, and will be free again at `until`,
+    /// if they are not before.
+    fn take_until(&self, cell: &mut Self::Cell, n: u64, now: u64, until: u64) {
+        let _ = until; // a word knows no other way to free units than one after the other
+        self.take(cell, n, now);
+    }
+
     /// Undoes the last ones taken, all of them for a later time than the present, whose spans
     /// together are `span`.
     fn untake(&self, cell: &mut Self::Cell, span: u64);

@@ -19,6 +19,7 @@
 //! | `burst` | `max_requests` | B: units at once, for the GCRA family |
 //! | `buckets` | 10 | parts of the window, for the ring |
 //! | `max_wait` | `time_window` | longest wait for a slot; a longer one is refused at once |
+//! | `max_throttle` | 1 h | longest pause that is kept when the callee asks for one |
 //! | `max_keys` | 100 000 | keyed: the most keys remembered |
 //! | `when_full` | `refuse_new_keys` | keyed: what a new key gets then, or `evict_idlest` |
 //!
@@ -44,6 +45,10 @@
 //! **Estimates.** [`try_reserve`](RateLimiter::try_reserve) takes what a call may use, and
 //! [`Charge::settle`] corrects it when the usage is known.
 //!
+//! **Learning from a server** that counts too: [`learn`](RateLimiter::learn). A wait that it asks
+//! for is kept by all, those in line included, so that not every one of them is refused by it;
+//! what it has left is all there is; nothing it says makes the limit more generous.
+//!
 //! **Several limits at once**: [`multi`]. **One for each key**: [`KeyedRateLimiter`].
 //!
 //! **Cancellation.** A [`Reservation`] dropped gives its slot back, and those behind move up. A
@@ -66,10 +71,12 @@ mod fixed_window;
 mod gcra;
 mod keyed;
 mod lane;
+mod learning;
 mod ledger;
 mod line;
 mod machine;
 pub mod multi;
+mod pause;
 mod reservation;
 mod sliding_log;
 mod status;
@@ -80,7 +87,8 @@ use std::time::Duration;
 
 pub use config::{Algorithm, RateLimiterBuilder, RateLimiterConfig, WhenFull};
 pub use keyed::{KeyedRateLimiter, LimiterKey};
-pub use reservation::{Admission, Charge, Reservation, Slots};
+pub use learning::{ServerBudget, ServerLimits};
+pub use reservation::{Admission, Charge, Reservation, Slots, Unready};
 pub use status::{KeyedRateLimiterStatus, RateLimiterStatus, RateLimiterTotals};
 
 use crate::config::Shown;
@@ -88,7 +96,7 @@ use crate::sync::Arc;
 use crate::{Events, Name, Rejection, TimeSource, Timestamp};
 use config::Built;
 use engine::{Engine, Refusal, View};
-use reservation::sealed::Sealed;
+use reservation::sealed::{Sealed, Turn};
 use status::Tally;
 
 /// A rate limiter without keys. Clones are handles to the same one.
@@ -211,8 +219,8 @@ impl RateLimiter {
     /// # Errors
     /// As [`check_n`](Self::check_n).
     pub fn try_reserve(&self, n: u64) -> Result<Charge, Rejection> {
-        match self.shared.engine.reserve(n, &self.shared.time, |now| now) {
-            Ok(placed) => Ok(Charge::new(self.clone(), placed.id)),
+        match self.shared.engine.reserve(n, &self.shared.time, None) {
+            Ok(placed) => Ok(Charge::new(self.clone(), placed.id, n)),
             Err(refusal) => Err(self.rejection(refusal)),
         }
     }
@@ -224,12 +232,11 @@ impl RateLimiter {
     /// [`Rejection::RateLimited`] at once if it could not be due in time, with the time after which
     /// the units would fit behind all who wait, or none if they never do.
     pub fn reserve(&self, n: u64, latest: Timestamp) -> Result<Reservation, Rejection> {
-        let longest = self.shared.config.longest_wait();
-        let latest = |now| latest.min(Timestamp::from_nanos(now) + longest).as_nanos();
-        match self.shared.engine.reserve(n, &self.shared.time, latest) {
+        let patience = self.shared.config.patience(latest);
+        match self.shared.engine.reserve(n, &self.shared.time, Some(patience)) {
             Ok(placed) => {
                 // The place first: what a listener does must not leave it without an owner.
-                let reservation = Reservation::new(self.clone(), placed.id);
+                let reservation = Reservation::new(self.clone(), placed.id, n);
                 self.shared.tally.place(self.name(), placed);
                 Ok(reservation)
             }
@@ -341,6 +348,16 @@ impl Slots for RateLimiter {
         self.reserve(n, latest)
     }
 
+    fn learn(&self, unit: &str, limits: &ServerLimits) -> Result<(), Rejection> {
+        self.learn(unit, limits);
+        Ok(())
+    }
+
+    fn pause_for(&self, wait: Duration) -> Result<(), Rejection> {
+        self.pause_for(wait);
+        Ok(())
+    }
+
     fn name(&self) -> &Name {
         self.name()
     }
@@ -360,7 +377,15 @@ impl Sealed for RateLimiter {
     }
 
     fn watch(&self, id: u64, waker: &Waker) {
-        self.shared.engine.watch(id, waker);
+        self.shared.engine.watch(id, waker).wake();
+    }
+
+    fn begin(&self, id: u64) -> Turn {
+        self.shared.engine.begin(id, &self.shared.time)
+    }
+
+    fn refusal(&self, units: u64) -> Rejection {
+        self.rejection(self.view(units).refusal())
     }
 
     fn settle(&self, id: u64, used: u64) {

@@ -40,6 +40,7 @@
 
 mod any;
 mod config;
+mod learning;
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -50,6 +51,7 @@ pub use config::{Limit, RateLimitsBuilder, RateLimitsConfig, Scope};
 
 use super::Quota;
 use super::config::Built;
+use super::engine::Refusal;
 use super::keyed::shards::{Shards, State};
 use super::lane::Lane;
 use super::line::Moved;
@@ -185,7 +187,7 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
         let places = self.take(
             key,
             |rule, lane, now| {
-                let placed = lane.reserve(&rule.machine, amounts[rule.unit], now, |now| now);
+                let placed = lane.reserve(&rule.machine, amounts[rule.unit], now, None);
                 placed.ok().map(|placed| placed.id)
             },
             &amounts,
@@ -215,10 +217,13 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
             }
             Ok(places)
         });
-        taken.unwrap_or_else(|_| {
-            let (policy, max_keys) = (shared.config.name.clone(), shared.config.keys().keys());
-            Err(Rejection::KeysFull { policy, max_keys })
-        })
+        taken.unwrap_or_else(|_| Err(self.full()))
+    }
+
+    #[cold]
+    fn full(&self) -> Rejection {
+        let config = &self.shared.config;
+        Rejection::KeysFull { policy: config.name.clone(), max_keys: config.keys().keys() }
     }
 
     /// How long until `amounts` fit for `key`, if nobody else comes; `None` if they never do.
@@ -259,6 +264,11 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
             let touched = shared.touched(rules, lanes, overall, &amounts);
             touched.map(|(_, rule, lane)| lane.view(&rule.machine, 1, now).remaining).min()
         })
+    }
+
+    /// Whether any of the limits counts `unit`.
+    pub fn counts(&self, unit: &str) -> bool {
+        self.shared.units.iter().any(|known| known == unit)
     }
 
     /// How many keys are remembered.
@@ -331,26 +341,25 @@ fn fit<'a>(
     amounts: &Amounts,
     now: u64,
 ) -> Result<(), Rejection> {
-    let mut longest: Option<(u64, &Rule)> = None;
+    let mut longest: Option<(Refusal, &Rule)> = None;
     for (_, rule, lane) in touched {
-        match lane.earliest(&rule.machine, amounts[rule.unit], now) {
-            None => return Err(rule.rejection(None)),
-            Some(at) if at > now && longest.is_none_or(|(other, _)| at > other) => {
-                longest = Some((at, rule));
+        let fits_at = lane.earliest(&rule.machine, amounts[rule.unit], now);
+        let refusal = Refusal { now, fits_at, paused: lane.is_paused(now) };
+        match fits_at {
+            None => return Err(rule.rejection(refusal)),
+            Some(at) if at > now && longest.is_none_or(|(other, _)| fits_at > other.fits_at) => {
+                longest = Some((refusal, rule));
             }
             Some(_) => {}
         }
     }
-    match longest {
-        None => Ok(()),
-        Some((at, rule)) => Err(rule.rejection(Some(Duration::from_nanos(at - now)))),
-    }
+    longest.map_or(Ok(()), |(refusal, rule)| Err(rule.rejection(refusal)))
 }
 
 impl Rule {
     #[cold]
-    fn rejection(&self, retry_after: Option<Duration>) -> Rejection {
-        Rejection::RateLimited { policy: self.policy.clone(), quota: self.quota, retry_after }
+    fn rejection(&self, refusal: Refusal) -> Rejection {
+        refusal.rejection(&self.policy, self.quota)
     }
 }
 
@@ -391,6 +400,11 @@ impl<K: Hash + Eq, S: BuildHasher> LimitsCharge<K, S> {
         }
         self.close(&known);
         Ok(())
+    }
+
+    /// The limits it was taken from.
+    pub fn limits(&self) -> &RateLimits<K, S> {
+        &self.limits
     }
 
     /// The call never ran: everything is given back.

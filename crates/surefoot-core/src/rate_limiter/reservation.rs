@@ -2,14 +2,19 @@
 
 use std::fmt;
 use std::task::Waker;
+use std::time::Duration;
 
+use self::sealed::Turn;
+use super::ServerLimits;
 use crate::{Name, Rejection, TimeSource, Timestamp};
 
 /// A slot in the line, which is due now or later; made by `reserve`.
 ///
 /// Core decides and the host waits: sleep until [`due`](Self::due), then [`begin`](Self::begin).
 /// Slots are given out in the order in which they are asked for. If somebody ahead gives theirs
-/// back, the due time moves up, and whoever is registered with [`watch`](Self::watch) is woken.
+/// back, the due time moves up, and whoever is registered with [`watch`](Self::watch) is woken. If
+/// the callee asks for a pause, or has less left than was thought, it moves back; and whoever cannot
+/// be due in time then is woken too, and refused.
 ///
 /// **Cancellation.** Dropping it gives the slot back: the others move up, and the limiter is as if
 /// it had never been asked.
@@ -27,7 +32,7 @@ use crate::{Name, Rejection, TimeSource, Timestamp};
 /// limiter.check()?;
 /// let slot = limiter.reserve(1, Timestamp::MAX)?;
 /// assert_eq!(slot.due(), Timestamp::ZERO + Duration::from_secs(10));
-/// let slot = slot.begin().unwrap_err(); // not yet
+/// let slot = slot.begin().unwrap_err().into_reservation()?; // not yet
 /// clock.advance(Duration::from_secs(10)); // where a host would sleep
 /// let charge = slot.begin().unwrap();
 /// drop(charge); // the call was made
@@ -65,6 +70,29 @@ pub struct Charge<S: Slots = super::RateLimiter> {
 struct Held<S> {
     slots: S,
     id: u64,
+    units: u64,
+}
+
+/// Why a call cannot begin.
+pub enum Unready<S: Slots = super::RateLimiter> {
+    /// Its turn has not come: wait on, until [`due`](Reservation::due).
+    NotDue(Reservation<S>),
+    /// While it waited the callee asked for a pause, or had less left, and it cannot be due in time
+    /// any more. Says when the units would fit now.
+    Refused(Rejection),
+}
+
+impl<S: Slots> Unready<S> {
+    /// The reservation, to wait on.
+    ///
+    /// # Errors
+    /// The refusal, if it was refused.
+    pub fn into_reservation(self) -> Result<Reservation<S>, Rejection> {
+        match self {
+            Self::NotDue(reservation) => Ok(reservation),
+            Self::Refused(rejection) => Err(rejection),
+        }
+    }
 }
 
 /// The limiter that a reservation belongs to: a [`RateLimiter`](super::RateLimiter), or one
@@ -90,6 +118,19 @@ pub trait Slots: sealed::Sealed {
     where
         Self: Sized;
 
+    /// Takes in what an answer says about limits that count `unit`: see
+    /// [`RateLimiter::learn`](super::RateLimiter::learn).
+    ///
+    /// # Errors
+    /// With a key [`Rejection::KeysFull`].
+    fn learn(&self, unit: &str, limits: &ServerLimits) -> Result<(), Rejection>;
+
+    /// Admits nobody for `wait`: see [`RateLimiter::pause_for`](super::RateLimiter::pause_for).
+    ///
+    /// # Errors
+    /// As [`learn`](Self::learn).
+    fn pause_for(&self, wait: Duration) -> Result<(), Rejection>;
+
     /// The name it was built with.
     fn name(&self) -> &Name;
 
@@ -110,7 +151,18 @@ pub enum Admission<S: Slots = super::RateLimiter> {
 pub(super) mod sealed {
     use std::task::Waker;
 
-    use crate::Timestamp;
+    use crate::{Rejection, Timestamp};
+
+    /// What a reservation hears that asks to begin.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Turn {
+        /// The call may be made.
+        Begun,
+        /// It is not due.
+        NotDue,
+        /// It cannot be due in time any more.
+        Refused,
+    }
 
     /// What a reservation asks its limiter.
     pub trait Sealed {
@@ -118,8 +170,12 @@ pub(super) mod sealed {
         fn now(&self) -> Timestamp;
         /// When a slot is due.
         fn due(&self, id: u64) -> Timestamp;
-        /// Wakes `waker` when that moves up.
+        /// Wakes `waker` when that moves up, or the slot is lost.
         fn watch(&self, id: u64, waker: &Waker);
+        /// Uses the slot, if its turn has come.
+        fn begin(&self, id: u64) -> Turn;
+        /// A refusal of those units.
+        fn refusal(&self, units: u64) -> Rejection;
         /// Corrects what a slot took.
         fn settle(&self, id: u64, used: u64);
         /// Leaves it at that.
@@ -130,17 +186,18 @@ pub(super) mod sealed {
 }
 
 impl<S: Slots> Reservation<S> {
-    pub(super) fn new(slots: S, id: u64) -> Self {
-        Self { held: Some(Held { slots, id }) }
+    pub(super) fn new(slots: S, id: u64, units: u64) -> Self {
+        Self { held: Some(Held { slots, id, units }) }
     }
 
-    /// When the call may begin. May move up, never back.
+    /// When the call may begin. Moves up when somebody ahead gives up, and back only when the callee
+    /// asks for more time; never beyond what it was reserved with.
     pub fn due(&self) -> Timestamp {
         self.held.as_ref().map_or(Timestamp::ZERO, |held| held.slots.due(held.id))
     }
 
-    /// Wakes `waker` once if the due time moves up because somebody ahead gave up. Only the last
-    /// waker counts.
+    /// Wakes `waker` once if the due time moves up, or if the slot is lost: at once if it is
+    /// already. Only the last waker counts.
     pub fn watch(&self, waker: &Waker) {
         if let Some(held) = &self.held {
             held.slots.watch(held.id, waker);
@@ -150,21 +207,32 @@ impl<S: Slots> Reservation<S> {
     /// Uses the slot.
     ///
     /// # Errors
-    /// The reservation itself if it is not due yet: wait on.
-    pub fn begin(mut self) -> Result<Charge<S>, Self> {
-        let Some(held) = self.held.take() else { return Err(self) };
-        if held.slots.due(held.id) > held.slots.now() {
-            self.held = Some(held);
-            return Err(self);
+    /// [`Unready::NotDue`] with the reservation itself, to wait on; or [`Unready::Refused`].
+    pub fn begin(mut self) -> Result<Charge<S>, Unready<S>> {
+        let Some(held) = self.held.take() else { return Err(Unready::NotDue(self)) };
+        match held.slots.begin(held.id) {
+            Turn::Begun => {
+                held.slots.admitted();
+                Ok(Charge { held: Some(held) })
+            }
+            Turn::NotDue => Err(Unready::NotDue(Self { held: Some(held) })),
+            Turn::Refused => Err(Unready::Refused(held.slots.refusal(held.units))),
         }
-        held.slots.admitted();
-        Ok(Charge { held: Some(held) })
+    }
+}
+
+impl<S: Slots> fmt::Debug for Unready<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotDue(reservation) => f.debug_tuple("NotDue").field(reservation).finish(),
+            Self::Refused(rejection) => f.debug_tuple("Refused").field(rejection).finish(),
+        }
     }
 }
 
 impl<S: Slots> Drop for Reservation<S> {
     fn drop(&mut self) {
-        if let Some(Held { slots, id }) = self.held.take() {
+        if let Some(Held { slots, id, .. }) = self.held.take() {
             slots.settle(id, 0);
         }
     }
@@ -177,14 +245,14 @@ impl<S: Slots> fmt::Debug for Reservation<S> {
 }
 
 impl<S: Slots> Charge<S> {
-    pub(super) fn new(slots: S, id: u64) -> Self {
+    pub(super) fn new(slots: S, id: u64, units: u64) -> Self {
         slots.admitted();
-        Self { held: Some(Held { slots, id }) }
+        Self { held: Some(Held { slots, id, units }) }
     }
 
     /// Corrects the estimate to what was used, more or less.
     pub fn settle(mut self, used: u64) {
-        if let Some(Held { slots, id }) = self.held.take() {
+        if let Some(Held { slots, id, .. }) = self.held.take() {
             slots.settle(id, used);
         }
     }
@@ -197,7 +265,7 @@ impl<S: Slots> Charge<S> {
 
 impl<S: Slots> Drop for Charge<S> {
     fn drop(&mut self) {
-        if let Some(Held { slots, id }) = self.held.take() {
+        if let Some(Held { slots, id, .. }) = self.held.take() {
             slots.forget(id);
         }
     }

@@ -42,7 +42,10 @@ pub struct RateLimiterStatus {
     /// How long until everything taken so far will have returned.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::duration_text"))]
     pub reset_after: Duration,
-    /// The same as a time on the limiter's clock.
+    /// How much of a pause is left that the callee asked for.
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::duration_text"))]
+    pub paused_for: Duration,
+    /// When everything will have returned, on the limiter's clock.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub reset_at: Timestamp,
     /// Counts since the limiter was made, of all its keys together.
@@ -114,11 +117,9 @@ impl Tally {
     #[cold]
     pub(super) fn refuse(&self, policy: &Name, quota: Quota, refusal: Refusal) -> Rejection {
         self.rejected.fetch_add(1, Ordering::Relaxed);
-        let Refusal { now, fits_at } = refusal;
-        let retry_after = fits_at.map(|at| Duration::from_nanos(at.saturating_sub(now)));
-        let at = Timestamp::from_nanos(now);
+        let (at, retry_after) = (Timestamp::from_nanos(refusal.now), refusal.wait());
         self.tell(|| Event::RateLimited { policy: policy.clone(), at, retry_after });
-        Rejection::RateLimited { policy: policy.clone(), quota, retry_after }
+        refusal.rejection(policy, quota)
     }
 
     /// Notes a refusal of a new key.
@@ -151,6 +152,7 @@ impl Tally {
             waiting: view.waiting,
             retry_after: Duration::from_nanos(fits_at.saturating_sub(view.now)),
             reset_after: Duration::from_nanos(reset_at - view.now),
+            paused_for: Duration::from_nanos(view.paused_until.saturating_sub(view.now)),
             reset_at: Timestamp::from_nanos(reset_at),
             totals: self.totals(),
         }

@@ -71,7 +71,7 @@ fn a_slot_is_begun_when_it_is_due_and_not_before() {
     limiter.check().unwrap();
     let slot = limiter.reserve(1, Timestamp::MAX).unwrap();
     clock.set(at(10).saturating_sub(Duration::from_nanos(1)));
-    let slot = slot.begin().unwrap_err();
+    let slot = slot.begin().unwrap_err().into_reservation().unwrap();
     clock.set(at(10));
     drop(slot.begin().unwrap());
     assert_eq!(limiter.retry_after(1), Some(SEC * 10));

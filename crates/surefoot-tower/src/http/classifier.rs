@@ -4,7 +4,8 @@ use std::error::Error as StdError;
 use std::io;
 
 use http::{Extensions, HeaderMap, Response, StatusCode};
-use surefoot::http::{HttpClassifier, grpc};
+use surefoot::http::{HttpClassifier, grpc, server_limits};
+use surefoot::rate_limiter::ServerLimits;
 use surefoot::{Classification, Classify};
 
 use super::ErrorBody;
@@ -70,6 +71,13 @@ impl<B> Classify<Response<B>, ServiceError> for ResponseClassifier {
             Err(error) => judge_error(error.get_ref()),
         }
     }
+
+    fn server_limits(&self, result: Result<&Response<B>, &ServiceError>) -> ServerLimits {
+        result.map_or_else(
+            |_| ServerLimits::default(),
+            |response| limits(response.status(), response.headers(), response.extensions()),
+        )
+    }
 }
 
 #[cfg(feature = "reqwest")]
@@ -80,6 +88,18 @@ impl Classify<reqwest::Response, ServiceError> for ResponseClassifier {
             Err(error) => judge_error(error.get_ref()),
         }
     }
+
+    fn server_limits(&self, result: Result<&reqwest::Response, &ServiceError>) -> ServerLimits {
+        result.map_or_else(
+            |_| ServerLimits::default(),
+            |response| limits(response.status(), response.headers(), response.extensions()),
+        )
+    }
+}
+
+/// The body counts where an [`ErrorBodyLayer`](super::ErrorBodyLayer) has read it.
+fn limits(status: StatusCode, headers: &HeaderMap, extensions: &Extensions) -> ServerLimits {
+    server_limits(status, headers, extensions.get().map(ErrorBody::bytes))
 }
 
 pub(super) fn judge_error(error: &(dyn StdError + 'static)) -> Classification {

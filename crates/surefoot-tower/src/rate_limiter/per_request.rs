@@ -197,7 +197,7 @@ where
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
         let (limit, units) = self.limit.limit(&request);
-        let step = match Waiting::in_line(&limit, units).map(Waiting::begin_now) {
+        let step = match Waiting::in_line(&limit, units).and_then(Waiting::begin_now) {
             Ok(Ok(charge)) => {
                 let inner = &mut self.inner;
                 let call = Metered::start(charge, || ReadyCall::ready(inner, request));

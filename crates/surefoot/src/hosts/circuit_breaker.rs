@@ -11,6 +11,7 @@ use surefoot_core::{CircuitBreaker, Classify, DropReason, Error, Permit, Verdict
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::pipeline::{Part, PartKind};
 use crate::policy::{BlockingPolicy, Policy};
+use crate::scope;
 use crate::stream::Kept;
 
 /// Cancellation: dropping the call gives the permit back, which counts as nothing; being dropped
@@ -61,11 +62,13 @@ impl BlockingPolicy for CircuitBreaker {
         };
         match operation.attempt_blocking() {
             Ok(value) => {
-                permit.close(operation.classify(Ok(&value)).verdict);
+                let verdict = operation.classify(Ok(&value)).verdict;
+                permit.close(scope::without_kept_pauses(verdict));
                 Ok(value)
             }
             Err(error) => {
-                permit.close(operation.verdict_on_error(&error));
+                let verdict = operation.verdict_on_error(&error);
+                permit.close(scope::without_kept_pauses(verdict));
                 Err(error)
             }
         }
@@ -178,12 +181,13 @@ impl<B: Borrow<CircuitBreaker>> Held<B> {
                 if J::STREAMS && verdict == Verdict::Success {
                     judge.keep(&mut value, Kept::permit(held.permit.hand_over()));
                 } else {
-                    held.permit.close(verdict);
+                    held.permit.close(scope::without_kept_pauses(verdict));
                 }
                 Ok(value)
             }
             Err(error) => {
-                held.permit.close(judge.verdict_on_error(&error));
+                let verdict = judge.verdict_on_error(&error);
+                held.permit.close(scope::without_kept_pauses(verdict));
                 Err(error)
             }
         })

@@ -1,6 +1,7 @@
 //! Calls through a rate limiter.
 
 mod acquire;
+mod learning;
 mod settling;
 
 use std::future::Future;
@@ -13,6 +14,7 @@ use surefoot_core::rate_limiter::{Admission, Charge, LimiterKey, Slots};
 use surefoot_core::{Classify, Error, RateLimiter, Rejection};
 
 pub use acquire::Waiting;
+pub use learning::{LearnedFrom, Learning};
 pub use settling::Settling;
 
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
@@ -89,6 +91,12 @@ pub trait Limiter: Slots + Clone + Send + Sync {
     /// A policy of which each call is `units` units. One of no units is always admitted.
     fn weighing(&self, units: u64) -> Weighted<Self> {
         Weighted { limiter: self.clone(), units }
+    }
+
+    /// A policy that learns from the answers to its calls: from the pauses that a server asks for,
+    /// and from what it has left.
+    fn learning(&self) -> Learning<Self> {
+        Learning::new(self.clone(), 1)
     }
 
     /// Wraps a function of one argument, so that each of its calls takes a unit first.
@@ -181,6 +189,14 @@ impl<L> Weighted<L> {
     /// Units of each call.
     pub fn units(&self) -> u64 {
         self.units
+    }
+
+    /// The same, learning from the answers: see [`Limiter::learning`].
+    pub fn learning(self) -> Learning<L>
+    where
+        L: Limiter,
+    {
+        Learning::new(self.limiter, self.units)
     }
 
     /// The same with the units as an estimate, to be corrected once it is known how many the call

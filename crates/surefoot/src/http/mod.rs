@@ -55,6 +55,8 @@
 //!
 //! | | |
 //! |---|---|
+//! | [`server_limits`] | what is left of a rate limit, for a limiter to learn from |
+//! | [`Usage`] | how many tokens an answer used, to settle what was reserved |
 //! | [`is_idempotent`] | whether a request may be sent twice |
 //! | [`deadline`] | the time left, in a header |
 //! | [`sse`], [`openai`], [`anthropic`] | streams of events; how they end, and the errors in them |
@@ -67,6 +69,7 @@ mod headers;
 mod idempotency;
 mod rate_limit;
 mod stream;
+mod usage;
 
 pub mod anthropic;
 pub mod deadline;
@@ -77,11 +80,14 @@ pub mod sse;
 pub use api_error::{ApiError, ApiErrorKind};
 pub use headers::{retry_after, should_retry};
 pub use idempotency::{idempotency_key, is_idempotent};
+pub use rate_limit::server_limits;
 pub use stream::StreamPart;
+pub use usage::Usage;
 
 use std::time::SystemTime;
 
 use ::http::{HeaderMap, Response, StatusCode};
+use surefoot_core::rate_limiter::ServerLimits;
 use surefoot_core::{Classification, Classify, Verdict};
 
 /// Judges an answer as [`HttpClassifier::default`] does.
@@ -204,6 +210,16 @@ impl<B: AsRef<[u8]>, E> Classify<Response<B>, E> for HttpClassifier {
             }
             Err(_) => Classification::TRANSIENT,
         }
+    }
+
+    fn server_limits(&self, result: Result<&Response<B>, &E>) -> ServerLimits {
+        result.map_or_else(
+            |_| ServerLimits::default(),
+            |answer| {
+                let body = Some(answer.body().as_ref());
+                server_limits(answer.status(), answer.headers(), body)
+            },
+        )
     }
 }
 

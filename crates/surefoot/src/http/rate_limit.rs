@@ -1,117 +1,129 @@
-//! When a spent rate limit comes back, where no `Retry-After` says it.
+//! What answers say about rate limits.
+
+mod reset;
+mod structured;
+mod vendor;
 
 use std::time::{Duration, SystemTime};
 
+use ::http::StatusCode;
 use ::http::header::{HeaderMap, HeaderName};
-use surefoot_core::retry;
+use surefoot_core::rate_limiter::{ServerBudget, ServerLimits};
+use surefoot_core::{Name, Verdict};
 
-use super::duration_text;
-use super::headers::values;
+use super::headers::{sent_at, values};
+use super::{ApiError, ApiErrorKind, HttpClassifier};
+use structured::Item;
+use vendor::Family;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// From here on a number is a point in time (2001 and later), below it a wait.
-const EPOCH_SECONDS_MIN: Duration = Duration::from_secs(1_000_000_000);
-/// From here on it is one in milliseconds.
-const EPOCH_SECONDS_MAX: Duration = Duration::from_secs(100_000_000_000);
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// The wait until the last of the spent limits comes back.
+/// What an answer says about the limits of its server: what is left of each, and the wait it asks
+/// for. A rate limiter [learns](surefoot_core::RateLimiter::learn) from it. `body` is `None` where
+/// it was not read.
 ///
-/// Read from `RateLimit` (IETF draft 10: `"burst";r=0;t=30`), and from
-/// `x-ratelimit-remaining-*` with `x-ratelimit-reset-*` (OpenAI: `6m0s`, Azure: seconds) or without
-/// a suffix (GitHub: seconds since 1970, counted from `now`). Only limits of which exactly nothing
-/// remains count: Azure sends −1 where it does not know. Anthropic's reset is not read: it tells
-/// when *everything* is back, which is far longer than a call has to wait.
-pub(super) fn wait(headers: &HeaderMap, now: impl Fn() -> SystemTime) -> Option<Duration> {
-    let standard = values(headers, &RATE_LIMIT).flat_map(|value| value.split(',')).filter_map(item);
-    let suffixes =
-        headers.keys().filter_map(|name| name.as_str().strip_prefix("x-ratelimit-remaining"));
-    let spent = suffixes.filter(|suffix| {
-        let remaining = headers.get(format!("x-ratelimit-remaining{suffix}"));
-        remaining.is_some_and(|value| value == "0")
-    });
-    let resets = spent.filter_map(|suffix| headers.get(format!("x-ratelimit-reset{suffix}")));
-    let resets = resets.filter_map(|value| reset(value.to_str().ok()?.trim(), &now));
-    standard.chain(resets).max()
-}
-
-/// An item of `RateLimit`: the seconds until there is more, if nothing remains.
-fn item(text: &str) -> Option<Duration> {
-    let parameter = |name: &str| {
-        let mut all = text.split(';').filter_map(|part| part.trim().split_once('='));
-        all.find(|(key, _)| *key == name).map(|(_, value)| value)
+/// | from | what is read | when it is back |
+/// |---|---|---|
+/// | OpenAI, and who speaks like it | `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, also `tokens_usage_based` and `project-tokens`, which count tokens | `6m0s`: all of it |
+/// | Azure | the same, and `x-rate-limit-reset-tokens` | whole seconds: all of it |
+/// | Anthropic | `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`, `anthropic-priority-…` | RFC 3339: all of it |
+/// | Anthropic's plans | `anthropic-ratelimit-unified-{status,reset}`; `rejected` means nothing is left | seconds since 1970 |
+/// | GitHub, Kong, the IETF's early drafts | `x-ratelimit-…` or `ratelimit-…` without a unit, or with `minute`, `hour`, `day` | seconds, also since 1970 |
+/// | IETF draft 10 | `RateLimit` (`r`, `t`) with `RateLimit-Policy` (`q`, `w`, `qu`) | `t`: something |
+/// | Google | `RetryInfo` and quotas per day, in the body | |
+///
+/// Units are called `requests`, `tokens`, `input_tokens`, `output_tokens`, and by the header's own
+/// words where there are others.
+///
+/// **The wait** and whether the call was throttled are what [`classify`](super::classify) finds;
+/// a 503 or 529 is about the provider, not about this key, and throttles nobody. **A spent quota**
+/// (`insufficient_quota`, a spend limit, a quota per day, 402) is told apart, because no wait
+/// helps.
+///
+/// **Ignored**: what is malformed (a structured field as a whole, as RFC 9651 wants it); negative
+/// numbers; a limit of 0 or −1, which Azure sends where it does not know; in an answer that is not
+/// throttled a budget of nothing that does not say when there is more.
+///
+/// ```
+/// use std::time::Duration;
+/// use http::{HeaderMap, StatusCode};
+/// use surefoot::http::server_limits;
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert("x-ratelimit-limit-tokens", "30000".parse()?);
+/// headers.insert("x-ratelimit-remaining-tokens", "12000".parse()?);
+/// headers.insert("x-ratelimit-reset-tokens", "36s".parse()?);
+/// let said = server_limits(StatusCode::OK, &headers, None);
+/// let tokens = &said.budgets[0];
+/// assert_eq!((tokens.unit.as_str(), tokens.remaining), ("tokens", Some(12_000)));
+/// assert_eq!(tokens.reset_after, Some(Duration::from_secs(36)));
+/// assert_eq!(said.pause("tokens"), None);
+/// # Ok::<(), http::header::InvalidHeaderValue>(())
+/// ```
+pub fn server_limits(status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) -> ServerLimits {
+    let now = || sent_at(headers).unwrap_or_else(SystemTime::now);
+    let budgets = vendor::budgets(headers, now).map(|(_, budget)| budget).chain(standard(headers));
+    let mut budgets: Vec<_> = budgets.collect();
+    if status.as_u16() < 400 {
+        forget_unfounded(&mut budgets);
+        return ServerLimits { budgets, ..ServerLimits::default() };
+    }
+    let judged = HttpClassifier::new().classify(status, headers, body);
+    let throttled = matches!(judged.verdict, Verdict::Throttled { .. });
+    let kind = body.and_then(ApiError::parse).map(|error| error.kind());
+    let quota_spent = match kind {
+        Some(kind) if !kind.is_vague() => kind == ApiErrorKind::QuotaExhausted,
+        _ => status == StatusCode::PAYMENT_REQUIRED,
     };
-    let seconds = parameter("t")?;
-    let whole = seconds.bytes().all(|byte| byte.is_ascii_digit());
-    (whole && parameter("r") == Some("0")).then(|| duration_text::parse(&format!("{seconds}s")))?
+    if !throttled {
+        forget_unfounded(&mut budgets);
+    }
+    ServerLimits { budgets, throttled, retry_after: judged.retry_after, quota_spent }
 }
 
-fn reset(text: &str, now: impl Fn() -> SystemTime) -> Option<Duration> {
-    if let Some(wait) = duration_text::parse(text) {
-        return Some(wait);
+/// A call went through, and yet nothing is left, no one knows until when.
+fn forget_unfounded(budgets: &mut Vec<ServerBudget>) {
+    budgets.retain(|budget| !budget.is_spent() || budget.reset_after.is_some());
+}
+
+/// The wait until the last of the spent limits comes back, where no `Retry-After` says it.
+///
+/// Anthropic's resets are left out: they tell when *everything* is back, which is far longer than
+/// a call has to wait, and it says `Retry-After`.
+pub(super) fn wait(headers: &HeaderMap, now: impl Fn() -> SystemTime) -> Option<Duration> {
+    let budgets = vendor::budgets(headers, now);
+    let budgets = budgets.filter(|(family, _)| *family != Family::Anthropic);
+    let spent = budgets.map(|(_, budget)| budget).chain(standard(headers));
+    spent.filter(ServerBudget::is_spent).filter_map(|budget| budget.reset_after).max()
+}
+
+/// What `RateLimit` and `RateLimit-Policy` say.
+fn standard(headers: &HeaderMap) -> Vec<ServerBudget> {
+    let field = |name: &HeaderName| {
+        let lines: Vec<_> = values(headers, name).filter(|line| !line.is_empty()).collect();
+        structured::list(&lines.join(", ")).unwrap_or_default()
+    };
+    if !headers.contains_key(&RATE_LIMIT) {
+        return vec![];
     }
-    let seconds = retry::retry_after_ms(text)?.checked_mul(1000)?;
-    if seconds < EPOCH_SECONDS_MIN {
-        return Some(seconds);
-    }
-    // Some tell the point in time in milliseconds.
-    let since_epoch =
-        if seconds < EPOCH_SECONDS_MAX { seconds } else { retry::retry_after_ms(text)? };
-    let at = SystemTime::UNIX_EPOCH.checked_add(since_epoch)?;
-    Some(at.duration_since(now()).unwrap_or(Duration::ZERO))
+    let policies = field(&RATE_LIMIT_POLICY);
+    let budget = |limit: &Item| {
+        let policy = policies.iter().find(|policy| policy.name == limit.name);
+        let count = |key: &str| policy.and_then(|policy| policy.count(key));
+        let unit = policy.and_then(|policy| policy.text("qu"));
+        let unit = unit.filter(|unit| !unit.is_empty() && *unit != "requests");
+        let unit = unit.map_or(Name::from("requests"), |unit| Name::from(unit.replace('-', "_")));
+        Some(ServerBudget {
+            limit: count("q"),
+            window: count("w").filter(|w| *w > 0).map(Duration::from_secs),
+            remaining: Some(limit.count("r")?),
+            reset_after: limit.count("t").map(Duration::from_secs),
+            ..ServerBudget::of(unit)
+        })
+    };
+    field(&RATE_LIMIT).iter().filter_map(budget).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::headers::tests::{Pairs, headers};
-    use super::*;
-
-    #[test]
-    fn the_latest_reset_of_the_spent_limits_is_the_wait() {
-        let now = || SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let table: &[(Pairs<'_>, Option<u64>)] = &[
-            (&[], None),
-            (&[("ratelimit", b"\"burst\";r=0;t=30")], Some(30_000)),
-            (&[("ratelimit", b"\"burst\";r=50;t=30")], None),
-            (&[("ratelimit", b"\"a\";r=0;t=30, \"b\"; r=0; t=90, \"c\";r=1;t=900")], Some(90_000)),
-            (&[("ratelimit", b"\"a\";r=0;t=-3")], None),
-            (&[("ratelimit", b"\"a\";r=0")], None),
-            (&[("ratelimit", b"0")], None),
-            (
-                &[
-                    ("x-ratelimit-remaining-requests", b"0"),
-                    ("x-ratelimit-reset-requests", b"6m0s"),
-                ],
-                Some(360_000),
-            ),
-            (
-                &[
-                    ("x-ratelimit-remaining-requests", b"0"),
-                    ("x-ratelimit-reset-requests", b"120ms"),
-                    ("x-ratelimit-remaining-tokens", b"17"),
-                    ("x-ratelimit-reset-tokens", b"1h"),
-                ],
-                Some(120),
-            ),
-            (
-                &[("x-ratelimit-remaining-tokens", b"0"), ("x-ratelimit-reset-tokens", b"7")],
-                Some(7_000),
-            ),
-            (
-                &[("x-ratelimit-remaining", b"0"), ("x-ratelimit-reset", b"1700000060")],
-                Some(60_000),
-            ),
-            (&[("x-ratelimit-remaining", b"0"), ("x-ratelimit-reset", b"1600000000")], Some(0)),
-            // Unknown, or no number.
-            (&[("x-ratelimit-remaining-tokens", b"-1"), ("x-ratelimit-reset-tokens", b"7")], None),
-            (&[("x-ratelimit-remaining-tokens", b"0"), ("x-ratelimit-reset-tokens", b"-1")], None),
-            (
-                &[("x-ratelimit-remaining-tokens", b"0"), ("x-ratelimit-reset-tokens", b"\xff")],
-                None,
-            ),
-            (&[("x-ratelimit-remaining-tokens", b"0")], None),
-        ];
-        for (pairs, millis) in table {
-            assert_eq!(wait(&headers(pairs), now), millis.map(Duration::from_millis), "{pairs:?}");
-        }
-    }
-}
+mod tests;

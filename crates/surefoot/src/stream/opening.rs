@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 
 use futures_core::Stream;
+use surefoot_core::rate_limiter::ServerLimits;
 use surefoot_core::{Classification, Classify, Error};
 
 use super::kept::{Held, Kept, Limit, What};
@@ -54,6 +55,10 @@ impl<F, C: Classify<T, E>, S, T, E> Judged for Opening<'_, F, C, S, T, E> {
 
     fn classify(&self, result: Result<&Opened<S, T>, &E>) -> Classification {
         self.classifier.classify(result.map(|opened| &opened.first))
+    }
+
+    fn server_limits(&self, result: Result<&Opened<S, T>, &E>) -> ServerLimits {
+        self.classifier.server_limits(result.map(|opened| &opened.first))
     }
 }
 

@@ -2,6 +2,7 @@
 //! slot whose call did not run.
 
 mod crowds;
+mod learning;
 mod weights;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -42,7 +42,7 @@ fn a_rejection_names_who_refused_on_what_ground_and_when_to_come_back() {
         ),
         (
             Rejection::Throttled { policy: "payments".into(), retry_after: 20 * SEC },
-            "circuit breaker `payments` holds calls back because the service asked for a pause: \
+            "`payments` holds calls back because the service asked for a pause: \
              try again in 20s",
         ),
     ] {

@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::task::Waker;
 use std::time::Duration;
 
-use super::super::reservation::sealed::Sealed;
-use super::super::{Admission, Charge, RateLimiterStatus, Reservation, Slots};
+use super::super::reservation::sealed::{Sealed, Turn};
+use super::super::{Admission, Charge, RateLimiterStatus, Reservation, ServerLimits, Slots};
 use super::{KeyedRateLimiter, Table, in_table};
 use crate::{Name, Rejection, TimeSource, Timestamp};
 
@@ -110,6 +110,14 @@ impl<K: Hash + Eq + Clone, S: BuildHasher> Slots for LimiterKey<K, S> {
         self.limiter.reserve(&self.key, n, latest)
     }
 
+    fn learn(&self, unit: &str, limits: &ServerLimits) -> Result<(), Rejection> {
+        self.limiter.learn(&self.key, unit, limits)
+    }
+
+    fn pause_for(&self, wait: Duration) -> Result<(), Rejection> {
+        self.limiter.pause_for(&self.key, wait)
+    }
+
     fn name(&self) -> &Name {
         self.limiter.name()
     }
@@ -132,9 +140,22 @@ impl<K: Hash + Eq, S: BuildHasher> Sealed for LimiterKey<K, S> {
     }
 
     fn watch(&self, id: u64, waker: &Waker) {
-        in_table!(self.limiter, shards => {
+        let moved = in_table!(self.limiter, shards => {
             shards.with_known(&self.key, |_, lane| lane.watch(id, waker))
         });
+        moved.unwrap_or_default().wake();
+    }
+
+    fn begin(&self, id: u64) -> Turn {
+        let time = &self.limiter.shared.time;
+        let turn = in_table!(self.limiter, shards => {
+            shards.with_known(&self.key, |_, lane| lane.begin(id, time.now().as_nanos()))
+        });
+        turn.unwrap_or(Turn::Begun)
+    }
+
+    fn refusal(&self, units: u64) -> Rejection {
+        self.limiter.limited(self.limiter.view(&self.key, units).refusal())
     }
 
     fn settle(&self, id: u64, used: u64) {

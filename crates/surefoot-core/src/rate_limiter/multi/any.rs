@@ -42,6 +42,10 @@ impl Machine for Built {
         ask!(self, any, machine, cell => machine.take(cell, n, at))
     }
 
+    fn take_until(&self, any: &mut AnyCell, n: u64, now: u64, until: u64) {
+        ask!(self, any, machine, cell => machine.take_until(cell, n, now, until));
+    }
+
     fn untake(&self, any: &mut AnyCell, span: u64) {
         ask!(self, any, machine, cell => machine.untake(cell, span));
     }

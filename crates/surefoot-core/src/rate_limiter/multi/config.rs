@@ -131,6 +131,16 @@ pub struct RateLimitsConfig {
     pub name: Name,
     /// The limits, 1 to 16 of them.
     pub limits: Vec<Limit>,
+    /// The longest wait until all limits fit, where a host waits; a longer one is refused at once.
+    /// Default: the longest `time_window`.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "duration_text::option", skip_serializing_if = "Option::is_none")
+    )]
+    pub max_wait: Option<Duration>,
+    /// The longest pause that is kept when the callee asks for one. Default 1 h.
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    pub max_throttle: Duration,
     /// The most keys remembered. Default 100 000.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_keys: Option<u32>,
@@ -144,6 +154,8 @@ impl Default for RateLimitsConfig {
         Self {
             name: Name::from("rate_limits"),
             limits: Vec::new(),
+            max_wait: None,
+            max_throttle: RateLimiterConfig::default().max_throttle,
             max_keys: None,
             when_full: None,
         }
@@ -183,6 +195,12 @@ impl RateLimitsConfig {
         self.keys().validate()
     }
 
+    /// The longest wait that is worth it.
+    pub fn longest_wait(&self) -> Duration {
+        let longest = || self.limits.iter().map(|limit| limit.time_window).max();
+        self.max_wait.or_else(longest).unwrap_or_default()
+    }
+
     /// The limits, on the system's clock.
     ///
     /// # Errors
@@ -195,6 +213,8 @@ impl RateLimitsConfig {
     pub(super) fn keys(&self) -> RateLimiterConfig {
         RateLimiterConfig {
             name: self.name.clone(),
+            max_wait: self.max_wait,
+            max_throttle: self.max_throttle,
             max_keys: self.max_keys,
             when_full: self.when_full,
             ..RateLimiterConfig::default()
@@ -220,6 +240,18 @@ impl RateLimitsBuilder {
     /// One more limit.
     pub fn limit(mut self, limit: Limit) -> Self {
         self.config.limits.push(limit);
+        self
+    }
+
+    /// The longest wait until all limits fit. Default: the longest `time_window`.
+    pub fn max_wait(mut self, longest: Duration) -> Self {
+        self.config.max_wait = Some(longest);
+        self
+    }
+
+    /// The longest pause that is kept when the callee asks for one. Default 1 h.
+    pub fn max_throttle(mut self, longest: Duration) -> Self {
+        self.config.max_throttle = longest;
         self
     }
 

@@ -19,6 +19,14 @@ pub(super) struct Taken {
     pub(super) n: u64,
     /// A correction upward: it goes wherever there is a place, and need not fit.
     pub(super) debt: bool,
+    /// Free again at this time at the latest, for what counts in windows.
+    pub(super) until: u64,
+}
+
+impl Taken {
+    pub(super) fn of(n: u64, at: u64) -> Self {
+        Self { at, n, debt: false, until: u64::MAX }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -29,7 +37,7 @@ pub(super) struct Model {
 }
 
 impl Limit {
-    fn is_bucket(self) -> bool {
+    pub(super) fn is_bucket(self) -> bool {
         matches!(self.algorithm, Algorithm::Gcra | Algorithm::TokenBucket | Algorithm::GcraExact)
     }
 
@@ -94,12 +102,16 @@ impl Model {
         }
     }
 
+    fn leaves_at(&self, one: &Taken) -> u64 {
+        self.limit.leaves_at(one.at).min(one.until)
+    }
+
     fn live(&self, taken: &[Taken], at: u64) -> u64 {
-        taken.iter().filter(|one| self.limit.leaves_at(one.at) > at).map(|one| one.n).sum()
+        taken.iter().filter(|one| self.leaves_at(one) > at).map(|one| one.n).sum()
     }
 
     /// The earliest time from `from` on at which `n` units fit behind all of `taken`.
-    fn earliest_behind(&self, taken: &[Taken], n: u64, from: u64) -> Option<u64> {
+    pub(super) fn earliest_behind(&self, taken: &[Taken], n: u64, from: u64) -> Option<u64> {
         if n > self.limit.capacity() {
             return None;
         }
@@ -111,7 +123,7 @@ impl Model {
             let wait = (missing.max(0) + gain - 1) / gain;
             return Some(from + u64::try_from(wait).expect("a short wait"));
         }
-        let mut times: Vec<u64> = taken.iter().map(|one| self.limit.leaves_at(one.at)).collect();
+        let mut times: Vec<u64> = taken.iter().map(|one| self.leaves_at(one)).collect();
         times.push(from);
         times.retain(|time| *time >= from);
         times.sort_unstable();
@@ -123,12 +135,12 @@ impl Model {
     }
 
     pub(super) fn take(&mut self, n: u64, at: u64) {
-        self.taken.push(Taken { at, n, debt: false });
+        self.taken.push(Taken::of(n, at));
     }
 
     pub(super) fn owe(&mut self, n: u64, now: u64) {
         let at = self.taken.last().map_or(now, |last| last.at.max(now));
-        self.taken.push(Taken { at, n, debt: true });
+        self.taken.push(Taken { debt: true, ..Taken::of(n, at) });
     }
 
     /// Gives `n` units of one place back, and lets those behind who wait move up.
@@ -180,7 +192,7 @@ impl Model {
             return now + u64::try_from(wait).expect("a short wait");
         }
         let live = self.taken.iter().filter(|one| one.n > 0);
-        live.map(|one| self.limit.leaves_at(one.at)).max().unwrap_or(now).max(now)
+        live.map(|one| self.leaves_at(one)).max().unwrap_or(now).max(now)
     }
 
     /// The most units in any window (t − W, t].

@@ -8,6 +8,7 @@ mod adaptive;
 mod breaker;
 mod breaker_model;
 mod limiter;
+mod limiter_learning;
 mod limiter_model;
 mod retry;
 mod retry_model;

@@ -74,10 +74,19 @@ fn begin<L: Limiter>(
 ) -> Result<Result<Charge<L>, Reservation<L>>, Rejection> {
     let in_time = |slot: &Reservation<L>| limiter.time().now().max(slot.due()) <= latest;
     if latest == Timestamp::MAX || in_time(&slot) {
-        return Ok(slot.begin());
+        return begin_now(slot);
     }
     drop(slot);
     limiter.reserve(units, latest).map(Err)
+}
+
+fn begin_now<L: Slots>(
+    slot: Reservation<L>,
+) -> Result<Result<Charge<L>, Reservation<L>>, Rejection> {
+    match slot.begin() {
+        Ok(charge) => Ok(Ok(charge)),
+        Err(unready) => unready.into_reservation().map(Err),
+    }
 }
 
 pin_project! {
@@ -117,16 +126,14 @@ impl<L: Limiter> Waiting<L> {
         }
     }
 
-    /// The slot, if it is due at once.
+    /// The slot, if it is due at once; or else itself, to be waited for.
     ///
     /// # Errors
-    /// Itself, to be waited for.
-    #[expect(clippy::result_large_err, reason = "it is waited for where it is, not handed up")]
-    pub fn begin_now(mut self) -> Result<Charge<L>, Self> {
-        match self.slot.take().map(Reservation::begin) {
-            Some(Ok(charge)) => Ok(charge),
-            Some(Err(early)) => Err(Self { slot: Some(early), ..self }),
-            None => Err(self),
+    /// As [`Limiter::acquire_n`].
+    pub fn begin_now(mut self) -> Result<Result<Charge<L>, Self>, Rejection> {
+        match self.slot.take().map(begin_now).transpose()? {
+            Some(Ok(charge)) => Ok(Ok(charge)),
+            slot => Ok(Err(Self { slot: slot.and_then(Result::err), ..self })),
         }
     }
 }
