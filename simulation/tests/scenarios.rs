@@ -98,3 +98,13 @@ fn the_least_important_calls_are_shed_first() {
 fn callers_keep_from_a_server_what_it_would_refuse() {
     holds(scenarios::client_throttle::CLIENT_THROTTLE);
 }
+
+#[test]
+fn a_greedy_tenant_is_not_felt_in_another_compartment() {
+    holds(scenarios::tenants::BULKHEAD);
+}
+
+#[test]
+fn who_listens_to_a_provider_is_hardly_ever_refused() {
+    holds(scenarios::providers::PROVIDER);
+}

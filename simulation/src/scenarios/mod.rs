@@ -11,8 +11,10 @@ pub mod figure;
 pub mod incidents;
 pub mod limiters;
 pub mod priorities;
+pub mod providers;
 pub mod queues;
 pub mod retries;
+pub mod tenants;
 
 use std::fmt::Write as _;
 
@@ -40,6 +42,7 @@ pub const ALL: &[Scenario] = &[
     adaptive::IDLE,
     adaptive::TIMEOUTS,
     adaptive::BURSTS,
+    tenants::BULKHEAD,
     priorities::PRIORITIES,
     retries::BUDGET,
     retries::BREAKER,
@@ -48,6 +51,7 @@ pub const ALL: &[Scenario] = &[
     incidents::SLOW_ERRORS,
     limiters::ADVERSARY,
     limiters::WEIGHTS,
+    providers::PROVIDER,
     cancellation::CANCELLATION,
 ];
 
