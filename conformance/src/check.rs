@@ -4,18 +4,21 @@ use std::fmt;
 use std::time::Duration;
 
 use surefoot_core::Timestamp;
+use surefoot_core::load_shedder::Signal;
 
 use crate::format::{
     CircuitBreakerCase, Delays, FallbackCase, FallbackExpectation, HedgeCase, HedgeExpectation,
-    LimiterExpectation, OutcomeKind, Promise, RateLimiterCase, Refusal, RetryCase,
-    RetryExpectation, StepExpectation,
+    LimiterExpectation, LoadShedderCase, OutcomeKind, Promise, RateLimiterCase, Refusal, RetryCase,
+    RetryExpectation, ShedderExpectation, StepExpectation,
 };
-use crate::hosts::{Answered, Limited, Raced, Seen, Tried, Trouble};
+use crate::hosts::{Answered, Limited, Raced, Seen, Shed, Tried, Trouble};
 
 /// Times compare equal within this.
 const NANOS_TOLERANCE: u128 = 1;
 /// Rates compare equal within this.
 const RATE_TOLERANCE: f64 = 1e-9;
+/// Loads that a rejection tells compare equal within this: they are told in single precision.
+const TOLD_TOLERANCE: f64 = 1e-6;
 
 pub(crate) fn circuit_breaker(
     case: &CircuitBreakerCase,
@@ -36,6 +39,17 @@ pub(crate) fn rate_limiter(
     all(case.steps.iter().enumerate().map(|(index, step)| {
         let seen = seen.iter().find(|seen| seen.step == index);
         (index, &*step.title, judge(&step.accepted, seen, limiter_shows))
+    }))
+}
+
+pub(crate) fn load_shedder(
+    case: &LoadShedderCase,
+    seen: Result<Vec<Shed>, Trouble>,
+) -> Result<(), String> {
+    let Some(seen) = built(&case.refusal, seen)? else { return Ok(()) };
+    all(case.steps.iter().enumerate().map(|(index, step)| {
+        let seen = seen.iter().find(|seen| seen.step == index);
+        (index, &*step.title, judge(&step.accepted, seen, shedder_shows))
     }))
 }
 
@@ -195,6 +209,44 @@ fn limiter_shows(expected: &LimiterExpectation, seen: &Limited) -> Differences {
     differences.equal("waiting", expected.waiting.as_ref(), &seen.waiting);
     if let Some(expected) = expected.began.as_ref().filter(|began| **began != seen.began) {
         differences.note("began", Began(expected), Began(&seen.began));
+    }
+    differences
+}
+
+fn shedder_shows(expected: &ShedderExpectation, seen: &Shed) -> Differences {
+    let mut differences = Differences::default();
+    if let Some(expected) = expected.admitted.filter(|expected| seen.admitted != Some(*expected)) {
+        let got = seen.admitted.map_or("no call".to_owned(), |got| got.to_string());
+        differences.note("admitted", expected, got);
+    }
+    let unknown_priority = expected.unknown_priority.as_ref();
+    differences.equal("unknown_priority", unknown_priority, &seen.unknown_priority);
+    let reason = seen.reason;
+    let signal = reason.map_or("none", |(signal, ..)| signal.as_str());
+    differences.equal("signal", expected.signal.map(Signal::as_str).as_ref(), &signal);
+    let told = [
+        ("load", expected.load, reason.map(|(_, load, _)| load)),
+        ("limit", expected.limit, reason.map(|(.., limit)| limit)),
+    ];
+    for (what, expected, got) in told {
+        let got = got.map_or(f64::NAN, f64::from);
+        if let Some(expected) = expected.filter(|it| !((it - got).abs() <= TOLD_TOLERANCE)) {
+            differences.note(what, expected, got);
+        }
+    }
+    if let Some((low, high)) =
+        expected.shed.filter(|(low, high)| !(low..=high).contains(&&seen.shed))
+    {
+        let wanted = if low == high { low.to_string() } else { format!("from {low} to {high}") };
+        differences.note("shed", wanted, seen.shed);
+    }
+    differences.equal("in_flight", expected.in_flight.as_ref(), &seen.in_flight);
+    differences.equal("would_shed", expected.would_shed.as_ref(), &seen.would_shed);
+    let share = seen.admitted_share;
+    if let Some(expected) =
+        expected.admitted_share.filter(|expected| (expected - share).abs() > RATE_TOLERANCE)
+    {
+        differences.note("admitted_share", expected, share);
     }
     differences
 }

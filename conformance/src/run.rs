@@ -30,6 +30,7 @@ pub(crate) fn run(case: &Case, host: &dyn Host) -> Verdict {
         Body::Hedge(case) => Some(check::hedge(case, host.hedge(case))),
         Body::Fallback(case) => Some(check::fallback(case, host.fallback(case))),
         Body::RateLimiter(case) => Some(check::rate_limiter(case, host.rate_limiter(case))),
+        Body::LoadShedder(case) => Some(check::load_shedder(case, host.load_shedder(case))),
         Body::Absent { .. } => None,
     }));
     match judged {

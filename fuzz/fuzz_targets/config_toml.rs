@@ -7,7 +7,9 @@ use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use surefoot_core::ConfigError;
 use surefoot_core::circuit_breaker::CircuitBreakerConfig;
+use surefoot_core::client_throttle::ClientThrottleConfig;
 use surefoot_core::hedge::HedgeConfig;
+use surefoot_core::load_shedder::LoadShedderConfig;
 use surefoot_core::retry::RetryConfig;
 use surefoot_core::timeout::TimeoutConfig;
 
@@ -30,4 +32,6 @@ fuzz_target!(|text: &str| {
     check(text, RetryConfig::from_toml, RetryConfig::validate);
     check(text, TimeoutConfig::from_toml, TimeoutConfig::validate);
     check(text, HedgeConfig::from_toml, HedgeConfig::validate);
+    check(text, LoadShedderConfig::from_toml, LoadShedderConfig::validate);
+    check(text, ClientThrottleConfig::from_toml, ClientThrottleConfig::validate);
 });

@@ -6,6 +6,7 @@ mod fallback;
 mod fields;
 mod hedge;
 mod json;
+mod load_shedder;
 mod rate_limiter;
 mod retry;
 mod settings;
@@ -18,6 +19,7 @@ pub(crate) use decimal::Decimal;
 pub(crate) use fallback::{FallbackCase, FallbackExpectation, FallbackStep};
 pub(crate) use fields::Problem;
 pub(crate) use hedge::{Ended, HedgeCase, HedgeExpectation};
+pub(crate) use load_shedder::{LoadShedderCase, ShedderAction, ShedderExpectation, Told};
 pub(crate) use rate_limiter::{LimiterAction, LimiterExpectation, LimiterStep, RateLimiterCase};
 pub(crate) use retry::{Delays, Outcome, OutcomeKind, RetryCase, RetryExpectation, RetryRules};
 pub(crate) use settings::{Setting, Settings};
@@ -43,6 +45,7 @@ pub(crate) enum Body {
     Hedge(HedgeCase),
     Fallback(FallbackCase),
     RateLimiter(RateLimiterCase),
+    LoadShedder(LoadShedderCase),
     /// A case of a policy that this build does not have.
     Absent {
         policy: String,
@@ -57,6 +60,7 @@ impl Body {
             Self::Hedge(_) => "hedge",
             Self::Fallback(_) => "fallback",
             Self::RateLimiter(_) => "rate_limiter",
+            Self::LoadShedder(_) => "load_shedder",
             Self::Absent { policy } => policy,
         }
     }
@@ -107,7 +111,7 @@ pub(crate) struct Refusal {
 }
 
 /// Policies whose format is still to be written down.
-const RESERVED: [&str; 5] = ["throttler", "bulkhead", "load_shedder", "idempotency", "budget"];
+const RESERVED: [&str; 4] = ["throttler", "bulkhead", "idempotency", "budget"];
 
 /// A case that cannot be run, by the name it has or its place in the file.
 #[derive(Debug)]
@@ -153,6 +157,7 @@ fn read_body(policy: &Value<'_>, mut fields: Fields<'_>) -> Result<Body, Problem
         "hedge" => Body::Hedge(HedgeCase::take(&mut fields)?),
         "fallback" => Body::Fallback(FallbackCase::take(&mut fields)?),
         "rate_limiter" => Body::RateLimiter(RateLimiterCase::take(&mut fields)?),
+        "load_shedder" => Body::LoadShedder(LoadShedderCase::take(&mut fields)?),
         "state_machine" => {
             state_machine::take(&mut fields)?;
             Body::Absent { policy: name.to_owned() }
@@ -174,6 +179,7 @@ impl Body {
             Self::Hedge(_) => vec![Need::Race],
             Self::Fallback(case) => case.needs(),
             Self::RateLimiter(case) => case.needs(),
+            Self::LoadShedder(case) => case.needs(),
             Self::CircuitBreaker(_) | Self::Retry(_) | Self::Absent { .. } => Vec::new(),
         }
     }

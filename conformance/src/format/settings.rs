@@ -19,6 +19,7 @@ pub(crate) enum Setting {
     /// `"NaN"` in place of any number.
     NotANumber,
     Word(String),
+    Flag(bool),
     Group(Settings),
 }
 
@@ -29,6 +30,7 @@ pub(crate) enum Kind {
     Count,
     Ratio,
     Word,
+    Flag,
     Group(&'static [(&'static str, Kind)]),
 }
 
@@ -81,6 +83,7 @@ impl Setting {
             Kind::Count => value.number().map(Self::Count),
             Kind::Ratio => value.number().map(Self::Ratio),
             Kind::Word => value.text().map(|word| Self::Word(word.to_owned())),
+            Kind::Flag => value.flag().map(Self::Flag),
             Kind::Group(known) => Settings::read(value, known).map(Self::Group),
         }
     }

@@ -11,12 +11,13 @@ use super::refusals::Refusals;
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Limited, Raced, Seen, Tried, Trouble, build, chains, limiter, racing,
-    since_start, without_state_machines,
+    Answered, Host, Limited, Raced, Seen, Shed, Tried, Trouble, build, chains, limiter, racing,
+    shedder, since_start, without_state_machines,
 };
 use crate::driver::{Answer, Task, drive};
 use crate::format::{
-    CircuitBreakerCase, Ending, FallbackCase, HedgeCase, Need, RateLimiterCase, RetryCase,
+    CircuitBreakerCase, Ending, FallbackCase, HedgeCase, LoadShedderCase, Need, RateLimiterCase,
+    RetryCase,
 };
 
 /// `surefoot`'s async host.
@@ -53,6 +54,10 @@ impl Host for Async {
 
     fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {
         limiter::play(case, limiter::Futures::new)
+    }
+
+    fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble> {
+        shedder::play(case, shedder::Futures::new)
     }
 
     fn fallback(&self, case: &FallbackCase) -> Result<Vec<Answered>, Trouble> {

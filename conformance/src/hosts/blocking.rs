@@ -15,11 +15,13 @@ use super::refusals::Refusals;
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Limited, Seen, Tried, Trouble, build, chains, limiter, since_start,
-    without_state_machines,
+    Answered, Host, Limited, Seen, Shed, Tried, Trouble, build, chains, limiter, shedder,
+    since_start, without_state_machines,
 };
 use crate::driver::serve_waits;
-use crate::format::{CircuitBreakerCase, Ending, FallbackCase, Need, RateLimiterCase, RetryCase};
+use crate::format::{
+    CircuitBreakerCase, Ending, FallbackCase, LoadShedderCase, Need, RateLimiterCase, RetryCase,
+};
 
 /// `surefoot`'s blocking host.
 pub(super) struct Blocking;
@@ -58,6 +60,10 @@ impl Host for Blocking {
 
     fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {
         limiter::play(case, limiter::Threads::new)
+    }
+
+    fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble> {
+        shedder::play(case, shedder::Threads::new)
     }
 
     fn fallback(&self, case: &FallbackCase) -> Result<Vec<Answered>, Trouble> {

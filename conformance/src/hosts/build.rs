@@ -3,6 +3,7 @@
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig};
 use surefoot_core::config::from_deserializer;
 use surefoot_core::hedge::{HedgeBuilder, HedgeConfig};
+use surefoot_core::load_shedder::{LoadShedderBuilder, LoadShedderConfig};
 use surefoot_core::rate_limiter::{RateLimiterBuilder, RateLimiterConfig};
 use surefoot_core::retry::{RetryBuilder, RetryConfig};
 use surefoot_core::{CircuitBreaker, ConfigError, ManualClock};
@@ -30,6 +31,14 @@ pub(super) fn rate_limiter(settings: &Settings) -> Result<RateLimiterBuilder, Co
     Ok(RateLimiterBuilder::from(config))
 }
 
+/// A load shedder that is ready but for its clock and functions.
+pub(super) fn load_shedder(settings: &Settings) -> Result<LoadShedderBuilder, ConfigError> {
+    let mut options = table(settings);
+    options.insert("name".into(), Value::String("case".into()));
+    let config: LoadShedderConfig = from_deserializer(LoadShedderConfig::POLICY, options)?;
+    Ok(LoadShedderBuilder::from(config).seed(SEED))
+}
+
 /// A retry that is ready but for its listeners.
 pub(super) fn retry(settings: &Settings, clock: &ManualClock) -> Result<RetryBuilder, ConfigError> {
     let config: RetryConfig = from_deserializer(RetryConfig::POLICY, table(settings))?;
@@ -55,6 +64,7 @@ fn value(setting: &Setting) -> Value {
         }
         Setting::Ratio(ratio) => Value::Float(ratio.float()),
         Setting::NotANumber => Value::Float(f64::NAN),
+        Setting::Flag(flag) => Value::Boolean(*flag),
         Setting::Word(word) => Value::String(word.clone()),
         Setting::Group(settings) => Value::Table(table(settings)),
     }

@@ -12,12 +12,12 @@ use surefoot_core::{
 use super::script::{Fault, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Host, Limited, Raced, Seen, Tried, Trouble, build, limiter, racing, refusals, since_start,
-    without_state_machines,
+    Host, Limited, Raced, Seen, Shed, Tried, Trouble, build, limiter, racing, refusals, shedder,
+    since_start, without_state_machines,
 };
 use crate::format::{
-    CircuitBreakerCase, Ended, Ending, HedgeCase, Need, Outcome, OutcomeKind, RateLimiterCase,
-    RetryCase,
+    CircuitBreakerCase, Ended, Ending, HedgeCase, LoadShedderCase, Need, Outcome, OutcomeKind,
+    RateLimiterCase, RetryCase,
 };
 
 /// Permits and attempts in two steps.
@@ -96,6 +96,10 @@ impl Host for Core {
 
     fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {
         limiter::play(case, limiter::Reservations::new)
+    }
+
+    fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble> {
+        shedder::play(case, shedder::Permits::new)
     }
 }
 

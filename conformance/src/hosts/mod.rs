@@ -13,16 +13,18 @@ mod limiter;
 mod racing;
 mod refusals;
 mod script;
+mod shedder;
 mod steps;
 mod tower;
 
 use std::time::Duration;
 
+use surefoot_core::load_shedder::Signal;
 use surefoot_core::{CircuitState, ConfigError, Timestamp};
 
 use crate::format::{
-    CircuitBreakerCase, Ended, FallbackCase, HedgeCase, Need, OutcomeKind, RateLimiterCase,
-    RetryCase,
+    CircuitBreakerCase, Ended, FallbackCase, HedgeCase, LoadShedderCase, Need, OutcomeKind,
+    RateLimiterCase, RetryCase,
 };
 
 /// Something that carries out the decisions of Surefoot.
@@ -51,6 +53,9 @@ pub(crate) trait Host {
 
     /// Plays the steps on a new limiter: one entry for each.
     fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble>;
+
+    /// Plays the steps on a new load shedder: one entry for each.
+    fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble>;
 }
 
 /// Every host there is.
@@ -131,6 +136,23 @@ pub(crate) struct Limited {
     pub(crate) waiting: u64,
     /// The calls that began since the step before, this one included, and when.
     pub(crate) began: Vec<(String, Timestamp)>,
+}
+
+/// What a step of a load shedder's case showed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Shed {
+    /// Its place among the steps.
+    pub(crate) step: usize,
+    /// Whether the last call of the step was admitted.
+    pub(crate) admitted: Option<bool>,
+    /// Signal, load and limit for which the last call that was shed was.
+    pub(crate) reason: Option<(Signal, f32, f32)>,
+    pub(crate) unknown_priority: bool,
+    /// Calls of the step that were shed.
+    pub(crate) shed: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) would_shed: u64,
+    pub(crate) admitted_share: f64,
 }
 
 /// How a call under a retry went.

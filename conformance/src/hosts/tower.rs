@@ -19,13 +19,13 @@ use super::refusals::{refusal, shut_breaker};
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Limited, Raced, Seen, Tried, Trouble, build, chains, limiter, racing,
-    since_start, without_state_machines,
+    Answered, Host, Limited, Raced, Seen, Shed, Tried, Trouble, build, chains, limiter, racing,
+    shedder, since_start, without_state_machines,
 };
 use crate::driver::{Answer, Task, drive, drive_until};
 use crate::format::{
-    CircuitBreakerCase, Ended, Ending, FallbackCase, FallbackStep, HedgeCase, Need,
-    RateLimiterCase, RetryCase,
+    CircuitBreakerCase, Ended, Ending, FallbackCase, FallbackStep, HedgeCase, LoadShedderCase,
+    Need, RateLimiterCase, RetryCase,
 };
 
 /// `surefoot-tower`'s layers.
@@ -67,6 +67,10 @@ impl Host for Tower {
 
     fn rate_limiter(&self, case: &RateLimiterCase) -> Result<Vec<Limited>, Trouble> {
         limiter::play(case, limiter::Services::new)
+    }
+
+    fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble> {
+        shedder::play(case, shedder::Services::new)
     }
 
     fn fallback(&self, case: &FallbackCase) -> Result<Vec<Answered>, Trouble> {

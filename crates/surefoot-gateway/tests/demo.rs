@@ -32,6 +32,7 @@ fn one_json_document_whose_numbers_add_up() {
     let scene = &document["scenes"][0];
     assert_eq!(scene["name"], "outage");
     assert_eq!(document["scenes"][1]["name"], "streaming");
+    assert_eq!(document["scenes"][2]["name"], "crowd");
     let arms = scene["arms"].as_array().expect("a list of arms");
     let names: Vec<_> = arms.iter().map(|arm| &arm["name"]).collect();
     assert_eq!(names, ["bare", "retry", "surefoot"]);
@@ -101,6 +102,36 @@ fn a_streaming_model_that_stops_midway_is_shown_bare_and_protected() {
     }
     // With this seed about 154 against 190 of 225: what hangs is asked for again in time.
     assert!(number(surefoot, "answers") > number(bare, "answers"), "{surefoot} {bare}");
+}
+
+#[test]
+fn a_crowd_is_shown_with_its_goodput_and_who_was_refused() {
+    let output = demo(&["--scene", "crowd", "--seconds", "15", "--json"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(
+        stderr.contains("five times what the service can"),
+        "progress names the phases: {stderr}"
+    );
+
+    let document: Value =
+        serde_json::from_slice(&output.stdout).expect("standard output is one JSON document");
+    let arms = document["scenes"][0]["arms"].as_array().expect("a list of arms");
+    let [bare, surefoot] = [&arms[0], &arms[1]];
+    assert_eq!([&bare["name"], &surefoot["name"]], ["bare", "surefoot"]);
+    assert_eq!(number(bare, "calls"), number(surefoot, "calls"), "both arms get the same calls");
+    // About 250 against 540, on a busy machine, too.
+    assert!(number(surefoot, "answers") > number(bare, "answers"), "{surefoot} {bare}");
+    let share =
+        |arm: &Value, phase: usize| arm["goodput"][phase]["share"].as_f64().expect("a share");
+    assert_eq!(surefoot["goodput"][3]["load"], 5.0);
+    assert!(share(surefoot, 3) > 2.0 * share(bare, 3), "{surefoot} {bare}");
+    let refused = |priority: usize| {
+        let priority = &surefoot["priorities"][priority];
+        number(priority, "refused") * 100 / number(priority, "calls")
+    };
+    assert_eq!(surefoot["priorities"][0]["name"], "critical");
+    assert!(refused(0) < refused(1) && refused(1) < refused(2), "{surefoot}");
 }
 
 #[test]

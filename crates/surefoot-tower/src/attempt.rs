@@ -56,7 +56,9 @@ fn call_covered<S: Service<Q>, Q>(service: &mut S, request: Q) -> Called<S::Futu
         }
         Ok(None) => Call::Unasked { response: start(service, request).0 },
         Ok(Some(cover)) => {
+            let unless_it_returns = SpendOnPanic(&cover);
             let (response, dispatched) = cover.enter(|| start(service, request));
+            std::mem::forget(unless_it_returns);
             if dispatched {
                 cover.spend();
             }
@@ -64,6 +66,15 @@ fn call_covered<S: Service<Q>, Q>(service: &mut S, request: Q) -> Called<S::Futu
         }
     };
     Called { call }
+}
+
+/// Dropped when `Service::call` panics, which may have begun anything.
+struct SpendOnPanic<'a>(&'a Cover);
+
+impl Drop for SpendOnPanic<'_> {
+    fn drop(&mut self) {
+        self.0.spend();
+    }
 }
 
 /// Asks whether a service is ready.

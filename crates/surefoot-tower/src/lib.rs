@@ -70,7 +70,7 @@ pub use fallback::{FallbackFuture, FallbackLayer, FallbackService};
 pub use hedge::{HedgeFuture, HedgeLayer, HedgeService};
 pub use judge::Judge;
 pub use load_shedder::{
-    ByRequest, LoadShedderFuture, LoadShedderLayer, LoadShedderService, Nobody, OnBehalfOf,
+    ByPriority, LoadShedderFuture, LoadShedderLayer, LoadShedderService, Nobody, OnBehalfOf,
     Prioritize,
 };
 pub use rate_limiter::{

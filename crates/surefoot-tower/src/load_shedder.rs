@@ -34,7 +34,7 @@ impl<Q> Prioritize<Q> for Prioritized {
 
 /// A priority for each request, and a user.
 #[derive(Clone)]
-pub struct ByRequest<F, U = Nobody> {
+pub struct ByPriority<F, U = Nobody> {
     shedder: LoadShedder,
     priority: F,
     user: U,
@@ -62,7 +62,7 @@ impl<Q, T: Hash, F: Fn(&Q) -> T> OnBehalfOf<Q> for F {
     }
 }
 
-impl<Q, F: Fn(&Q) -> u32, U: OnBehalfOf<Q>> Prioritize<Q> for ByRequest<F, U> {
+impl<Q, F: Fn(&Q) -> u32, U: OnBehalfOf<Q>> Prioritize<Q> for ByPriority<F, U> {
     fn prioritize(&self, request: &Q) -> Result<Prioritized, Rejection> {
         let priority = (self.priority)(request);
         match self.shedder.priority(priority) {
@@ -76,9 +76,9 @@ impl<Q, F: Fn(&Q) -> u32, U: OnBehalfOf<Q>> Prioritize<Q> for ByRequest<F, U> {
     }
 }
 
-impl<F, U> fmt::Debug for ByRequest<F, U> {
+impl<F, U> fmt::Debug for ByPriority<F, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ByRequest").field("shedder", &self.shedder).finish_non_exhaustive()
+        f.debug_struct("ByPriority").field("shedder", &self.shedder).finish_non_exhaustive()
     }
 }
 
@@ -121,16 +121,16 @@ impl LoadShedderLayer {
 
     /// With a priority for each request, which `priority` tells. One that the shedder does not have
     /// is refused with [`Rejection::UnknownPriority`].
-    pub fn by_priority<F>(shedder: LoadShedder, priority: F) -> LoadShedderLayer<ByRequest<F>> {
-        LoadShedderLayer { priority: ByRequest { shedder, priority, user: Nobody } }
+    pub fn by_priority<F>(shedder: LoadShedder, priority: F) -> LoadShedderLayer<ByPriority<F>> {
+        LoadShedderLayer { priority: ByPriority { shedder, priority, user: Nobody } }
     }
 }
 
-impl<F> LoadShedderLayer<ByRequest<F>> {
+impl<F> LoadShedderLayer<ByPriority<F>> {
     /// And with a user for each request: see [`Prioritized::user`].
-    pub fn by_user<U>(self, user: U) -> LoadShedderLayer<ByRequest<F, U>> {
-        let ByRequest { shedder, priority, .. } = self.priority;
-        LoadShedderLayer { priority: ByRequest { shedder, priority, user } }
+    pub fn by_user<U>(self, user: U) -> LoadShedderLayer<ByPriority<F, U>> {
+        let ByPriority { shedder, priority, .. } = self.priority;
+        LoadShedderLayer { priority: ByPriority { shedder, priority, user } }
     }
 }
 

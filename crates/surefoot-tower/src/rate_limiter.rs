@@ -189,7 +189,7 @@ where
         let call = match taken {
             Ok(charge) => {
                 let inner = &mut self.inner;
-                let call = Metered::start(charge, || attempt::call(inner, request));
+                let call = Metered::start(Some(charge), || attempt::call(inner, request));
                 Call::Admitted { call }
             }
             Err(rejection) => Call::Refused { rejection: Some(rejection) },

@@ -22,6 +22,8 @@
 //! | `rate_limiter.current_rate` | gauge: units in the present window; not of keyed ones | `limiter` |
 //! | `rate_limiter.remaining` | gauge: units that fit now; not of keyed ones | `limiter` |
 //! | `rate_limiter.keys` | gauge: keys remembered; of keyed ones only | `limiter` |
+//! | `budget.spent` | counter; money in millionths | `budget`, `dimension`: `attempts`, `tokens`, `money` |
+//! | `budget.remaining` | gauge, where there is a limit; money in millionths | `budget`, `dimension` |
 //! | `backpressure.shed_requests` | counter: calls | `shedder`, `priority` |
 //! | `load_shedder.admitted` | counter: calls | `shedder`, `priority` |
 //! | `load_shedder.would_shed` | counter: calls that only a dry run let in | `shedder`, `priority` |
@@ -44,10 +46,11 @@
 use std::hash::{BuildHasher, Hash};
 
 use metrics::{counter, gauge, histogram};
+use surefoot_core::budget::Dimension;
 use surefoot_core::rate_limiter::RateLimiterTotals;
 use surefoot_core::{
-    CircuitBreaker, CircuitState, ClientThrottle, Event, Hedge, KeyedRateLimiter, LoadShedder,
-    Name, RateLimiter, Retry, Subscription,
+    Budget, CircuitBreaker, CircuitState, ClientThrottle, Event, Hedge, KeyedRateLimiter,
+    LoadShedder, Name, RateLimiter, Retry, Subscription,
 };
 
 use crate::Registry;
@@ -100,6 +103,21 @@ impl Publish for Retry {
 impl Publish for Hedge {
     fn publish(&self) {
         counter!("hedge.attempts", "operation" => self.name().to_string()).absolute(self.hedges());
+    }
+}
+
+impl Publish for Budget {
+    fn publish(&self) {
+        let status = self.status();
+        for dimension in Dimension::ALL {
+            let labels =
+                [("budget", status.name.to_string()), ("dimension", dimension.to_string())];
+            counter!("budget.spent", &labels).absolute(status.spent.of(dimension));
+            if let Some(remaining) = status.remaining.of(dimension) {
+                #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+                gauge!("budget.remaining", &labels).set(remaining as f64);
+            }
+        }
     }
 }
 

@@ -315,11 +315,8 @@ where
 {
     #[inline]
     fn attempt_blocking(&self) -> Result<T, Error<E>> {
-        let cover = if scope::is_budgeted() { spending::draw()? } else { None };
-        if let Some(cover) = &cover {
-            cover.spend();
-        }
-        scope::note_dispatch();
+        let cover = spending::draw_if_budgeted()?;
+        spending::dispatch(cover.as_ref());
         spending::covered(cover.as_ref(), || (self.leaf.run)(&Attempt::current()))
             .map_err(Error::Operation)
     }

@@ -24,8 +24,8 @@ pub(crate) fn in_optional_span<F: Future>(
     call.instrument(name.map_or_else(Span::none, span))
 }
 
-/// Logs a policy's events until the subscription is dropped: changes of state and retries that
-/// gave up as warnings, the rest as information.
+/// Logs a policy's events until the subscription is dropped: changes of state, retries that gave up
+/// and budgets that end as warnings, the rest as information.
 ///
 /// ```
 /// use surefoot::prelude::*;
@@ -90,6 +90,12 @@ pub fn log(events: &Events) -> Subscription {
         }
         Event::RegistryFull { policy, max_breakers } => {
             warn!(registry = policy.as_str(), max_breakers, "registry is full");
+        }
+        Event::BudgetLow { policy, dimension, spent, limit } => {
+            warn!(budget = policy.as_str(), %dimension, spent, limit, "budget is nearly spent");
+        }
+        Event::BudgetExhausted { policy, dimension, spent, limit } => {
+            warn!(budget = policy.as_str(), %dimension, spent, limit, "budget is spent");
         }
         event => info!(policy = event.policy().as_str(), ?event, "event"),
     })

@@ -68,6 +68,23 @@ impl Ask {
     }
 }
 
+/// What changes at one level and those above.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Moved {
+    /// No longer held for a call.
+    pub(super) reserved: Cost,
+    /// No longer held for a slice.
+    pub(super) sliced: Cost,
+    /// Spent.
+    pub(super) used: Cost,
+}
+
+impl Moved {
+    fn is_nothing(self) -> bool {
+        [self.reserved, self.sliced, self.used].iter().all(|cost| *cost == Cost::ZERO)
+    }
+}
+
 impl Line {
     fn room(self, limit: Option<u64>) -> u64 {
         limit.unwrap_or(u64::MAX).saturating_sub(self.spent.saturating_add(self.held))
@@ -190,32 +207,28 @@ impl Budget {
         self.unpaid_above(paid).map_or(Ok(()), |above| above.check_up(ask, paid))
     }
 
+    /// The budget above, unless it is the one that has paid.
     fn unpaid_above(&self, paid: Option<&Self>) -> Option<&Self> {
         self.parent().filter(|above| paid.is_none_or(|paid| !above.is_same(paid)))
     }
 
-    /// Lets go of `reserved` and spends `used`, at all levels below `paid`.
-    pub(super) fn settle_up(
-        &self,
-        reserved: Cost,
-        used: Cost,
-        paid: Option<&Self>,
-        news: &mut News,
-    ) {
-        if reserved == Cost::ZERO && used == Cost::ZERO {
+    /// Moves what was taken at all levels below `paid`, and what slices have used up at all.
+    pub(super) fn settle_up(&self, moved: Moved, paid: Option<&Self>, news: &mut News) {
+        if moved.is_nothing() {
             return;
         }
         let account = &*self.account;
         let mut lines = lock(&account.lines);
         let before = *lines;
+        let unheld = moved.reserved + moved.sliced;
         for dimension in Dimension::ALL {
             let line = &mut lines[dimension.index()];
-            line.held = line.held.saturating_sub(reserved.of(dimension));
-            line.spent = line.spent.saturating_add(used.of(dimension));
+            line.held = line.held.saturating_sub(unheld.of(dimension));
+            line.spent = line.spent.saturating_add(moved.used.of(dimension));
             self.judge(&mut lines, dimension, news);
         }
         let Some(above) = account.parent() else { return };
-        let slice_spent = Cost::each(|dimension| {
+        let used_up = Cost::each(|dimension| {
             if !account.is_sliced(dimension) {
                 return 0;
             }
@@ -223,12 +236,13 @@ impl Budget {
                 .map(|lines| account.unspent(lines[dimension.index()], dimension));
             before - after
         });
-        if self.unpaid_above(paid).is_some() {
-            above.settle_up(account.passed_on(reserved) + slice_spent, used, paid, news);
-        } else {
-            // It has paid for this from elsewhere, so what the slice has used up is free there.
-            above.settle_up(slice_spent, Cost::ZERO, None, news);
-        }
+        let sliced = account.passed_on(moved.sliced) + used_up;
+        let moved = match self.unpaid_above(paid) {
+            Some(_) => Moved { reserved: account.passed_on(moved.reserved), sliced, ..moved },
+            // It has paid for this call from elsewhere.
+            None => Moved { sliced, ..Moved::default() },
+        };
+        above.settle_up(moved, paid, news);
     }
 
     /// The least that is left here and above.
@@ -301,6 +315,6 @@ impl Drop for Account {
         let lines = *lock(&self.lines);
         let Some(Above { budget, sliced: true }) = &self.above else { return };
         let unspent = Cost::each(|dimension| self.unspent(lines[dimension.index()], dimension));
-        budget.move_up(unspent, Cost::ZERO, None);
+        budget.move_up(Moved { sliced: unspent, ..Moved::default() }, None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::account::Moved;
 use super::{Budget, Cost};
 
 /// What a call has taken; closed with what it did cost.
@@ -46,20 +47,25 @@ impl Charge {
 
     /// Corrects what was taken to what the call did cost, more or less.
     pub fn settle(mut self, used: Cost) {
-        let taken = std::mem::take(&mut self.taken);
-        self.budget.move_up(taken, used, self.paid.as_ref());
+        let reserved = std::mem::take(&mut self.taken);
+        self.close(reserved, used);
     }
 
     /// The call never ran.
     pub fn give_back(self) {
         self.settle(Cost::ZERO);
     }
+
+    fn close(&self, reserved: Cost, used: Cost) {
+        let moved = Moved { reserved, used, ..Moved::default() };
+        self.budget.move_up(moved, self.paid.as_ref());
+    }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
         if self.taken != Cost::ZERO {
-            self.budget.move_up(self.taken, self.taken, self.paid.as_ref());
+            self.close(self.taken, self.taken);
         }
     }
 }

@@ -66,7 +66,7 @@ pub use status::BudgetStatus;
 
 use crate::sync::Arc;
 use crate::{Events, Name, Rejection};
-use account::{Account, Ask, News};
+use account::{Account, Ask, Moved, News};
 
 /// The most levels of budgets, the root included.
 pub const MAX_DEPTH: u8 = 64;
@@ -146,7 +146,7 @@ impl Budget {
     /// Notes what was spent without having been reserved. It is never refused, since it has
     /// happened; the budget may be in debt afterwards.
     pub fn record(&self, cost: Cost) {
-        self.move_up(Cost::ZERO, cost, None);
+        self.move_up(Moved { used: cost, ..Moved::default() }, None);
     }
 
     /// What was spent so far, by the children too. What is only reserved is not spent.
@@ -212,9 +212,9 @@ impl Budget {
         taken
     }
 
-    fn move_up(&self, reserved: Cost, used: Cost, paid: Option<&Self>) {
+    fn move_up(&self, moved: Moved, paid: Option<&Self>) {
         let mut news = News::default();
-        self.settle_up(reserved, used, paid, &mut news);
+        self.settle_up(moved, paid, &mut news);
         news.tell();
     }
 }

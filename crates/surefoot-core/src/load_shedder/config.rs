@@ -56,8 +56,9 @@ pub struct LoadShedderConfig {
     )]
     pub max_queue_delay: Option<Duration>,
     /// How far memory must fall below the load from which a priority is shed before that is admitted
-    /// again. Default 0.05.
-    pub hysteresis: f64,
+    /// again. Default 0.05, or half of `max_load` if that is less.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub hysteresis: Option<f64>,
     /// How often samples come: the window over which they are averaged. One that is older than four
     /// intervals is unknown, which admits. Default 250 ms.
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
@@ -79,7 +80,7 @@ impl Default for LoadShedderConfig {
             cpu: None,
             memory: None,
             max_queue_delay: None,
-            hysteresis: 0.05,
+            hysteresis: None,
             sample_interval: Duration::from_millis(250),
             dry_run: false,
             seed: None,
@@ -123,12 +124,14 @@ impl LoadShedderConfig {
         if let Some(delay) = self.max_queue_delay {
             check.period("max_queue_delay", delay)?;
         }
-        check.rule(
-            (0.0..self.max_load).contains(&self.hysteresis),
-            "hysteresis",
-            self.hysteresis,
-            &format!("must be from 0.0 to below `max_load`, which is {}", self.max_load),
-        )?;
+        if let Some(hysteresis) = self.hysteresis {
+            check.rule(
+                (0.0..self.max_load).contains(&hysteresis),
+                "hysteresis",
+                hysteresis,
+                &format!("must be from 0.0 to below `max_load`, which is {}", self.max_load),
+            )?;
+        }
         check.period("sample_interval", self.sample_interval)
     }
 
@@ -138,6 +141,10 @@ impl LoadShedderConfig {
     /// See [`validate`](Self::validate); and `capacity` is missing if no signal is asked for.
     pub fn build(self) -> Result<LoadShedder, ConfigError> {
         LoadShedderBuilder::from(self).build()
+    }
+
+    pub(super) fn hysteresis(&self) -> f64 {
+        self.hysteresis.unwrap_or_else(|| (self.max_load / 2.0).min(0.05))
     }
 
     /// A source of load serves both, unless only one is asked for.
@@ -228,9 +235,9 @@ impl LoadShedderBuilder {
     }
 
     /// How far memory must fall below the load from which a priority is shed before that is admitted
-    /// again. Default 0.05.
+    /// again. Default 0.05, or half of `max_load` if that is less.
     pub fn hysteresis(mut self, load: f64) -> Self {
-        self.config.hysteresis = load;
+        self.config.hysteresis = Some(load);
         self
     }
 
@@ -339,6 +346,15 @@ mod tests {
             (shedder().sample_interval(Duration::ZERO), "sample_interval"),
         ] {
             assert_eq!(builder.build().unwrap_err().field(), field);
+        }
+    }
+
+    #[test]
+    fn the_default_hysteresis_fits_every_maximum_load() {
+        for (max_load, hysteresis) in [(1.0, 0.05), (0.8, 0.05), (0.1, 0.05), (0.02, 0.01)] {
+            let config = LoadShedderConfig { max_load, ..LoadShedderConfig::default() };
+            assert!((config.hysteresis() - hysteresis).abs() < 1e-12);
+            assert!(LoadShedder::builder("api").max_load(max_load).memory(true).build().is_ok());
         }
     }
 

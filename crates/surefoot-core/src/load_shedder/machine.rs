@@ -78,7 +78,7 @@ impl Machine {
         let sampled = (signals.cpu || config.max_queue_delay.is_some())
             .then(|| LevelThreshold::new(max_load, priority_levels, sample_interval, time.now()));
         Self {
-            memory: signals.memory.then(|| Memory::new(config.hysteresis, sample_interval)),
+            memory: signals.memory.then(|| Memory::new(config.hysteresis(), sample_interval)),
             sampled,
             in_flight: config.capacity.map(|capacity| InFlight::new(capacity, &steps)),
             draw: Draw::new(config.seed),

@@ -142,7 +142,8 @@ impl LoadShedder {
         self.check(priority).is_err()
     }
 
-    /// A handle whose calls have `priority`: it is what hosts run calls under.
+    /// A handle whose calls have `priority`: it is what hosts run calls under. A shedder itself runs
+    /// calls of the lowest.
     ///
     /// # Errors
     /// If there is no such priority.
@@ -160,6 +161,11 @@ impl LoadShedder {
                 ),
             )),
         }
+    }
+
+    /// The handle for calls to which nobody gave a priority.
+    pub fn lowest_priority(&self) -> Prioritized {
+        Prioritized::new(self.clone(), Arrival { level: 0, user: None })
     }
 
     fn arrival(&self, priority: u32) -> Result<Arrival, Rejection> {

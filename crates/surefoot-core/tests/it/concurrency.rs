@@ -1,14 +1,15 @@
 //! The machines under real threads: what loom proves for a few steps, for many.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use surefoot_core::budget::{Cost, Dimension};
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitTotals, Trip};
 use surefoot_core::{
-    CircuitBreaker, CircuitState, Clock, DropReason, Event, ManualClock, Permit, RetryBudget,
-    Timestamp, Verdict, with_drop_reason,
+    Budget, CircuitBreaker, CircuitState, Clock, DropReason, Event, ManualClock, Permit,
+    RetryBudget, Timestamp, Verdict, with_drop_reason,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -403,4 +404,70 @@ fn a_permit_dropped_by_a_panic_is_a_failure_even_where_the_listener_panics_too()
     assert!(call.join().is_err());
     assert_eq!(setup.breaker.state(), CircuitState::Open);
     assert_eq!(setup.clock.now(), Timestamp::ZERO);
+}
+
+// ---- budgets -------------------------------------------------------------------------------
+
+/// Children that come and go, shared and sliced, draw on one run from eight threads: what was granted
+/// and what was spent agree at every level, and nothing stays held.
+#[test]
+fn threads_that_draw_on_a_tree_of_budgets_neither_lose_a_unit_nor_double_one() {
+    let run = Budget::builder("run").attempts(20_000).tokens(1_000_000).build().unwrap();
+    let shared = Budget::builder("shared").attempts(12_000).share_of(&run).unwrap();
+    let spent = AtomicU64::new(0);
+    let tokens_spent = AtomicU64::new(0);
+    together(8, |thread| {
+        let mut random = fastrand::Rng::with_seed(thread as u64);
+        for _ in 0..10_000 {
+            let above = if random.bool() { &run } else { &shared };
+            let own = match random.u8(0..3) {
+                0 => Budget::builder("slice").attempts(2).tokens(50).slice_of(above).ok(),
+                1 => Budget::builder("child").attempts(2).share_of(above).ok(),
+                _ => Some(above.clone()),
+            };
+            let Some(own) = own else { continue };
+            for _ in 0..2 {
+                if let Ok(charge) = own.draw() {
+                    if random.u8(0..4) == 0 {
+                        charge.give_back();
+                    } else {
+                        drop(charge);
+                        spent.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                if let Ok(charge) = own.reserve(Cost::tokens(30)) {
+                    let used = random.u64(0..=30);
+                    charge.settle(Cost::tokens(used));
+                    tokens_spent.fetch_add(used, Ordering::Relaxed);
+                }
+            }
+        }
+    });
+    let status = run.status();
+    assert_eq!(status.reserved, Cost::ZERO);
+    assert_eq!(status.spent.of(Dimension::Attempts), spent.into_inner());
+    assert_eq!(status.spent.of(Dimension::Tokens), tokens_spent.into_inner());
+    assert!(status.spent.attempts <= 20_000);
+    let status = shared.status();
+    assert_eq!(status.reserved, Cost::ZERO);
+    assert!(status.spent.attempts <= 12_000);
+    assert!(run.is_exhausted(), "there were enough calls to use it up");
+}
+
+/// Of many threads that ask for the last units, exactly as many are told yes.
+#[test]
+fn the_last_attempts_are_granted_once_whatever_level_they_are_asked_at() {
+    for _ in 0..50 {
+        let run = Budget::builder("run").attempts(100).build().unwrap();
+        let child = Budget::builder("child").attempts(70).share_of(&run).unwrap();
+        let granted = together(8, |thread| {
+            let budget = if thread % 2 == 0 { &run } else { &child };
+            (0..50).filter_map(|_| budget.draw().ok()).map(drop).count()
+        });
+        let total: usize = granted.iter().sum();
+        let by_child: usize = granted.iter().skip(1).step_by(2).sum();
+        assert_eq!(total as u64, run.spent().attempts);
+        assert_eq!(by_child as u64, child.spent().attempts);
+        assert_eq!(total, 100);
+    }
 }

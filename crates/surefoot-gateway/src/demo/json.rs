@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::Played;
 use super::arms::Kind;
+use super::crowd::{self, CrowdMeasures};
 use super::measure::Measures;
-use super::scene::Outcome;
 
 #[derive(Debug, Serialize)]
 struct Document {
@@ -17,6 +18,7 @@ struct Document {
 #[derive(Debug, Serialize)]
 struct Scene {
     name: &'static str,
+    seed: u64,
     arms: Vec<Arm>,
 }
 
@@ -32,10 +34,57 @@ struct Arm {
     p99_ms: f64,
     /// `null` if answers were not back for good before the run ended.
     recovery_s: Option<f64>,
+    #[serde(flatten)]
+    crowd: Option<Crowd>,
+}
+
+/// What only the scene `crowd` has.
+#[derive(Debug, Serialize)]
+struct Crowd {
+    p99_admitted_ms: f64,
+    /// Of the service's capacity, for each phase.
+    goodput: Vec<Goodput>,
+    /// Under overload, the most important first.
+    priorities: Vec<Priority>,
+}
+
+#[derive(Debug, Serialize)]
+struct Goodput {
+    load: f64,
+    share: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Priority {
+    name: &'static str,
+    calls: usize,
+    answers: usize,
+    refused: usize,
+}
+
+impl Crowd {
+    fn new(measures: &CrowdMeasures) -> Self {
+        let phases = measures.phases.iter();
+        let priorities = measures.priorities.iter();
+        Self {
+            p99_admitted_ms: milliseconds(measures.admitted_p99),
+            goodput: phases
+                .map(|phase| Goodput { load: phase.multiple, share: thousandths(phase.goodput) })
+                .collect(),
+            priorities: priorities
+                .map(|of| Priority {
+                    name: of.priority.name(),
+                    calls: of.calls,
+                    answers: of.answers,
+                    refused: of.refused,
+                })
+                .collect(),
+        }
+    }
 }
 
 impl Arm {
-    fn new((kind, measures): &(Kind, Measures)) -> Self {
+    fn new(kind: Kind, measures: &Measures, crowd: Option<&CrowdMeasures>) -> Self {
         Self {
             name: kind.key(),
             calls: measures.calls,
@@ -45,9 +94,8 @@ impl Arm {
             wasted_calls: measures.wasted_calls,
             p50_ms: milliseconds(measures.p50),
             p99_ms: milliseconds(measures.p99),
-            recovery_s: measures
-                .recovery
-                .map(|time| (time.as_secs_f64() * 1000.0).round() / 1000.0),
+            recovery_s: measures.recovery.map(|time| thousandths(time.as_secs_f64())),
+            crowd: crowd.map(Crowd::new),
         }
     }
 }
@@ -57,11 +105,27 @@ fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
+fn thousandths(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
 /// Writes the document and ends the line.
-pub(crate) fn write(out: &mut impl Write, outcomes: &[Outcome]) -> io::Result<()> {
-    let scene = |outcome: &Outcome| Scene {
-        name: outcome.name,
-        arms: outcome.measures().iter().map(Arm::new).collect(),
+pub(crate) fn write(out: &mut impl Write, outcomes: &[Played]) -> io::Result<()> {
+    let scene = |played: &Played| match played {
+        Played::Calls(outcome) => Scene {
+            name: outcome.name,
+            seed: outcome.seed,
+            arms: outcome.measures().iter().map(|(kind, of)| Arm::new(*kind, of, None)).collect(),
+        },
+        Played::Crowd(outcome) => Scene {
+            name: crowd::Crowd::NAME,
+            seed: outcome.seed,
+            arms: outcome
+                .measures()
+                .iter()
+                .map(|(kind, of)| Arm::new(*kind, &of.all, Some(of)))
+                .collect(),
+        },
     };
     let document = Document { scenes: outcomes.iter().map(scene).collect() };
     // `From` keeps the kind of an I/O error, so that a broken pipe is still known as one.

@@ -3,9 +3,6 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::report::chart;
-use super::scene::Outcome;
-use super::script::Behaviour;
 use super::terminal;
 
 /// What the headline needs.
@@ -21,27 +18,34 @@ pub(crate) struct Live {
     colour: bool,
     /// Lines on the screen that the next picture replaces.
     drawn: usize,
-    phase: Option<Behaviour>,
+    /// What was said last.
+    sentence: &'static str,
 }
 
 impl Live {
     pub(crate) fn new() -> Self {
         let stderr = io::stderr();
         let colour = anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
-        Self { size: terminal::size(&stderr), colour, drawn: 0, phase: None }
+        Self { size: terminal::size(&stderr), colour, drawn: 0, sentence: "" }
     }
 
-    /// Shows the run as it is after `elapsed`.
-    pub(crate) fn show(&mut self, outcome: &Outcome, elapsed: Duration) {
-        let phase = outcome.script.phase_at(elapsed).behaviour;
+    /// Shows the run of `total` as it is after `elapsed`: `sentence` says what happens now, and `chart` draws it in a
+    /// width.
+    pub(crate) fn show(
+        &mut self,
+        total: Duration,
+        elapsed: Duration,
+        sentence: &'static str,
+        chart: impl FnOnce(usize) -> Vec<String>,
+    ) {
         if let Some(width) = self.picture_width() {
-            let mut lines = vec![headline(outcome, phase, elapsed), String::new()];
-            lines.extend(chart::lines(outcome, elapsed, width));
+            let mut lines = vec![headline(total, elapsed, sentence), String::new()];
+            lines.extend(chart(width));
             self.redraw(&lines);
-        } else if self.phase != Some(phase) {
-            let _ = writeln!(io::stderr(), "{:5.1} s  {}", elapsed.as_secs_f64(), phase.sentence());
+        } else if self.sentence != sentence {
+            let _ = writeln!(io::stderr(), "{:5.1} s  {sentence}", elapsed.as_secs_f64());
         }
-        self.phase = Some(phase);
+        self.sentence = sentence;
     }
 
     /// Leaves the screen to the results.
@@ -79,31 +83,29 @@ impl Live {
     }
 }
 
-fn headline(outcome: &Outcome, phase: Behaviour, elapsed: Duration) -> String {
-    let total = outcome.script.total();
+fn headline(total: Duration, elapsed: Duration, sentence: &str) -> String {
     format!(
         "{} {:4.1} of {} s   {}",
         terminal::paint(terminal::BOLD, "surefoot demo"),
         elapsed.min(total).as_secs_f64(),
         total.as_secs(),
-        terminal::paint(terminal::PHASE, phase.sentence()),
+        terminal::paint(terminal::PHASE, sentence),
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::crowd::Crowd;
     use super::super::script::Script;
-    use super::super::service::Form;
     use super::*;
 
     #[test]
     fn no_headline_wraps_on_the_narrowest_terminal_that_gets_a_picture() {
-        let script = Script::outage(Duration::from_secs(600));
-        let ends: Vec<_> = script.phases().map(|phase| (phase.behaviour, phase.to)).collect();
-        let outcome =
-            Outcome { name: "outage", seed: 1, script, form: Form::Whole, arms: Vec::new() };
-        for (behaviour, at) in ends {
-            let line = headline(&outcome, behaviour, at);
+        let total = Duration::from_secs(600);
+        let outage = Script::outage(total);
+        let sentences = outage.phases().map(|phase| phase.behaviour.sentence());
+        for sentence in sentences.chain(Crowd::new(1, 600).sentences()) {
+            let line = headline(total, total, sentence);
             let plain = anstream::adapter::strip_str(&line).to_string();
             assert!(plain.chars().count() <= COLUMNS_LEAST, "{plain}");
         }

@@ -87,7 +87,7 @@ impl Causes {
 }
 
 /// The smallest of `sorted` that at least `percent` % of them do not exceed; zero if there are none.
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }

@@ -11,6 +11,7 @@
 //! showing it [`live`], [`report`] and [`json`].
 
 mod arms;
+mod crowd;
 mod error;
 mod json;
 mod live;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use self::crowd::{Crowd, CrowdOutcome};
 use self::error::Error;
 use self::scene::{Outcome, Scene};
 
@@ -41,8 +43,8 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// How long calls keep arriving in the outage; the script of the service stretches with it. The streaming scene
-    /// takes two fifths of that, at least 3
+    /// How long calls keep arriving in the outage; the script of the service stretches with it. The other scenes
+    /// take two fifths of that, at least 3
     #[arg(long, default_value_t = 15, value_parser = seconds)]
     seconds: u64,
 
@@ -55,13 +57,45 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// The scenes by name.
+/// The scenes by name, in the order in which they are played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Which {
     /// A service that goes through everything a hosted model does on a bad day
     Outage,
     /// A model that streams its answers, and does not always finish them
     Streaming,
+    /// More callers than the service has room for, at its own door
+    Crowd,
+}
+
+impl Which {
+    const ALL: [Self; 3] = [Self::Outage, Self::Streaming, Self::Crowd];
+
+    /// Plays the scene to its end. Dropping the future ends it at once.
+    async fn play(self, seed: u64, seconds: u64) -> Result<Played, Error> {
+        let short = (seconds * 2 / 5).max(*SECONDS.start());
+        Ok(match self {
+            Self::Outage => Played::Calls(Scene::outage(seed, seconds).run().await?),
+            Self::Streaming => Played::Calls(Scene::streaming(seed, short).run().await?),
+            Self::Crowd => Played::Crowd(Crowd::new(seed, short).run().await?),
+        })
+    }
+}
+
+/// What came of a scene.
+#[derive(Debug)]
+enum Played {
+    Calls(Outcome),
+    Crowd(CrowdOutcome),
+}
+
+impl Played {
+    fn lines(&self, width: usize) -> Vec<String> {
+        match self {
+            Self::Calls(outcome) => report::lines(outcome, width),
+            Self::Crowd(outcome) => outcome.lines(width),
+        }
+    }
 }
 
 /// The shortest run in which every phase still sees a few dozen calls, and the longest anyone will watch.
@@ -92,10 +126,10 @@ fn run(options: &Options) -> Result<(), Error> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
     let mut outcomes = Vec::new();
-    for scene in scenes(options) {
+    for scene in Which::ALL.into_iter().filter(|it| options.scene.is_none_or(|only| only == *it)) {
         let outcome = runtime.block_on(async {
             tokio::select! {
-                outcome = scene.run() => outcome,
+                outcome = scene.play(options.seed, options.seconds) => outcome,
                 interrupted = tokio::signal::ctrl_c() => Err(interrupted.map_or_else(Error::Start, |()| Error::Interrupted)),
             }
         })?;
@@ -113,21 +147,9 @@ fn run(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-fn scenes(options: &Options) -> impl Iterator<Item = Scene> {
-    let &Options { seed, seconds, scene, .. } = options;
-    let streaming = (seconds * 2 / 5).max(*SECONDS.start());
-    [
-        (Which::Outage, Scene::outage(seed, seconds)),
-        (Which::Streaming, Scene::streaming(seed, streaming)),
-    ]
-    .into_iter()
-    .filter(move |(which, _)| scene.is_none_or(|only| only == *which))
-    .map(|(_, scene)| scene)
-}
-
-fn print(outcome: &Outcome) -> io::Result<()> {
+fn print(outcome: &Played) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
-    for line in report::lines(outcome, terminal::width(terminal::size(&io::stdout()))) {
+    for line in outcome.lines(terminal::width(terminal::size(&io::stdout()))) {
         writeln!(out, "{line}")?;
     }
     writeln!(out)?;

@@ -10,6 +10,7 @@ use super::arms::{self, Arm, Endpoint, Kind, Limits};
 use super::error::Error;
 use super::live::Live;
 use super::measure::Measures;
+use super::report::chart;
 use super::script::Script;
 use super::service::{Form, Service};
 use super::workload::{self, Record, Records};
@@ -19,8 +20,8 @@ use super::workload::{self, Record, Records};
 pub(crate) const LIMITS: Limits =
     Limits { deadline: Duration::from_secs(2), attempt: Duration::from_millis(800) };
 /// Between binding the ports and the first call: all arms start together.
-const HEAD_START: Duration = Duration::from_millis(50);
-const REDRAW: Duration = Duration::from_millis(200);
+pub(crate) const HEAD_START: Duration = Duration::from_millis(50);
+pub(crate) const REDRAW: Duration = Duration::from_millis(200);
 
 /// What will be run.
 #[derive(Debug)]
@@ -111,11 +112,15 @@ impl Scene {
             let arm = Arc::new(make(kind, endpoint, LIMITS, self.seed));
             let records = Records::default();
             workloads.spawn(workload::run(
-                arm,
                 Arc::clone(&schedule),
-                LIMITS.deadline,
                 start,
+                LIMITS.deadline,
                 records.clone(),
+                move |_due| {
+                    let arm = Arc::clone(&arm);
+                    async move { arm.call().await }
+                },
+                |_due, record| record,
             ));
             running.push(Running { kind, service, records });
         }
@@ -129,7 +134,13 @@ impl Scene {
                     Some(ended) => ended.and_then(|calls| calls).map_err(Error::LostCall)?,
                     None => break,
                 },
-                _ = redraw.tick() => live.show(&self.outcome(&running), start.elapsed()),
+                _ = redraw.tick() => {
+                    let (outcome, elapsed) = (self.outcome(&running), start.elapsed());
+                    let sentence = self.script.phase_at(elapsed).behaviour.sentence();
+                    live.show(self.script.total(), elapsed, sentence, |width| {
+                        chart::lines(&outcome, elapsed, width)
+                    });
+                }
             }
         }
         live.finish();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::arms::{Arm, Failure, Verdict};
+use super::arms::{Failure, Verdict};
 
 /// Mean rate of the calls. The service manages twice that on a good day.
 pub(crate) const CALLS_PER_SECOND: u32 = 50;
@@ -46,36 +46,67 @@ pub(crate) fn schedule(seed: u64, total: Duration) -> Vec<Duration> {
 }
 
 /// The records of one arm, growing while it runs.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Records(Arc<Mutex<Vec<Record>>>);
+#[derive(Debug)]
+pub(crate) struct Records<R = Record>(Arc<Mutex<Vec<R>>>);
 
-impl Records {
+impl<R: Clone> Records<R> {
     /// Those of the calls that have ended.
-    pub(crate) fn snapshot(&self) -> Vec<Record> {
+    pub(crate) fn snapshot(&self) -> Vec<R> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn push(&self, record: Record) {
+    fn push(&self, record: R) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record);
     }
 }
 
-/// Makes every call of `schedule` through `arm` and waits for all of them.
-pub(crate) async fn run(
-    arm: Arc<Arm>,
-    schedule: Arc<[Duration]>,
-    deadline: Duration,
+impl<R> Clone for Records<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<R> Default for Records<R> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+/// A call that is due at a time.
+pub(crate) trait Due: Copy + Send + Sync + 'static {
+    /// Counted from the start.
+    fn due(&self) -> Duration;
+}
+
+impl Due for Duration {
+    fn due(&self) -> Duration {
+        *self
+    }
+}
+
+/// Makes every call of `schedule` when it is due and waits for all of them; `record` is given each call, how it ended and how long its
+/// caller waited.
+pub(crate) async fn run<T: Due, R: Clone + Send + 'static, F>(
+    schedule: Arc<[T]>,
     start: Instant,
-    records: Records,
-) -> Result<(), JoinError> {
+    deadline: Duration,
+    records: Records<R>,
+    call: impl Fn(T) -> F,
+    record: fn(T, Record) -> R,
+) -> Result<(), JoinError>
+where
+    F: Future<Output = Verdict> + Send + 'static,
+{
     let mut calls = JoinSet::new();
-    for &due in schedule.iter() {
+    for &arrival in schedule.iter() {
+        let due = arrival.due();
         sleep_until(start + due).await;
-        let (arm, records) = (Arc::clone(&arm), records.clone());
+        let (call, records) = (call(arrival), records.clone());
         calls.spawn(async move {
-            let verdict = arm.call().await;
+            let verdict = call.await;
             let latency = (start + due).elapsed();
-            records.push(Record { due, latency, verdict: within(deadline, latency, verdict) });
+            let verdict = within(deadline, latency, verdict);
+            records.push(record(arrival, Record { due, latency, verdict }));
         });
         // Ended calls are let go of as we pass, so that a long run does not collect them.
         while let Some(ended) = calls.try_join_next() {

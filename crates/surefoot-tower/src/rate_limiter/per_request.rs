@@ -32,7 +32,7 @@ pub struct OneUnit;
 
 /// How many units a request is: a function, or [`OneUnit`].
 pub trait Weight<Q> {
-    /// The units of `request`.
+    /// The units of `request`; one of none is always admitted.
     fn units(&self, request: &Q) -> u64;
 }
 
@@ -197,12 +197,15 @@ where
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
         let (limit, units) = self.limit.limit(&request);
+        let inner = &mut self.inner;
+        let mut admitted = |charge, request| Step::Admitted {
+            call: Metered::start(charge, || ReadyCall::ready(inner, request)),
+        };
+        if units == 0 {
+            return PerRequestFuture { step: admitted(None, request) };
+        }
         let step = match Waiting::in_line(&limit, units).and_then(Waiting::begin_now) {
-            Ok(Ok(charge)) => {
-                let inner = &mut self.inner;
-                let call = Metered::start(charge, || ReadyCall::ready(inner, request));
-                Step::Admitted { call }
-            }
+            Ok(Ok(charge)) => admitted(Some(charge), request),
             Ok(Err(waiting)) => {
                 Step::Waiting { waiting, next: Some((self.inner.clone(), request)) }
             }
@@ -243,7 +246,7 @@ where
         if let StepProjection::Waiting { waiting, next } = step.as_mut().project() {
             let charge = ready!(waiting.poll(cx)).map_err(Error::Rejected)?;
             let Some((service, request)) = next.take() else { return Poll::Pending };
-            let call = Metered::start(charge, || ReadyCall::waiting(service, request));
+            let call = Metered::start(Some(charge), || ReadyCall::waiting(service, request));
             step.set(Step::Admitted { call });
         }
         match step.project() {

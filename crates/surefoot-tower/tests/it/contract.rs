@@ -6,7 +6,8 @@ use std::task::{Context, Poll, Waker};
 
 use surefoot::{CircuitState, Error, Fallback, ManualClock};
 use surefoot_tower::{
-    BoxError, CircuitBreakerLayer, FallbackLayer, HedgeLayer, RetryLayer, TimeoutLayer,
+    BoxError, CircuitBreakerLayer, FallbackLayer, HedgeLayer, RateLimiterLayer, RetryLayer,
+    TimeoutLayer,
 };
 use tokio::sync::Semaphore;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -55,6 +56,23 @@ where
                 .service(service.clone()),
         ),
         ("fallback", build().boxed_clone().layer(fallback).service(service.clone())),
+        (
+            "limiter",
+            build()
+                .boxed_clone()
+                .layer(RateLimiterLayer::new(limiter(clock, 1000, SEC).build().unwrap()))
+                .service(service.clone()),
+        ),
+        (
+            "limiter by key",
+            build()
+                .boxed_clone()
+                .layer(RateLimiterLayer::keyed(
+                    limiter(clock, 1000, SEC).build_keyed().unwrap(),
+                    |request: &u32| *request,
+                ))
+                .service(service.clone()),
+        ),
     ]
 }
 
@@ -283,6 +301,7 @@ fn a_readiness_that_fails_is_passed_on_by_every_layer() {
         .layer(TimeoutLayer::new(timeout(&clock, "total", SEC)))
         .layer(HedgeLayer::idempotent(hedge(&clock).build().unwrap()))
         .layer(FallbackLayer::new(Fallback::new("second").unwrap(), broken.clone()))
+        .layer(RateLimiterLayer::new(limiter(&clock, 1, SEC).build().unwrap()))
         .service(broken);
     let Poll::Ready(Err(error)) = get_ready(&mut service) else { panic!("must be discarded") };
     assert_eq!(failure(&error), Some("discard me"));

@@ -7,11 +7,14 @@
 mod support;
 
 mod breaker;
+mod budgets;
 mod contract;
 mod fallback;
 mod foreign;
 mod hedging;
+mod rate_limiting;
 mod retrying;
+mod shedding;
 mod stacks;
 mod storm;
 mod timeouts;

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use surefoot::circuit_breaker::{CircuitBreakerBuilder, CircuitTotals};
 use surefoot::hedge::HedgeBuilder;
+use surefoot::rate_limiter::RateLimiterBuilder;
 use surefoot::retry::RetryBuilder;
 use surefoot::{
-    Attempt, CircuitBreaker, Clock, Hedge, ManualClock, ManualSleep, Retry, RetryBudget, Timeout,
-    Timestamp,
+    Attempt, CircuitBreaker, Clock, Hedge, ManualClock, ManualSleep, RateLimiter, Retry,
+    RetryBudget, Timeout, Timestamp,
 };
 use surefoot_tower::{Duplicate, Error, ServiceError};
 use tower::{Service, ServiceExt as _};
@@ -415,6 +416,10 @@ pub(crate) fn hedge(clock: &ManualClock) -> HedgeBuilder {
 
 pub(crate) fn timeout(clock: &ManualClock, name: &'static str, limit: Duration) -> Timeout {
     Timeout::new(limit).unwrap().named(name).on_clock(clock)
+}
+
+pub(crate) fn limiter(clock: &ManualClock, requests: u64, window: Duration) -> RateLimiterBuilder {
+    RateLimiter::builder("search").max_requests(requests).time_window(window).clock(clock)
 }
 
 /// A budget of so many tokens that never grows.

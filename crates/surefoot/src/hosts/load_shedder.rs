@@ -51,6 +51,26 @@ impl Policy for Prioritized {
     }
 }
 
+/// Calls without a priority have the lowest.
+impl Policy for LoadShedder {
+    async fn run<O: Operation>(&self, operation: &O) -> Result<O::Value, Error<O::Error>> {
+        self.lowest_priority().run(operation).await
+    }
+
+    fn parts(&self, parts: &mut Vec<Part>) {
+        self.lowest_priority().parts(parts);
+    }
+}
+
+impl BlockingPolicy for LoadShedder {
+    fn run_blocking<O: BlockingOperation>(
+        &self,
+        operation: &O,
+    ) -> Result<O::Value, Error<O::Error>> {
+        self.lowest_priority().run_blocking(operation)
+    }
+}
+
 impl BlockingPolicy for Prioritized {
     fn run_blocking<O: BlockingOperation>(
         &self,

@@ -21,6 +21,7 @@ use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::pipeline::{Part, PartKind};
 use crate::policy::{BlockingPolicy, Policy};
 use crate::scope;
+use crate::scope::spending;
 
 /// What hosts do with rate limiters: waiting for a slot, weights, wrapped functions. For a
 /// [`RateLimiter`] and for one [`LimiterKey`] of a keyed one, both of which are also policies: a
@@ -263,9 +264,12 @@ impl<L: Limiter, F> LimitedFn<L, F> {
         A: Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
+        let cover = spending::draw_if_budgeted()?;
         acquire::admitted(&self.limiter, 1).await?;
-        scope::note_dispatch();
-        (self.function)(argument).await.map_err(Error::Operation)
+        spending::dispatch(cover.as_ref());
+        spending::in_cover(cover, async { (self.function)(argument).await })
+            .await
+            .map_err(Error::Operation)
     }
 
     /// The same for a function that blocks its thread.
@@ -276,10 +280,17 @@ impl<L: Limiter, F> LimitedFn<L, F> {
     where
         F: Fn(A) -> Result<T, E>,
     {
+        let cover = spending::draw_if_budgeted()?;
         acquire::admitted_blocking(&self.limiter, 1)?;
-        scope::note_dispatch();
-        (self.function)(argument).map_err(Error::Operation)
+        spending::dispatch(cover.as_ref());
+        spending::covered(cover.as_ref(), || (self.function)(argument)).map_err(Error::Operation)
     }
+}
+
+/// Whether an attempt is certain to start the operation: no budget may refuse it in between.
+#[inline]
+fn dispatches<O: Judged>() -> bool {
+    O::DISPATCHES && !scope::is_budgeted()
 }
 
 fn run_blocking<L: Limiter, O: BlockingOperation>(
@@ -287,7 +298,7 @@ fn run_blocking<L: Limiter, O: BlockingOperation>(
     units: u64,
     operation: &O,
 ) -> Result<O::Value, Error<O::Error>> {
-    if O::DISPATCHES {
+    if dispatches::<O>() || units == 0 {
         acquire::admitted_blocking(limiter, units)?;
         return operation.attempt_blocking();
     }
@@ -338,7 +349,7 @@ where
         let mut this = self.project();
         let limiter: &L = this.limiter;
         if let StepProjection::New = this.step.as_mut().project() {
-            let next = if O::DISPATCHES {
+            let next = if dispatches::<O>() || *this.units == 0 {
                 match limiter.admit(*this.units, acquire::latest(limiter)) {
                     Ok(Admission::Now) => Step::Begun { call: (this.start)(this.operation) },
                     Ok(Admission::Later(slot)) => {
@@ -353,13 +364,14 @@ where
         }
         if let StepProjection::Waiting { waiting } = this.step.as_mut().project() {
             let charge = ready!(waiting.poll(cx))?;
-            let paid = Paid::new(charge);
-            let call = (this.start)(this.operation);
-            let next = if O::DISPATCHES {
+            let start = || (this.start)(this.operation);
+            let next = if dispatches::<O>() {
+                let paid = Paid::new(charge);
+                let call = start();
                 paid.spend();
                 Step::Begun { call }
             } else {
-                Step::Paid { call: Metered { call, paid } }
+                Step::Paid { call: Metered::start(Some(charge), start) }
             };
             this.step.set(next);
         }
@@ -382,9 +394,10 @@ pin_project! {
 }
 
 impl<L: Slots, F> Metered<L, F> {
-    /// The call that `start` makes, which may start the operation at once.
-    pub fn start(charge: Charge<L>, start: impl FnOnce() -> F) -> Self {
-        let mut paid = Paid::new(charge);
+    /// The call that `start` makes, which may start the operation at once. One without a charge has
+    /// nothing to give back.
+    pub fn start(charge: Option<Charge<L>>, start: impl FnOnce() -> F) -> Self {
+        let mut paid = Paid { charge, dispatched: false };
         let call = paid.watch(start);
         Self { call, paid }
     }

@@ -76,6 +76,21 @@ pub fn draw() -> Result<Option<Cover>, Rejection> {
     Ok(Some(cover))
 }
 
+/// [`draw`], where somebody has to pay at all.
+#[inline]
+pub(crate) fn draw_if_budgeted() -> Result<Option<Cover>, Rejection> {
+    if super::is_budgeted() { draw() } else { Ok(None) }
+}
+
+/// Notes that the operation itself is being started, paid by `cover` if it has to be.
+#[inline]
+pub(crate) fn dispatch(cover: Option<&Cover>) {
+    if let Some(cover) = cover {
+        cover.spend();
+    }
+    super::note_dispatch();
+}
+
 /// Whether [`draw`] would be refused now.
 #[cold]
 #[inline(never)]

@@ -10,7 +10,6 @@ use surefoot_core::{Classification, Classify, Error};
 
 use super::kept::{Held, Kept, Limit, What};
 use crate::operation::{Judged, Operation};
-use crate::scope;
 use crate::scope::spending;
 
 /// Opens a stream and waits for its first item.
@@ -72,11 +71,8 @@ where
     E: Send,
 {
     async fn attempt(&self) -> Result<Opened<S, T>, Error<E>> {
-        let cover = if scope::is_budgeted() { spending::draw()? } else { None };
-        if let Some(cover) = &cover {
-            cover.spend();
-        }
-        scope::note_dispatch();
+        let cover = spending::draw_if_budgeted()?;
+        spending::dispatch(cover.as_ref());
         spending::in_cover(cover, self.open()).await
     }
 }

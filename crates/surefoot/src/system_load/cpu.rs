@@ -69,9 +69,10 @@ impl CpuCounters {
             let used = now.used?.checked_sub(before.used?)?;
             may_use.is_finite().then(|| to_f64(used) / (micros * may_use))
         });
-        let Some(used) = used.reduce(f64::max) else {
+        if self.groups.is_empty() {
             return self.machine_since(before);
-        };
+        }
+        let used = used.reduce(f64::max)?;
         let throttled = groups().filter_map(|(now, before)| {
             let periods = now.periods.checked_sub(before.periods)?;
             let throttled = now.throttled.checked_sub(before.throttled)?;

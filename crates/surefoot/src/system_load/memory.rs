@@ -28,8 +28,11 @@ impl Memory {
         let groups = || memory.directories.iter().map(|path| Group::read(files, memory, path));
         let limited = groups().filter_map(|group| Some(share(group.used?, group.limit?)));
         let own = groups().next().and_then(|group| group.used);
+        // The group of all groups has no figures of its own. Others that have none tell nothing.
+        let is_told = own.is_some() || memory.directories.len() == 1;
+        let unlimited = || is_told.then(|| machine(files, own)).flatten();
         Self {
-            load: limited.reduce(f64::max).or_else(|| machine(files, own)),
+            load: limited.reduce(f64::max).or_else(unlimited),
             out_of_memory: out_of_memory(files, memory),
         }
     }

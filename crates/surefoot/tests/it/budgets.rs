@@ -5,8 +5,8 @@ use std::thread;
 
 use surefoot::budget::Cost;
 use surefoot::{
-    Attempt, Budget, BudgetScope, CircuitBreaker, Event, Hedge, ManualClock, OrderRule, Pipeline,
-    Rejection, Retry, RetryBudget, Scope, StopReason,
+    Attempt, Budget, BudgetScope, CircuitBreaker, Event, Hedge, Limiter, ManualClock, OrderRule,
+    Pipeline, RateLimiter, Rejection, Retry, RetryBudget, Scope, StopReason,
 };
 
 use crate::support::*;
@@ -445,6 +445,48 @@ fn a_call_draws_nothing_more_once_tokens_or_money_are_spent() {
             "budget `run` has nothing left of its 100 tokens: end here, ask for less or give it more"
         );
     }
+}
+
+#[test]
+fn what_a_budget_refuses_takes_nothing_from_a_limiter_and_the_other_way_round() {
+    for host in Host::BOTH {
+        let clock = ManualClock::new();
+        let service = Service::new(&clock, [gives(200)]);
+        let limiter = RateLimiter::builder("api")
+            .max_requests(2)
+            .max_wait(ZERO)
+            .clock(&clock)
+            .build()
+            .unwrap();
+        let refused = call_in!(host, clock, attempts(0), limiter, service).unwrap_err();
+        assert!(is_refused_by(&refused, "run"));
+        assert_eq!(limiter.remaining(), 2, "{host:?}");
+
+        let budget = attempts(5);
+        assert_eq!(call_in!(host, clock, budget, limiter, service), Ok(200));
+        assert_eq!((limiter.remaining(), left(&budget)), (1, 4), "{host:?}");
+
+        limiter.check().unwrap();
+        assert!(call_in!(host, clock, budget, limiter, service).is_err());
+        assert_eq!((left(&budget), budget.status().reserved), (4, Cost::ZERO), "{host:?}");
+    }
+}
+
+#[test]
+fn a_call_that_settles_with_a_limiter_draws_too() {
+    let clock = ManualClock::new();
+    let tokens = RateLimiter::builder("tokens").max_requests(1_000).clock(&clock).build().unwrap();
+    let model = tokens.weighing(400).settling(|used: Result<&u64, &&str>| used.ok().copied());
+    let budget = attempts(2);
+    let call = || budget.scope(model.call(|| async { Ok::<_, &str>(100) }));
+    assert_eq!(run(&clock, call()), Ok(100));
+    assert_eq!(budget.scope_blocking(|| model.call_blocking(|_| Ok::<_, &str>(100))), Ok(100));
+    assert!(matches!(run(&clock, call()), Err(Error::Rejected(_))));
+    assert_eq!(tokens.remaining(), 800);
+
+    let function = tokens.limit(|n: u64| async move { Ok::<_, &str>(n) });
+    assert!(run(&clock, budget.scope(function.call(7))).is_err());
+    assert_eq!((run(&clock, function.call(7)), tokens.remaining()), (Ok(7), 799));
 }
 
 // ---- scopes --------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_executor::Executor;
 use futures_lite::{Stream, StreamExt, future, stream};
 use surefoot::{
-    CircuitBreaker, Error as AnyError, Fallback, Hedge, Pipeline, Policy, Retry, RetryBudget,
-    Timeout,
+    CircuitBreaker, Error as AnyError, Fallback, Hedge, Limiter, Pipeline, Policy, RateLimiter,
+    Retry, RetryBudget, Timeout,
 };
 
 use crate::support::{MS, SEC};
@@ -170,6 +170,48 @@ fn under_another_executor_a_hedge_and_a_fallback_work() {
     assert_eq!((answer.value, answer.link.as_str(), answer.failures.len()), (1, "hedged", 1));
 }
 
+/// As many as there are slots in ten windows, from two threads of an executor.
+#[test]
+fn under_another_executor_a_crowd_waits_for_its_slots() {
+    let limiter = RateLimiter::builder("api")
+        .max_requests(20)
+        .time_window(3 * MS)
+        .max_wait(600 * SEC)
+        .build()
+        .unwrap();
+    let executor = Executor::new();
+    let calls: Vec<_> = (0..200)
+        .map(|_| {
+            let limiter = limiter.clone();
+            executor.spawn(async move { limiter.call(|| async { Ok::<_, &str>(1) }).await })
+        })
+        .collect();
+    let sum = future::block_on(executor.run(async {
+        let mut sum = 0;
+        for call in calls {
+            sum += call.await.unwrap();
+        }
+        sum
+    }));
+    assert_eq!(sum, 200);
+    assert_eq!((limiter.totals().admitted, limiter.status().waiting), (200, 0));
+}
+
+#[test]
+fn a_thread_waits_for_its_slot_and_moves_up() {
+    let limiter = RateLimiter::builder("api").max_requests(1).time_window(600 * SEC);
+    let limiter = limiter.max_wait(6_000 * SEC).build().unwrap();
+    let first = limiter.try_reserve(1).unwrap();
+    thread::scope(|scope| {
+        let (told, on_told) = std::sync::mpsc::channel();
+        limiter.events().subscribe(move |_| told.send(()).unwrap()).forever();
+        let waits = scope.spawn(|| limiter.acquire_blocking().map(drop));
+        on_told.recv().unwrap(); // it has its place, due in ten minutes
+        first.give_back();
+        assert_eq!(waits.join().unwrap(), Ok(()));
+    });
+}
+
 #[test]
 fn a_cancelled_wait_does_not_disturb_the_ones_beside_it() {
     let flaky = Flaky::new();
@@ -273,6 +315,28 @@ mod tokio_runtime {
         let total = Timeout::new(30 * SEC).unwrap();
         let answer = total.call(std::future::pending::<Result<(), &str>>).await;
         assert!(matches!(answer, Err(Error::Timeout { dispatched: true, last: None, .. })));
+    }
+
+    /// The limiter's own clock stands still meanwhile; the timer's word is enough.
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_tokio_clock_runs_through_waits_for_slots() {
+        let began = tokio::time::Instant::now();
+        let limiter = RateLimiter::builder("api").max_requests(1).time_window(600 * SEC);
+        let limiter = limiter.build().unwrap();
+        for _ in 0..2 {
+            assert_eq!(limiter.call(|| async { Ok::<_, &str>(1) }).await, Ok(1));
+        }
+        assert_eq!((began.elapsed() + 500 * MS).as_secs(), 600);
+    }
+
+    /// A blocking wait on the thread that drives tokio's timers must not wait for those.
+    #[tokio::test]
+    async fn a_blocking_wait_inside_a_runtime_ends() {
+        let limiter = RateLimiter::builder("api").max_requests(1).time_window(3 * MS);
+        let limiter = limiter.build().unwrap();
+        for _ in 0..3 {
+            assert!(limiter.acquire_blocking().is_ok());
+        }
     }
 
     /// Under a paused clock the retry does not see the deadline coming, and it fires in the wait.

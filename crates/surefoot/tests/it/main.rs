@@ -21,6 +21,7 @@ mod fallback_chains;
 #[cfg(feature = "serde")]
 mod health;
 mod hedging;
+mod load_shedding;
 #[cfg(feature = "metrics")]
 mod metrics_facade;
 mod options;
@@ -33,6 +34,7 @@ mod retrying;
 mod status;
 mod stream_limits;
 mod streams;
+mod system_load;
 mod texts;
 #[cfg(feature = "tracing")]
 mod tracing_spans;

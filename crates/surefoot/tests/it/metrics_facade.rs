@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use surefoot::budget::{Cost, Money};
 use surefoot::metrics::{publish, record_delays};
-use surefoot::{ManualClock, Pipeline, Registry};
+use surefoot::{Budget, ClientThrottle, LoadShedder, ManualClock, Pipeline, Registry};
 
 use crate::support::*;
 
@@ -151,4 +152,116 @@ fn a_hedge_publishes_its_attempts_beyond_the_first() {
     let snapshotter = recorder.snapshotter();
     metrics::with_local_recorder(&recorder, || publish(&hedge));
     assert_eq!(recorded(&snapshotter)["hedge.attempts{operation=\"read\"}"], counter(1));
+}
+
+#[test]
+fn a_budget_publishes_what_is_spent_and_what_is_left_where_there_is_a_limit() {
+    let run = Budget::builder("run").attempts(5).money(Money::from_units(1)).build().unwrap();
+    drop(run.reserve(Cost::attempts(2)).unwrap());
+    run.record(Cost::tokens(700).and_money(Money::from_micros(250_000)));
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || publish(&run));
+    let label =
+        |name: &str, dimension: &str| format!("{name}{{budget=\"run\",dimension=\"{dimension}\"}}");
+    let expected = BTreeMap::from([
+        (label("budget.spent", "attempts"), counter(2)),
+        (label("budget.spent", "tokens"), counter(700)),
+        (label("budget.spent", "money"), counter(250_000)),
+        (label("budget.remaining", "attempts"), gauge(3.0)),
+        (label("budget.remaining", "money"), gauge(750_000.0)),
+    ]);
+    assert_eq!(recorded(&snapshotter), expected);
+}
+
+#[test]
+fn a_rate_limiter_publishes_who_was_admitted_refused_and_delayed_and_how_it_stands() {
+    let clock = ManualClock::new();
+    let limiter = crate::rate_limiting::limiter(&clock, 2, SEC).max_wait(SEC).build().unwrap();
+    limiter.check_n(2).unwrap();
+    assert!(limiter.check_n(3).is_err());
+    let waits = limiter.reserve(1, surefoot::Timestamp::MAX).unwrap();
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || publish(&limiter));
+    let expected = [
+        ("rate_limiter.admitted{limiter=\"search\"}", counter(1)),
+        ("rate_limiter.current_rate{limiter=\"search\"}", gauge(2.0)),
+        ("rate_limiter.delayed{limiter=\"search\"}", counter(1)),
+        ("rate_limiter.rejections{limiter=\"search\"}", counter(1)),
+        ("rate_limiter.remaining{limiter=\"search\"}", gauge(0.0)),
+        ("rate_limiter.waiting{limiter=\"search\"}", gauge(1.0)),
+    ];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value));
+    assert_eq!(recorded(&snapshotter), BTreeMap::from(expected));
+    drop(waits);
+}
+
+#[test]
+fn a_keyed_rate_limiter_publishes_all_keys_together() {
+    let clock = ManualClock::new();
+    let keyed: surefoot::KeyedRateLimiter<u32> =
+        crate::rate_limiting::limiter(&clock, 1, SEC).build_keyed().unwrap();
+    for key in [1, 2, 1] {
+        let _ = keyed.check(&key);
+    }
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || publish(&keyed));
+    let expected = [
+        ("rate_limiter.admitted{limiter=\"search\"}", counter(2)),
+        ("rate_limiter.delayed{limiter=\"search\"}", counter(0)),
+        ("rate_limiter.keys{limiter=\"search\"}", gauge(2.0)),
+        ("rate_limiter.rejections{limiter=\"search\"}", counter(1)),
+    ];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value));
+    assert_eq!(recorded(&snapshotter), BTreeMap::from(expected));
+}
+
+/// Spec 8.1.
+#[test]
+fn shed_calls_are_counted_by_priority_and_loads_shown_by_signal() {
+    let clock = ManualClock::new();
+    let shedder =
+        LoadShedder::builder("api").capacity(2).memory(true).clock(&clock).build().unwrap();
+    let _under_way = [shedder.admit(2).unwrap(), shedder.admit(3).unwrap()];
+    assert!(shedder.should_shed(1));
+    assert!(shedder.should_shed(1));
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || publish(&shedder));
+    let recorded = recorded(&snapshotter);
+    for (name, value) in [
+        ("backpressure.shed_requests{shedder=\"api\",priority=\"1\"}", counter(2)),
+        ("backpressure.shed_requests{shedder=\"api\",priority=\"3\"}", counter(0)),
+        ("load_shedder.admitted{shedder=\"api\",priority=\"2\"}", counter(1)),
+        ("load_shedder.would_shed{shedder=\"api\",priority=\"1\"}", counter(0)),
+        ("load_shedder.load{shedder=\"api\",signal=\"in_flight\"}", gauge(1.0)),
+        ("load_shedder.in_flight{shedder=\"api\"}", gauge(2.0)),
+        ("load_shedder.admitted_share{shedder=\"api\"}", gauge(1.0)),
+    ] {
+        assert_eq!(recorded.get(name), Some(&value), "{name}");
+    }
+    // Nobody has told it.
+    assert!(!recorded.contains_key("load_shedder.load{shedder=\"api\",signal=\"memory\"}"));
+}
+
+#[test]
+fn calls_held_back_are_counted() {
+    let throttle = ClientThrottle::builder("api").clock(ManualClock::new()).build().unwrap();
+    let mut held_back = 0;
+    for _ in 0..50 {
+        match throttle.admit() {
+            Ok(permit) => permit.failure(),
+            Err(_) => held_back += 1,
+        }
+    }
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || publish(&throttle));
+    let recorded = recorded(&snapshotter);
+    let rejections = recorded.get("client_throttle.rejections{operation=\"api\"}");
+    assert_eq!(rejections, Some(&counter(held_back)));
+    let rate = recorded.get("client_throttle.rejection_rate{operation=\"api\"}");
+    assert_eq!(rate, Some(&gauge(throttle.status().rejection_rate)));
 }

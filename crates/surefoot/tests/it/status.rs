@@ -113,3 +113,22 @@ fn every_field_is_there() {
     );
     assert_eq!(status["totals"]["rejected"], json!(0));
 }
+
+#[test]
+fn a_rate_limiter_tells_how_it_stands_as_data() {
+    let clock = ManualClock::new();
+    let limiter =
+        crate::rate_limiting::limiter(&clock, 2, Duration::from_secs(60)).build().unwrap();
+    limiter.check().unwrap();
+    clock.advance(Duration::from_secs(10));
+    limiter.check().unwrap();
+    assert!(limiter.check().is_err());
+    assert_eq!(
+        serde_json::to_value(limiter.status()).unwrap(),
+        json!({
+            "name": "search", "max_requests": 2, "current_rate": 2, "remaining": 0, "waiting": 0,
+            "retry_after": "50s", "reset_after": "1m",
+            "totals": {"admitted": 2, "rejected": 1, "delayed": 0},
+        })
+    );
+}

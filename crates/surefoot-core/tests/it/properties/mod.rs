@@ -7,6 +7,8 @@
 mod adaptive;
 mod breaker;
 mod breaker_model;
+mod budget;
+mod budget_model;
 mod limiter;
 mod limiter_learning;
 mod limiter_model;

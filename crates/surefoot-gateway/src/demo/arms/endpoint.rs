@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode, header};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
 
 use super::{Failure, Verdict};
 
@@ -30,7 +30,12 @@ pub(crate) struct Reply {
 impl Endpoint {
     /// Sends one request and reads the whole reply, however long it takes.
     pub(crate) async fn send(&self) -> reqwest::Result<Reply> {
-        let response = self.client.get(&self.url).send().await?;
+        Self::receive(self.client.get(&self.url)).await
+    }
+
+    /// Sends `request` and reads the whole reply.
+    pub(crate) async fn receive(request: RequestBuilder) -> reqwest::Result<Reply> {
+        let response = request.send().await?;
         let reply = Reply::of(&response);
         response.bytes().await?;
         Ok(reply)

@@ -24,11 +24,11 @@ const TOTALS: usize = 16;
 const COLUMNS_LEAST: usize = 20;
 
 /// A row is a run of styled characters, one per column.
-type Row = Vec<(Style, char)>;
+pub(crate) type Row = Vec<(Style, char)>;
 
 /// The chart of the first `until` of the run, in lines of at most `width` columns.
 pub(crate) fn lines(outcome: &Outcome, until: Duration, width: usize) -> Vec<String> {
-    let columns = width.saturating_sub(LABEL + TOTALS).max(COLUMNS_LEAST);
+    let columns = columns(width);
     let total = outcome.script.total();
     let shown = measure::column(until, total, columns);
     let cut = |arm: &ArmOutcome| measure::slices(&arm.records, &arm.arrivals, total, columns);
@@ -36,7 +36,9 @@ pub(crate) fn lines(outcome: &Outcome, until: Duration, width: usize) -> Vec<Str
     // One scale for all arms, or a storm would look like a calm.
     let busiest = slices.iter().flatten().map(|slice| slice.received).max().unwrap_or(0);
 
-    let mut lines = vec![format!("{:LABEL$}{}", "", paint(PHASE, &band(outcome, columns)))];
+    let phases = outcome.script.phases();
+    let phases = phases.map(|phase| (phase.from, phase.to, phase.behaviour.name().to_owned()));
+    let mut lines = vec![band(phases, total, columns)];
     for (index, (arm, slices)) in outcome.arms.iter().zip(&slices).enumerate() {
         if index > 0 {
             lines.push(String::new());
@@ -45,7 +47,7 @@ pub(crate) fn lines(outcome: &Outcome, until: Duration, width: usize) -> Vec<Str
         let answered =
             arm.records.iter().filter(|record| record.verdict == Verdict::Answered).count();
         let [upper, lower] =
-            [1, 0].map(|row| slices.iter().map(|slice| share_cell(slice, row)).collect::<Row>());
+            [1, 0].map(|row| slices.iter().map(|slice| share(slice, row, ROWS)).collect::<Row>());
         let load =
             slices.iter().map(|slice| (LOAD, eighths(slice.received, busiest))).collect::<Row>();
         lines.push(line((BOLD, arm.kind.name()), &upper, columns, (answered, "answered")));
@@ -57,17 +59,22 @@ pub(crate) fn lines(outcome: &Outcome, until: Duration, width: usize) -> Vec<Str
         ));
         lines.push(line((DIM, " load"), &load, columns, (arm.arrivals.len(), "received")));
     }
-    lines.push(format!("{:LABEL$}{}", "", paint(DIM, &axis(total, columns))));
+    lines.push(axis(total, columns));
     lines
 }
 
-/// Row `row` (0 is the lowest) of a slice's answered share.
-fn share_cell(slice: &Slice, row: usize) -> (Style, char) {
+/// Columns for the run itself, in a picture of `width`.
+pub(crate) fn columns(width: usize) -> usize {
+    width.saturating_sub(LABEL + TOTALS).max(COLUMNS_LEAST)
+}
+
+/// Row `row` (0 is the lowest) of a slice's answered share, drawn over so many rows.
+pub(crate) fn share(slice: &Slice, row: usize, rows: usize) -> (Style, char) {
     let settled = slice.answered + slice.failed;
     if settled == 0 {
         return (PLAIN, ' ');
     }
-    let levels = 8 * ROWS;
+    let levels = 8 * rows;
     let filled = (slice.answered * levels + settled / 2) / settled;
     match filled.saturating_sub(8 * row).min(8) {
         0 => (BAD, FAILED),
@@ -76,11 +83,17 @@ fn share_cell(slice: &Slice, row: usize) -> (Style, char) {
 }
 
 /// `part` of `most`, as a cell; anything above nothing shows.
-fn eighths(part: usize, most: usize) -> char {
+pub(crate) fn eighths(part: usize, most: usize) -> char {
     EIGHTHS[(part * 8).div_ceil(most.max(1)).min(8)]
 }
 
-fn line(label: (Style, &str), row: &Row, columns: usize, (total, unit): (usize, &str)) -> String {
+/// A row with what it shows to its left, and a count to its right.
+pub(crate) fn line(
+    label: (Style, &str),
+    row: &Row,
+    columns: usize,
+    (total, unit): (usize, &str),
+) -> String {
     let mut line = paint(label.0, label.1);
     line.push_str(&" ".repeat(LABEL.saturating_sub(label.1.chars().count())));
     for run in row.chunk_by(|left, right| left.0 == right.0) {
@@ -92,23 +105,26 @@ fn line(label: (Style, &str), row: &Row, columns: usize, (total, unit): (usize, 
     line
 }
 
-/// The script's phases, each beginning at its column with its name as far as there is room.
-fn band(outcome: &Outcome, columns: usize) -> String {
-    let total = outcome.script.total();
+/// Phases, each beginning at its column with its name as far as there is room.
+pub(crate) fn band(
+    phases: impl Iterator<Item = (Duration, Duration, String)>,
+    total: Duration,
+    columns: usize,
+) -> String {
     let mut band = String::new();
-    for phase in outcome.script.phases() {
-        let [from, to] = [phase.from, phase.to].map(|at| measure::column(at, total, columns));
-        let (width, name) = (to.saturating_sub(from), phase.behaviour.name());
+    for (from, to, name) in phases {
+        let [from, to] = [from, to].map(|at| measure::column(at, total, columns));
+        let width = to.saturating_sub(from);
         // Where only one of them fits, the name says more than the line.
         let line = if name.chars().count() == width { "" } else { "│" };
         let name: String = line.chars().chain(name.chars()).take(width).collect();
         let _ = write!(band, "{name:<width$}");
     }
-    band
+    format!("{:LABEL$}{}", "", paint(PHASE, &band))
 }
 
 /// Tick marks with their seconds: as many round ones as fit.
-fn axis(total: Duration, columns: usize) -> String {
+pub(crate) fn axis(total: Duration, columns: usize) -> String {
     let room = u64::try_from(columns / 10).unwrap_or(1).max(1);
     let step = [1, 2, 5, 10, 20, 30, 60, 120]
         .into_iter()
@@ -123,7 +139,8 @@ fn axis(total: Duration, columns: usize) -> String {
             }
         }
     }
-    String::from_iter(axis).trim_end().to_owned()
+    let axis = String::from_iter(axis);
+    format!("{:LABEL$}{}", "", paint(DIM, axis.trim_end()))
 }
 
 #[cfg(test)]
@@ -191,10 +208,14 @@ mod tests {
 
     #[test]
     fn the_band_has_a_column_for_every_phase_even_when_names_do_not_fit() {
-        assert_eq!(band(&outcome(), 100).chars().count(), 100);
-        assert_eq!(band(&outcome(), 20).chars().count(), 20);
-        assert!(band(&outcome(), 54).contains(" 503│ok"), "{}", band(&outcome(), 54));
-        assert_eq!(band(&outcome(), 100).matches('│').count(), 10);
+        let band = |columns: usize| {
+            let band = plain(Duration::ZERO, columns + LABEL + TOTALS).swap_remove(0);
+            band.chars().skip(LABEL).collect::<String>()
+        };
+        assert_eq!(band(100).chars().count(), 100);
+        assert_eq!(band(20).chars().count(), 20);
+        assert!(band(54).contains(" 503│ok"), "{}", band(54));
+        assert_eq!(band(100).matches('│').count(), 10);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 pub(crate) mod chart;
 mod findings;
-mod table;
-mod text;
+pub(crate) mod table;
+pub(crate) mod text;
 
 use super::arms::surefoot::{BUDGET, EVIDENCE, OPEN, TRIALS, TRIP, TRIP_CALLS, USUAL_ANSWER};
 use super::arms::surefoot_stream::IDLE;

@@ -55,7 +55,7 @@ pub(crate) fn lines(measures: &[(Kind, Measures)]) -> Vec<String> {
 }
 
 /// Columns as wide as their widest cell, two apart; the first one to the left.
-fn grid(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<String> {
+pub(crate) fn grid(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<String> {
     let head = head.iter().map(|&cell| cell.to_owned()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

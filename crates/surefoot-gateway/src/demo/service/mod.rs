@@ -4,7 +4,7 @@
 //! does with it afterwards. And it draws its randomness from the seed in order of arrival, so that two instances
 //! treat the n-th request alike.
 
-mod capacity;
+pub(crate) mod capacity;
 mod quota;
 mod tokens;
 
@@ -93,7 +93,11 @@ impl Service {
             }),
         });
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, Arc::clone(&state)));
+        let responding = Arc::clone(&state);
+        accepting.spawn(accept(listener, move |_request| {
+            let state = Arc::clone(&responding);
+            async move { state.respond().await }
+        }));
         Ok(Self { address, state, _accepting: accepting })
     }
 
@@ -107,12 +111,21 @@ impl Service {
     }
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>) {
+/// Answers every connection to `listener` with `respond`; ends only when it is dropped.
+pub(crate) async fn accept<F, B, E>(
+    listener: TcpListener,
+    respond: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+) where
+    F: Future<Output = Result<Response<B>, E>> + Send + 'static,
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: std::error::Error + Send + Sync + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                connections.spawn(serve(stream, Arc::clone(&state)));
+                connections.spawn(serve(stream, respond.clone()));
             }
             // Out of descriptors, most likely: those that are open will free some.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -121,19 +134,18 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
     }
 }
 
-async fn serve(stream: TcpStream, state: Arc<State>) {
+async fn serve<F, B, E>(stream: TcpStream, respond: impl Fn(Request<Incoming>) -> F)
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: hyper::body::Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: std::error::Error + Send + Sync + 'static,
+{
     // Where the service closes first, the caller shall see a reset, as from a process that died.
     let _ = stream.set_zero_linger();
     let _ = stream.set_nodelay(true);
-    let respond = service_fn(move |request: Request<Incoming>| {
-        let state = Arc::clone(&state);
-        async move {
-            drop(request);
-            state.respond().await
-        }
-    });
     // An error is a caller that hung up, or the reset that the script asked for.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), respond).await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(respond)).await;
 }
 
 #[derive(Debug)]

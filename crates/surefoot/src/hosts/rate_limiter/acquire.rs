@@ -145,15 +145,20 @@ impl<L: Limiter> Future for Waiting<L> {
         let mut this = self.project();
         // This poll is the last, so a call that begins now would be cut off at once.
         let too_late = this.sleep.is_some() && scope::has_expired();
+        let mut slept_until = None;
         loop {
             let Some(slot) = this.slot.take_if(|_| !too_late) else { return Poll::Pending };
             let slot = match begin(this.limiter, *this.units, slot, *this.latest)? {
                 Ok(charge) => return Poll::Ready(Ok(charge)),
-                Err(early) => this.slot.insert(early),
+                Err(early) => early,
             };
+            let due = slot.due();
+            if slept_until.is_some_and(|slept_until| due <= slept_until) {
+                return Poll::Ready(Ok(slot.begin_on_time()));
+            }
             // Watched before its time is read, so that no move is missed.
             slot.watch(cx.waker());
-            let due = slot.due();
+            let due = this.slot.insert(slot).due();
             if this.sleep.is_none() || *this.due != due {
                 *this.due = due;
                 this.sleep.set(Some(Sleep::until(this.limiter.time(), due)));
@@ -161,7 +166,8 @@ impl<L: Limiter> Future for Waiting<L> {
             if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
                 ready!(sleep.poll(cx));
             }
-            this.sleep.set(None); // a clock that goes backwards has it sleep again
+            slept_until = Some(due);
+            this.sleep.set(None);
         }
     }
 }

@@ -5,7 +5,8 @@ use std::future::Future;
 use surefoot_core::Error;
 
 use super::{Limiter, acquire};
-use crate::{Attempt, scope};
+use crate::Attempt;
+use crate::scope::spending;
 
 /// A rate limiter that takes an estimate before each call and corrects it afterwards; made by
 /// [`Weighted::settling`](super::Weighted::settling).
@@ -56,9 +57,10 @@ impl<L: Limiter, U> Settling<L, U> {
         Fut: Future<Output = Result<T, E>> + Send,
         U: Fn(Result<&T, &E>) -> Option<u64> + Sync,
     {
+        let cover = spending::draw_if_budgeted()?;
         let charge = self.limiter.acquire_n(self.estimate).await?;
-        scope::note_dispatch();
-        let result = operation().await;
+        spending::dispatch(cover.as_ref());
+        let result = spending::in_cover(cover, async { operation().await }).await;
         if let Some(used) = (self.used)(result.as_ref()) {
             charge.settle(used);
         }
@@ -74,9 +76,10 @@ impl<L: Limiter, U> Settling<L, U> {
         F: FnOnce(&Attempt) -> Result<T, E>,
         U: Fn(Result<&T, &E>) -> Option<u64>,
     {
+        let cover = spending::draw_if_budgeted()?;
         let charge = acquire::blocking(&self.limiter, self.estimate)?;
-        scope::note_dispatch();
-        let result = operation(&Attempt::current());
+        spending::dispatch(cover.as_ref());
+        let result = spending::covered(cover.as_ref(), || operation(&Attempt::current()));
         if let Some(used) = (self.used)(result.as_ref()) {
             charge.settle(used);
         }
