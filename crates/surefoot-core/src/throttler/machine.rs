@@ -18,9 +18,7 @@ use super::waiter::{self, Wait};
 use super::word::{Flag, Returned, Word};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
-use crate::{
-    ConfigError, Deadline, DropReason, Event, Events, Rejection, TimeSource, Timestamp, Verdict,
-};
+use crate::{ConfigError, Deadline, Event, Events, Rejection, TimeSource, Timestamp, Verdict};
 
 /// Everything that handles to one throttler share.
 ///
@@ -61,9 +59,7 @@ struct State {
 /// What a call was admitted with.
 #[derive(Debug)]
 pub(super) struct Grant {
-    /// When it was asked for,
-    asked: Timestamp,
-    /// and when it was given; [`UNTIMED`] if that was not looked at.
+    /// When; [`UNTIMED`] if that was not looked at.
     since: Timestamp,
     /// Whose permit it is, if it is not this throttler's own.
     lender: Option<Lender>,
@@ -141,7 +137,7 @@ impl Machine {
     #[inline]
     fn begin(&self) -> Grant {
         let since = if self.is_timed { self.time.now() } else { UNTIMED };
-        Grant { asked: since, since, lender: None }
+        Grant { since, lender: None }
     }
 
     #[cold]
@@ -182,7 +178,7 @@ impl Machine {
         wait: Option<Wait>,
     ) -> Result<Received, Rejection> {
         if state.claims.take() {
-            return Ok(Received::Admitted(Grant { asked: now, since: now, lender: None }));
+            return Ok(Received::Admitted(Grant { since: now, lender: None }));
         }
         let refused = if state.is_closed {
             self.refuse_closed()
@@ -190,7 +186,7 @@ impl Machine {
             && let Some(lender) = self.fellowship.borrow(self)
         {
             state.claims.withdraw(&self.word);
-            return Ok(Received::Admitted(Grant { asked: now, since: now, lender: Some(lender) }));
+            return Ok(Received::Admitted(Grant { since: now, lender: Some(lender) }));
         } else if let Some(Wait { deadline, waker }) = wait {
             if self.is_hopeless(deadline, now) {
                 self.rejection(Cause::Left { at: now, reason: LeftQueue::Deadline }, now)
@@ -274,7 +270,7 @@ impl Machine {
         let cause = match standing {
             Standing::Granted { at } => {
                 let lender = state.queue.leave(slot).lender;
-                return Poll::Ready(Ok(Grant { asked: since, since: at, lender }));
+                return Poll::Ready(Ok(Grant { since: at, lender }));
             }
             Standing::Refused(cause) => cause,
             Standing::Waiting => {
@@ -348,10 +344,6 @@ impl Machine {
         let held = now - grant.since;
         self.service.record(held);
         if let Some(samples) = &self.samples {
-            // What ran out of time here, and not in the callee, says nothing about the callee.
-            let ran_out = DropReason::scoped() == DropReason::Deadline;
-            let is_ours = ran_out && held < grant.since - grant.asked;
-            let verdict = if is_ours { &Verdict::Ignored } else { verdict };
             samples.note(verdict, held, self.limit().saturating_sub(self.word.load().free()));
         }
         match grant.lender {
@@ -396,6 +388,9 @@ impl Machine {
             } else {
                 break;
             };
+            if let Some(samples) = &self.samples {
+                samples.waited(now - next.since);
+            }
             state.grant(next, now, lender, &mut wakes);
         }
         self.finish(state, wakes);
