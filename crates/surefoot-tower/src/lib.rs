@@ -26,8 +26,9 @@
 //! **Readiness.** `poll_ready` knows no request, and an error from it means "discard this service".
 //! So breaker, retry, timeout, hedge, fallback, load shedder, client throttle and limits by key or weight decide in `call`; their `poll_ready` asks the
 //! service below and reserves nothing of its own. A half-open breaker's trial call is never reserved.
-//! A service that is dropped between `poll_ready` and `call` has taken nothing from any of them. Only a rate limiter
-//! that is the same for all requests waits in `poll_ready`, and a service dropped then gives its slot back. What the
+//! A service that is dropped between `poll_ready` and `call` has taken nothing from any of them. Only a
+//! throttler and a rate limiter that is the same for all requests wait and reserve there ([`ThrottlerLayer`], [`RateLimiterLayer`]): a service
+//! dropped then gives its permit or slot back. They belong above a breaker. What the
 //! service below has reserved, a refused call leaves to the next one: a limit that reserves in `poll_ready`
 //! (`ConcurrencyLimit`) belongs above a breaker, or a clone that was refused keeps its permit until it is dropped.
 //!
@@ -58,6 +59,7 @@ mod judge;
 mod load_shedder;
 mod rate_limiter;
 mod retry;
+mod throttler;
 mod timeout;
 
 pub use attempt::Called;
@@ -79,4 +81,5 @@ pub use rate_limiter::{
     PerRequestRateLimiterService, RateLimiterFuture, RateLimiterLayer, RateLimiterService, Weight,
 };
 pub use retry::{RetryFuture, RetryLayer, RetryService};
+pub use throttler::{ThrottlerFuture, ThrottlerLayer, ThrottlerService};
 pub use timeout::{TimeoutFuture, TimeoutLayer, TimeoutService};

@@ -1,6 +1,7 @@
 //! Carrying out what the policies decide: on futures, and on the calling thread.
 
 pub(crate) mod budget;
+pub(crate) mod bulkhead;
 pub(crate) mod circuit_breaker;
 pub(crate) mod client_throttle;
 pub(crate) mod hedge;

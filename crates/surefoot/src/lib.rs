@@ -61,6 +61,7 @@ pub use classified::{Classified, LimitsFrom, limits_from, retry_on};
 pub use event_stream::EventStream;
 pub use fallback::{Fallback, WithFallback};
 pub use hosts::budget::{BudgetScope, InBudget};
+pub use hosts::bulkhead::AcquireIn;
 pub use hosts::rate_limiter::{Learning, LimitedFn, Limiter, Settling, Weighted};
 pub use hosts::rate_limits::MultiLimiter;
 pub use hosts::throttler::{Acquire, Acquiring};
@@ -73,12 +74,13 @@ pub use policy::{BlockingPolicy, Policy};
 pub use registry::{Registry, RegistryBuilder};
 pub use scope::{Attempt, Instrumented, Scope};
 pub use surefoot_core::{
-    Backoff, Budget, CircuitBreaker, CircuitState, Classification, Classify, ClientThrottle, Clock,
-    ConfigError, Deadline, DefaultClassifier, DropReason, Error, Event, Events, Hedge, Jitter,
-    KeyedRateLimiter, LastGood, LoadShedder, Name, OpenReason, Permit, RateLimiter, Rejection,
-    Retry, RetryBudget, StopReason, Subscription, SystemClock, Throttler, TimeSource, Timeout,
-    Timer, Timestamp, Verdict, budget, circuit_breaker, client_throttle, config, deadline, hedge,
-    load_shedder, rate_limiter, retry, throttler, timeout, with_drop_reason,
+    Backoff, Budget, Bulkhead, CircuitBreaker, CircuitState, Classification, Classify,
+    ClientThrottle, Clock, Compartment, CompartmentFull, ConfigError, Deadline, DefaultClassifier,
+    DropReason, Error, Event, Events, Hedge, Jitter, KeyedRateLimiter, LastGood, LoadShedder, Name,
+    OpenReason, Permit, RateLimiter, Rejection, Retry, RetryBudget, StopReason, Subscription,
+    SystemClock, Throttler, TimeSource, Timeout, Timer, Timestamp, UnknownCompartment, Verdict,
+    budget, bulkhead, circuit_breaker, client_throttle, config, deadline, hedge, load_shedder,
+    rate_limiter, retry, throttler, timeout, with_drop_reason,
 };
 #[cfg(feature = "test-util")]
 pub use surefoot_core::{ManualClock, ManualSleep};
@@ -88,9 +90,9 @@ pub use system_load::SystemLoad;
 pub mod prelude {
     pub use crate::circuit_breaker::Trip;
     pub use crate::{
-        Acquire, BlockingPolicy, CircuitBreaker, CircuitState, Classification, ClientThrottle,
-        ConfigError, Error, Fallback, Hedge, Jitter, KeyedRateLimiter, Limiter, LoadShedder,
-        OrderRule, Pipeline, Policy, RateLimiter, Registry, Retry, RetryBudget, Throttler, Timeout,
-        Verdict, retry_on,
+        Acquire, AcquireIn, BlockingPolicy, Bulkhead, CircuitBreaker, CircuitState, Classification,
+        ClientThrottle, ConfigError, Error, Fallback, Hedge, Jitter, KeyedRateLimiter, Limiter,
+        LoadShedder, OrderRule, Pipeline, Policy, RateLimiter, Registry, Retry, RetryBudget,
+        Throttler, Timeout, Verdict, retry_on,
     };
 }

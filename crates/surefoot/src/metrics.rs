@@ -32,6 +32,14 @@
 //! | `load_shedder.admitted_share` | gauge: what sampled signals let in; 1.0 is all | `shedder` |
 //! | `client_throttle.rejections` | counter: calls held back | `operation` |
 //! | `client_throttle.rejection_rate` | gauge: the share held back now | `operation` |
+//! | `backpressure.queue_depth` | gauge: calls that wait | `throttler` |
+//! | `throttler.in_flight` | gauge: calls that run | `throttler` |
+//! | `throttler.limit` | gauge: calls that may run at once | `throttler` |
+//! | `throttler.queued` | counter: calls that had to wait | `throttler` |
+//! | `throttler.cancelled` | counter: calls that walked away from the queue | `throttler` |
+//! | `throttler.rejections` | counter | `throttler`, `reason`: `queue_full`, `timeout`, `standing_queue`, `deadline`, `closed` |
+//!
+//! Those of a bulkhead's compartment have the label `throttler` = `<bulkhead>/<compartment>`.
 //!
 //! ```
 //! use surefoot::prelude::*;
@@ -49,8 +57,8 @@ use metrics::{counter, gauge, histogram};
 use surefoot_core::budget::Dimension;
 use surefoot_core::rate_limiter::RateLimiterTotals;
 use surefoot_core::{
-    Budget, CircuitBreaker, CircuitState, ClientThrottle, Event, Hedge, KeyedRateLimiter,
-    LoadShedder, Name, RateLimiter, Retry, Subscription,
+    Budget, Bulkhead, CircuitBreaker, CircuitState, ClientThrottle, Event, Hedge, KeyedRateLimiter,
+    LoadShedder, Name, RateLimiter, Retry, Subscription, Throttler,
 };
 
 use crate::Registry;
@@ -121,6 +129,29 @@ impl Publish for Budget {
     }
 }
 
+impl Publish for Throttler {
+    fn publish(&self) {
+        let status = self.status();
+        let label = || ("throttler", status.name.to_string());
+        gauge!("backpressure.queue_depth", &[label()]).set(status.queue_depth);
+        gauge!("throttler.in_flight", &[label()]).set(status.in_flight);
+        gauge!("throttler.limit", &[label()]).set(status.max_concurrent);
+        let totals = status.totals;
+        counter!("throttler.queued", &[label()]).absolute(totals.queued);
+        counter!("throttler.cancelled", &[label()]).absolute(totals.cancelled);
+        for (reason, rejected) in [
+            ("queue_full", totals.queue_full),
+            ("timeout", totals.timed_out),
+            ("standing_queue", totals.over_delayed),
+            ("deadline", totals.hopeless),
+            ("closed", totals.closed),
+        ] {
+            let labels = [label(), ("reason", reason.to_owned())];
+            counter!("throttler.rejections", &labels).absolute(rejected);
+        }
+    }
+}
+
 impl Publish for RateLimiter {
     fn publish(&self) {
         let status = self.status();
@@ -185,6 +216,12 @@ fn publish_limiter(name: &Name, totals: RateLimiterTotals) {
     counter!("rate_limiter.admitted", &[label()]).absolute(totals.admitted);
     counter!("rate_limiter.rejections", &[label()]).absolute(totals.rejected);
     counter!("rate_limiter.delayed", &[label()]).absolute(totals.delayed);
+}
+
+impl Publish for Bulkhead {
+    fn publish(&self) {
+        self.compartments().for_each(|(_, compartment)| compartment.publish());
+    }
 }
 
 /// Records every wait of `retry` in the histogram `retry.delay`, in milliseconds, until the

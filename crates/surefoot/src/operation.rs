@@ -57,13 +57,13 @@ pub trait Judged {
     fn verdict_on_error(&self, error: &Error<Self::Error>) -> Verdict {
         match error {
             Error::Operation(error) => self.classify(Err(error)).verdict,
+            error if error.is_undispatched() => Verdict::Ignored,
             Error::Exhausted { last, .. } => self.verdict_on_error(last),
             Error::Timeout { last: Some(last), .. }
             | Error::Interrupted { cause: Some(last), .. } => match self.verdict_on_error(last) {
                 asked @ Verdict::Throttled { .. } => asked,
                 _ => Verdict::Failure,
             },
-            error if error.is_undispatched() => Verdict::Ignored,
             _ => Verdict::Failure,
         }
     }

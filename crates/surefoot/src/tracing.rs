@@ -97,6 +97,15 @@ pub fn log(events: &Events) -> Subscription {
         Event::BudgetExhausted { policy, dimension, spent, limit } => {
             warn!(budget = policy.as_str(), %dimension, spent, limit, "budget is spent");
         }
+        Event::LimitChanged { policy, from, to, .. } => {
+            info!(throttler = policy.as_str(), from, to, "limit of concurrent calls changed");
+        }
+        Event::QueueFilled { policy, queue_size, .. } => {
+            warn!(throttler = policy.as_str(), queue_size, "queue is full, calls are refused");
+        }
+        Event::QueueStanding { policy, stands, .. } => {
+            warn!(throttler = policy.as_str(), stands, "queue stands, or no longer does");
+        }
         event => info!(policy = event.policy().as_str(), ?event, "event"),
     })
 }

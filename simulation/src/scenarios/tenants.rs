@@ -5,8 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use surefoot::{Throttler, Timeout};
-use surefoot_core::Bulkhead;
+use surefoot::{Bulkhead, Throttler, Timeout};
 
 use super::{Bound, Figure, Scenario};
 use crate::crowd::{self, Caller};

@@ -29,6 +29,11 @@ impl Claims {
         is_there
     }
 
+    /// Whether there is a permit to be taken.
+    pub(super) fn has_permit(&self) -> bool {
+        self.handed_in > 0
+    }
+
     /// A permit that met a claim arrives.
     pub(super) fn hand_in(&mut self, word: &Word) {
         if self.astray > 0 {

@@ -1,11 +1,11 @@
 //! Compartments of one bulkhead: what they are called there, and what they lend one another.
 
-use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
 use super::machine::Machine;
 use crate::rejection::CompartmentFull;
 use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Mutex, lock};
 use crate::{Name, Rejection};
 
 /// The compartments of a bulkhead.
@@ -61,7 +61,8 @@ impl Fellows {
 #[derive(Default)]
 pub(super) struct Fellowship {
     own: OnceLock<Member>,
-    borrowed: AtomicU32,
+    /// To whom the permits that calls hold here belong.
+    borrowed: Mutex<Vec<Arc<Machine>>>,
     lent: AtomicU32,
 }
 
@@ -79,22 +80,41 @@ impl Fellowship {
 
     /// Permits of others that calls hold here, and permits of one's own that calls hold elsewhere.
     pub(super) fn counts(&self) -> (u32, u32) {
-        (self.borrowed.load(Ordering::Relaxed), self.lent.load(Ordering::Relaxed))
+        let borrowed = lock(&self.borrowed).len();
+        (u32::try_from(borrowed).unwrap_or(u32::MAX), self.lent.load(Ordering::Relaxed))
     }
 
     fn fellows(&self) -> Option<Arc<Fellows>> {
         self.own.get()?.fellows.upgrade()
     }
 
-    /// A permit that somebody else can spare. Takes no lock, and may be asked for under one.
-    pub(super) fn borrow(&self, own: &Machine) -> Option<Lender> {
-        let fellows = self.fellows()?;
-        let borrower = Arc::downgrade(&fellows.find(own)?.machine);
-        let lender =
-            fellows.lenders(own).find(|(lender, reserve)| lender.lend_above(*reserve))?.0.clone();
+    /// Whether it has a bulkhead at all.
+    pub(super) fn may_borrow(&self) -> bool {
+        self.own.get().is_some()
+    }
+
+    /// Borrows a permit that somebody else can spare. Takes none of their locks, and may be asked for
+    /// under one's own.
+    pub(super) fn borrow(&self, own: &Machine) -> bool {
+        let Some(fellows) = self.fellows() else { return false };
+        let mut lenders = fellows.lenders(own);
+        let Some((lender, _)) = lenders.find(|(lender, reserve)| lender.lend_above(*reserve))
+        else {
+            return false;
+        };
         lender.fellowship.lent.fetch_add(1, Ordering::Relaxed);
-        self.borrowed.fetch_add(1, Ordering::Relaxed);
-        Some(Lender(Box::new(Loan { lender, borrower })))
+        lock(&self.borrowed).push(lender.clone());
+        true
+    }
+
+    /// Returns a permit that was borrowed: permits are all alike, so it is the latest. Not to be called
+    /// under a lock.
+    pub(super) fn give_back(&self) {
+        let lender = lock(&self.borrowed).pop();
+        if let Some(lender) = lender {
+            lender.fellowship.lent.fetch_sub(1, Ordering::Relaxed);
+            lender.put_back();
+        }
     }
 
     /// Asks each that lends; tells whether there are any.
@@ -122,31 +142,5 @@ impl Fellowship {
             }
             (_, rejection) => rejection,
         }
-    }
-}
-
-/// A permit of another compartment, which returns there when it is dropped. Not to be dropped under
-/// a lock. Boxed, as every permit has room for one.
-pub(super) struct Lender(Box<Loan>);
-
-struct Loan {
-    lender: Arc<Machine>,
-    borrower: Weak<Machine>,
-}
-
-impl Drop for Lender {
-    fn drop(&mut self) {
-        let Loan { lender, borrower } = &*self.0;
-        if let Some(borrower) = borrower.upgrade() {
-            borrower.fellowship.borrowed.fetch_sub(1, Ordering::Relaxed);
-        }
-        lender.fellowship.lent.fetch_sub(1, Ordering::Relaxed);
-        lender.put_back();
-    }
-}
-
-impl fmt::Debug for Lender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lender").field(&self.0.lender.config.name).finish()
     }
 }

@@ -9,7 +9,8 @@ use super::claims::Claims;
 use super::codel::Codel;
 use super::config::{Order, PERMITS_MOST, ThrottlerConfig};
 use super::drain::Drains;
-use super::fellows::{Fellowship, Lender};
+use super::fellows::Fellowship;
+use super::grant::Grant;
 use super::queue::{Cause, Queue, Slot, Standing, Waiting, Wakes};
 use super::samples::Samples;
 use super::service::ServiceTimes;
@@ -56,18 +57,8 @@ struct State {
     told_full: bool,
 }
 
-/// What a call was admitted with.
-#[derive(Debug)]
-pub(super) struct Grant {
-    /// When; [`UNTIMED`] if that was not looked at.
-    since: Timestamp,
-    /// Whose permit it is, if it is not this throttler's own.
-    lender: Option<Lender>,
-}
-
 /// Whoever is to be looked at later than this, after centuries, is never looked at.
 const LATEST: u64 = u64::MAX / 2;
-const UNTIMED: Timestamp = Timestamp::MAX;
 
 /// How a call that asks to wait is received.
 pub(super) enum Received {
@@ -115,13 +106,13 @@ impl Machine {
     }
 
     /// A permit if one is free and nobody waits.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&self) -> Result<Grant, Rejection> {
         if self.word.claim() { Ok(self.begin()) } else { self.receive_impatient() }
     }
 
     /// A permit, or a place in the queue.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enqueue(
         &self,
         level: u8,
@@ -134,10 +125,15 @@ impl Machine {
     }
 
     /// What a call begins with that need not wait.
-    #[inline]
+    #[inline(always)]
     fn begin(&self) -> Grant {
-        let since = if self.is_timed { self.time.now() } else { UNTIMED };
-        Grant { since, lender: None }
+        if self.is_timed { Grant::own(self.now()) } else { Grant::UNTIMED }
+    }
+
+    /// The time, out of the way of those who need none.
+    #[inline(never)]
+    fn now(&self) -> Timestamp {
+        self.time.now()
     }
 
     #[cold]
@@ -150,7 +146,7 @@ impl Machine {
     }
 
     /// Receives a call that has made a claim.
-    #[cold]
+    #[inline(never)]
     fn receive(&self, level: u8, wait: Option<Wait>) -> Result<Received, Rejection> {
         let now = self.time.now();
         let mut state = lock(&self.state);
@@ -165,7 +161,7 @@ impl Machine {
             self.events.send(&Event::QueueFilled { policy, at: now, queue_size });
         }
         if matches!(received, Ok(Received::Queued { .. })) && self.watch_fellows() {
-            self.serve_all(lock(&self.state));
+            self.serve_all(lock(&self.state), self.time.now());
         }
         received.map_err(|rejection| self.fellowship.worded(rejection))
     }
@@ -178,15 +174,13 @@ impl Machine {
         wait: Option<Wait>,
     ) -> Result<Received, Rejection> {
         if state.claims.take() {
-            return Ok(Received::Admitted(Grant { since: now, lender: None }));
+            return Ok(Received::Admitted(Grant::own(now)));
         }
         let refused = if state.is_closed {
             self.refuse_closed()
-        } else if state.queue.waiting() == 0
-            && let Some(lender) = self.fellowship.borrow(self)
-        {
+        } else if state.queue.waiting() == 0 && self.fellowship.borrow(self) {
             state.claims.withdraw(&self.word);
-            return Ok(Received::Admitted(Grant { since: now, lender: Some(lender) }));
+            return Ok(Received::Admitted(Grant::borrowed(now)));
         } else if let Some(Wait { deadline, waker }) = wait {
             if self.is_hopeless(deadline, now) {
                 self.rejection(Cause::Left { at: now, reason: LeftQueue::Deadline }, now)
@@ -268,9 +262,11 @@ impl Machine {
         let mut state = lock(&self.state);
         let (standing, since) = state.queue.standing(slot);
         let cause = match standing {
-            Standing::Granted { at } => {
-                let lender = state.queue.leave(slot).lender;
-                return Poll::Ready(Ok(Grant { since: at, lender }));
+            Standing::Granted(grant) => {
+                let left = state.queue.leave(slot);
+                drop(state);
+                drop(left);
+                return Poll::Ready(Ok(grant));
             }
             Standing::Refused(cause) => cause,
             Standing::Waiting => {
@@ -299,23 +295,18 @@ impl Machine {
     pub(super) fn leave(&self, slot: Slot) {
         let mut state = lock(&self.state);
         let left = state.queue.leave(slot);
-        match (left.standing, &left.lender) {
-            (Standing::Granted { .. }, None) => {
-                Counters::add(&self.counters.cancelled);
-                state.claims.put_back(&self.word);
-                self.serve_all(state);
-                self.notice_if_watched();
-            }
-            (Standing::Granted { .. }, Some(_)) => {
+        match left.standing {
+            Standing::Granted(grant) => {
                 Counters::add(&self.counters.cancelled);
                 drop(state);
+                self.return_permit(grant, self.time.now());
             }
-            (Standing::Waiting, _) => {
+            Standing::Waiting => {
                 Counters::add(&self.counters.cancelled);
                 state.claims.withdraw(&self.word);
                 self.finish(state, Wakes::default());
             }
-            (Standing::Refused(cause), _) => {
+            Standing::Refused(cause) => {
                 drop(state);
                 drop(self.rejection(cause, Timestamp::ZERO)); // which counts it
             }
@@ -323,13 +314,28 @@ impl Machine {
         drop(left);
     }
 
-    /// Returns a permit.
-    #[inline]
-    pub(super) fn release(&self, grant: Grant, verdict: impl FnOnce() -> Verdict) {
-        if grant.since == UNTIMED { self.put_back() } else { self.release_timed(grant, &verdict()) }
+    fn return_permit(&self, grant: Grant, now: Timestamp) {
+        if grant.is_borrowed() {
+            return self.fellowship.give_back();
+        }
+        match self.word.put_back() {
+            Returned::Free => {}
+            Returned::Claimed => self.hand_over_at(now),
+            Returned::Noticed => self.notice(),
+        }
     }
 
-    #[inline]
+    /// Returns a permit.
+    #[inline(always)]
+    pub(super) fn release(&self, grant: Grant, verdict: impl FnOnce() -> Verdict) {
+        if grant.is_untimed() {
+            self.put_back();
+        } else {
+            self.release_timed(grant, &verdict());
+        }
+    }
+
+    #[inline(always)]
     pub(super) fn put_back(&self) {
         match self.word.put_back() {
             Returned::Free => {}
@@ -341,15 +347,12 @@ impl Machine {
     #[inline(never)]
     fn release_timed(&self, grant: Grant, verdict: &Verdict) {
         let now = self.time.now();
-        let held = now - grant.since;
+        let held = now - grant.at();
         self.service.record(held);
         if let Some(samples) = &self.samples {
             samples.note(verdict, held, self.limit().saturating_sub(self.word.load().free()));
         }
-        match grant.lender {
-            Some(lender) => drop(lender),
-            None => self.put_back(),
-        }
+        self.return_permit(grant, now);
         if let Some(samples) = self.samples.as_ref().filter(|samples| samples.is_due(now)) {
             self.end_window(samples, now);
         }
@@ -366,32 +369,37 @@ impl Machine {
     }
 
     /// Hands in a permit that has met a claim.
-    #[cold]
+    #[inline(never)]
     fn hand_over(&self) {
+        self.hand_over_at(self.time.now());
+    }
+
+    fn hand_over_at(&self, now: Timestamp) {
         let mut state = lock(&self.state);
         state.claims.hand_in(&self.word);
-        self.serve_all(state);
+        self.serve_all(state, now);
         self.notice_if_watched();
     }
 
     /// Gives what was handed in to those who wait.
-    fn serve_all(&self, mut state: MutexGuard<'_, State>) {
-        let now = self.time.now();
+    fn serve_all(&self, mut state: MutexGuard<'_, State>, now: Timestamp) {
         let mut wakes = Wakes::default();
         let told = state.look(now, &self.service);
-        while let Some(next) = self.next(&mut state, now, &mut wakes) {
-            let lender = if state.claims.take() {
-                None
-            } else if let Some(lender) = self.fellowship.borrow(self) {
+        while (state.claims.has_permit() || self.fellowship.may_borrow())
+            && let Some(next) = self.next(&mut state, now, &mut wakes)
+        {
+            let grant = if state.claims.take() {
+                Grant::own(now)
+            } else if self.fellowship.borrow(self) {
                 state.claims.withdraw(&self.word);
-                Some(lender)
+                Grant::borrowed(now)
             } else {
                 break;
             };
             if let Some(samples) = &self.samples {
                 samples.waited(now - next.since);
             }
-            state.grant(next, now, lender, &mut wakes);
+            state.grant(next, now, grant, &mut wakes);
         }
         self.finish(state, wakes);
         self.tell_standing(told, now);
@@ -423,7 +431,7 @@ impl Machine {
 
     fn send_away(&self, state: &mut State, slot: Slot, cause: Cause, wakes: &mut Wakes) {
         state.claims.withdraw(&self.word);
-        wakes.add(state.queue.answer(slot, Standing::Refused(cause), None));
+        wakes.add(state.queue.answer(slot, Standing::Refused(cause)));
     }
 
     fn unfit(&self, state: &State, waiting: Waiting, now: Timestamp) -> Option<LeftQueue> {
@@ -519,9 +527,10 @@ impl Machine {
                 state.claims.lower(&self.word, before - limit);
             }
         }
-        self.serve_all(state);
+        let at = self.time.now();
+        self.serve_all(state, at);
         self.notice_if_watched();
-        let (policy, at) = (self.config.name.clone(), self.time.now());
+        let policy = self.config.name.clone();
         self.events.send(&Event::LimitChanged { policy, at, from: before, to: limit });
     }
 
@@ -589,7 +598,7 @@ impl Machine {
 
     /// Gives those who wait what others can spare; tells whether somebody waits still.
     pub(super) fn serve_from_fellows(&self) -> bool {
-        self.serve_all(lock(&self.state));
+        self.serve_all(lock(&self.state), self.time.now());
         self.queue_depth() > 0
     }
 
@@ -637,11 +646,11 @@ impl Machine {
 }
 
 impl State {
-    fn grant(&mut self, next: Waiting, now: Timestamp, lender: Option<Lender>, wakes: &mut Wakes) {
+    fn grant(&mut self, next: Waiting, now: Timestamp, grant: Grant, wakes: &mut Wakes) {
         if let Some(codel) = &mut self.codel {
             codel.saw(now - next.since);
         }
-        wakes.add(self.queue.answer(next.slot, Standing::Granted { at: now }, lender));
+        wakes.add(self.queue.answer(next.slot, Standing::Granted(grant)));
     }
 
     fn look(&mut self, now: Timestamp, service: &ServiceTimes) -> Option<bool> {

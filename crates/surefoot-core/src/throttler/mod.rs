@@ -53,6 +53,7 @@ mod codel;
 mod config;
 mod drain;
 mod fellows;
+mod grant;
 mod machine;
 mod permit;
 mod queue;
@@ -145,7 +146,7 @@ impl Throttler {
     ///
     /// # Errors
     /// [`Rejection::QueueFull`], as this call has no place to wait, or [`Rejection::Closed`].
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire(&self) -> Result<Permit<&Self>, Rejection> {
         self.machine.take().map(|grant| Permit::new(self, grant))
     }
@@ -185,7 +186,7 @@ impl Throttler {
     /// # Errors
     /// [`Rejection::QueueFull`]; [`Rejection::QueueTimeout`] at once if the deadline is too near;
     /// [`Rejection::Closed`].
-    #[inline]
+    #[inline(always)]
     pub fn enqueue<B: Borrow<Self>>(
         throttler: B,
         wait: impl FnOnce(&TimeSource) -> Wait,

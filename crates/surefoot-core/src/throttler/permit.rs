@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 
 use super::Throttler;
-use super::machine::Grant;
+use super::grant::Grant;
 use crate::{DropReason, Verdict};
 
 /// One of the calls that may run at once. Dropping it, on any thread and in any way, lets the next
@@ -16,52 +16,53 @@ use crate::{DropReason, Verdict};
 #[must_use = "a permit that is dropped at once protects nothing"]
 pub struct Permit<B: Borrow<Throttler> = Throttler> {
     /// `None` once it is returned.
-    held: Option<(B, Grant)>,
+    throttler: Option<B>,
+    grant: Grant,
 }
 
 impl<B: Borrow<Throttler>> Permit<B> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(throttler: B, grant: Grant) -> Self {
-        Self { held: Some((throttler, grant)) }
+        Self { throttler: Some(throttler), grant }
     }
 
     /// Returns it, and tells how the call ended: the latency of a success, and whether it ended by
     /// a time limit of ours or was throttled by the callee, are what an adaptive limit goes by.
-    #[inline]
+    #[inline(always)]
     pub fn settle(mut self, verdict: Verdict) {
         self.close(verdict);
     }
 
     /// The same in place, for a permit that is part of something else. Only the first time counts.
-    #[inline]
+    #[inline(always)]
     pub fn close(&mut self, verdict: Verdict) {
         self.close_for(|| verdict);
     }
 
     /// The same, for hosts that work out the verdict only if it matters.
-    #[inline]
+    #[inline(always)]
     pub fn close_for(&mut self, verdict: impl FnOnce() -> Verdict) {
-        if let Some((throttler, grant)) = self.held.take() {
-            throttler.borrow().machine.release(grant, verdict);
+        if let Some(throttler) = self.throttler.take() {
+            throttler.borrow().machine.release(self.grant, verdict);
         }
     }
 
     /// Whether it is returned.
-    #[inline]
+    #[inline(always)]
     pub fn is_closed(&self) -> bool {
-        self.held.is_none()
+        self.throttler.is_none()
     }
 
     /// Moves what this permit stands for into one with a handle of its own to the throttler, which
     /// can outlive a borrow. This one is closed then.
     pub fn hand_over(&mut self) -> Option<Permit> {
-        let (throttler, grant) = self.held.take()?;
-        Some(Permit::new(throttler.borrow().clone(), grant))
+        let throttler = self.throttler.take()?;
+        Some(Permit::new(throttler.borrow().clone(), self.grant))
     }
 }
 
 impl<B: Borrow<Throttler>> Drop for Permit<B> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.close_for(|| match DropReason::current() {
             DropReason::Cancelled => Verdict::Success,
@@ -72,7 +73,7 @@ impl<B: Borrow<Throttler>> Drop for Permit<B> {
 
 impl<B: Borrow<Throttler>> fmt::Debug for Permit<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let throttler = self.held.as_ref().map(|(throttler, _)| throttler.borrow().name());
+        let throttler = self.throttler.as_ref().map(|throttler| throttler.borrow().name());
         f.debug_struct("Permit").field("throttler", &throttler).finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use super::fellows::Lender;
+use super::grant::Grant;
 use crate::{Deadline, Timestamp};
 
 /// Places for those who wait, in a list for each level of priority.
@@ -24,7 +24,6 @@ pub(super) struct Queue {
 struct Place {
     standing: Standing,
     waker: Option<Waker>,
-    lender: Option<Lender>,
     since: Timestamp,
     deadline: Option<Deadline>,
     level: u8,
@@ -36,10 +35,8 @@ struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Waiting,
-    /// Holds a permit since then: the throttler's own, or that of the lender beside it.
-    Granted {
-        at: Timestamp,
-    },
+    /// Holds a permit.
+    Granted(Grant),
     /// Was sent away, for this reason.
     Refused(Cause),
 }
@@ -68,7 +65,6 @@ pub(super) struct Slot(u32);
 #[derive(Debug)]
 pub(super) struct Left {
     pub(super) standing: Standing,
-    pub(super) lender: Option<Lender>,
     _waker: Option<Waker>,
 }
 
@@ -109,8 +105,8 @@ impl Queue {
         let list = &mut self.levels[usize::from(level)];
         let before = list.newest;
         let standing = Standing::Waiting;
-        let (waker, lender) = (Some(waker), None);
-        let place = Place { standing, waker, lender, since, deadline, level, before, next: NONE };
+        let waker = Some(waker);
+        let place = Place { standing, waker, since, deadline, level, before, next: NONE };
         let slot = self.unused;
         let slot = if let Some(unused) = self.places.get_mut(slot as usize) {
             self.unused = unused.next;
@@ -147,16 +143,10 @@ impl Queue {
     }
 
     /// Takes one who waits out of the queue, and leaves an answer in the place.
-    pub(super) fn answer(
-        &mut self,
-        slot: Slot,
-        standing: Standing,
-        lender: Option<Lender>,
-    ) -> Option<Waker> {
+    pub(super) fn answer(&mut self, slot: Slot, standing: Standing) -> Option<Waker> {
         self.unlink(slot);
         let place = &mut self.places[slot.0 as usize];
         place.standing = standing;
-        place.lender = lender;
         place.waker.take()
     }
 
@@ -185,7 +175,7 @@ impl Queue {
         let place = &mut self.places[slot.0 as usize];
         place.next = self.unused;
         self.unused = slot.0;
-        Left { standing, lender: place.lender.take(), _waker: place.waker.take() }
+        Left { standing, _waker: place.waker.take() }
     }
 
     fn unlink(&mut self, slot: Slot) {

@@ -27,7 +27,7 @@ pub(super) struct Seen(u64);
 
 impl Seen {
     /// Free permits, or below zero claims that are not met.
-    #[inline]
+    #[inline(always)]
     fn balance(self) -> i32 {
         (self.0 >> 32) as i32
     }
@@ -37,7 +37,7 @@ impl Seen {
         u32::try_from(self.balance()).unwrap_or_default()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn has(self, flag: Flag) -> bool {
         self.0 & flag as u64 != 0
     }
@@ -66,7 +66,7 @@ impl Word {
     /// Takes a permit; `false` if none was free: then there is one claim more.
     ///
     /// Acquire: what the last holder did is seen by the next.
-    #[inline]
+    #[inline(always)]
     pub(super) fn claim(&self) -> bool {
         Seen(self.0.fetch_sub(ONE, Ordering::Acquire)).balance() > 0
     }
@@ -77,7 +77,7 @@ impl Word {
     }
 
     /// Returns a permit. Release: see [`claim`](Self::claim).
-    #[inline]
+    #[inline(always)]
     pub(super) fn put_back(&self) -> Returned {
         let before = Seen(self.0.fetch_add(ONE, Ordering::AcqRel));
         if before.balance() < 0 {

@@ -105,7 +105,7 @@ impl<B: Borrow<Throttler>> Acquiring<B> {
 impl<B: Borrow<Throttler> + Unpin> Future for Acquiring<B> {
     type Output = Result<Permit<B>, Rejection>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(throttler) = self.asks.take() else { return self.poll_waiting(cx) };
         let wait = |time: &TimeSource| {
@@ -115,8 +115,11 @@ impl<B: Borrow<Throttler> + Unpin> Future for Acquiring<B> {
         match Throttler::enqueue(throttler, wait) {
             Ok(Admission::Admitted(permit)) => Poll::Ready(Ok(permit)),
             Ok(Admission::Queued(waiter)) => {
-                self.waits = Some(Waiting { waiter, alarm: Alarm::Unset });
-                self.poll_waiting(cx)
+                // It has just asked: only the alarm is left to be set.
+                let mut waiting = Waiting { waiter, alarm: Alarm::Unset };
+                let is_due = waiting.poll_alarm(cx).is_ready();
+                self.waits = Some(waiting);
+                if is_due { self.poll_waiting(cx) } else { Poll::Pending }
             }
             Err(rejection) => Poll::Ready(Err(rejection)),
         }
@@ -273,7 +276,9 @@ impl Policy for Throttler {
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {
-        parts.push(Part::new(PartKind::Throttler, self.name().clone()));
+        let is_compartment = self.bulkhead().is_some();
+        let kind = if is_compartment { PartKind::Bulkhead } else { PartKind::Throttler };
+        parts.push(Part::new(kind, self.name().clone()));
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -79,6 +80,8 @@ struct TimerThread {
     state: Mutex<State>,
     /// Signalled when somebody earlier than everybody else begins to sleep.
     earlier: Condvar,
+    /// As `running`, without the lock.
+    has_started: AtomicBool,
 }
 
 #[derive(Default)]
@@ -90,7 +93,11 @@ struct State {
 
 fn timer() -> &'static TimerThread {
     static TIMER: OnceLock<TimerThread> = OnceLock::new();
-    TIMER.get_or_init(|| TimerThread { state: Mutex::default(), earlier: Condvar::new() })
+    TIMER.get_or_init(|| TimerThread {
+        state: Mutex::default(),
+        earlier: Condvar::new(),
+        has_started: AtomicBool::new(false),
+    })
 }
 
 impl TimerThread {
@@ -99,13 +106,14 @@ impl TimerThread {
     }
 
     fn is_running(&'static self) -> bool {
-        self.start(&mut self.lock())
+        self.has_started.load(Ordering::Relaxed) || self.start(&mut self.lock())
     }
 
     fn start(&'static self, state: &mut State) -> bool {
         if !state.running {
             let thread = thread::Builder::new().name("surefoot-timer".into());
             state.running = thread.spawn(move || self.run()).is_ok();
+            self.has_started.store(state.running, Ordering::Relaxed);
         }
         state.running
     }

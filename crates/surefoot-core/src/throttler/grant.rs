@@ -1,0 +1,42 @@
+//! What a call was admitted with, in one word.
+
+use crate::Timestamp;
+
+/// When a call was admitted, if that was looked at, and whether its permit is borrowed. (Permits are
+/// all alike, so whose it is need not be known: see [`Fellowship`](super::fellows::Fellowship).)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grant(u64);
+
+const UNTIMED: u64 = u64::MAX;
+/// Times up to 292 years fit below it.
+const BORROWED: u64 = 1 << 63;
+
+impl Grant {
+    /// With a permit of the throttler's own, without a look at the time.
+    pub(super) const UNTIMED: Self = Self(UNTIMED);
+
+    /// With a permit of the throttler's own.
+    pub(super) fn own(at: Timestamp) -> Self {
+        Self(at.as_nanos() & !BORROWED)
+    }
+
+    /// With a permit that was lent.
+    pub(super) fn borrowed(at: Timestamp) -> Self {
+        Self((at.as_nanos() & !BORROWED) | BORROWED)
+    }
+
+    #[inline(always)]
+    pub(super) fn is_untimed(self) -> bool {
+        self.0 == UNTIMED
+    }
+
+    /// Of one that is not [untimed](Self::UNTIMED).
+    pub(super) fn is_borrowed(self) -> bool {
+        self.0 & BORROWED != 0
+    }
+
+    /// Of one that is not [untimed](Self::UNTIMED).
+    pub(super) fn at(self) -> Timestamp {
+        Timestamp::from_nanos(self.0 & !BORROWED)
+    }
+}

@@ -1,0 +1,192 @@
+//! A throttler, or a compartment of a bulkhead, around a service.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use surefoot::host::{Acquiring, Admitted};
+use surefoot::throttler::Permit;
+use surefoot::{Classify, DefaultClassifier, Rejection, Throttler};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::attempt::{self, Called};
+use crate::{BoxError, Error, Judge, ServiceError};
+
+/// Bounds how many calls of a service run at once: see [`surefoot::throttler`] and
+/// [`surefoot::bulkhead`].
+///
+/// Waits for its permit in `poll_ready`, and reserves it there: so a service that is ready has one, which
+/// goes back with the response, or when the service is dropped uncalled. A refusal (the queue is full, the wait was
+/// too long, it was closed) is no reason to discard the service: `poll_ready` is ready then, and the refusal is what
+/// the call gives.
+///
+/// One throttler can be given to any number of layers, and is shared. A compartment of a bulkhead is one:
+/// `ThrottlerLayer::new(bulkhead.compartment("critical")?)`.
+///
+/// **Cancellation.** Dropping the response future, or a service that waits, gives back what it has.
+#[derive(Clone, Debug)]
+pub struct ThrottlerLayer<C = DefaultClassifier> {
+    throttler: Throttler,
+    classifier: C,
+}
+
+impl ThrottlerLayer {
+    /// Around every service it is given, the same throttler.
+    pub fn new(throttler: Throttler) -> Self {
+        Self { throttler, classifier: DefaultClassifier }
+    }
+}
+
+impl<C> ThrottlerLayer<C> {
+    /// Judges responses and errors by `classifier`: what an adaptive limit goes by.
+    pub fn classify<D>(self, classifier: D) -> ThrottlerLayer<D> {
+        ThrottlerLayer { throttler: self.throttler, classifier }
+    }
+}
+
+impl<S, C: Clone> Layer<S> for ThrottlerLayer<C> {
+    type Service = ThrottlerService<S, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let Self { throttler, classifier } = self.clone();
+        ThrottlerService { inner, throttler, classifier, turn: Turn::Unasked }
+    }
+}
+
+/// A service behind a throttler; made by [`ThrottlerLayer`].
+pub struct ThrottlerService<S, C = DefaultClassifier> {
+    inner: S,
+    throttler: Throttler,
+    classifier: C,
+    turn: Turn,
+}
+
+/// How far it is with getting ready. A clone begins anew.
+enum Turn {
+    Unasked,
+    Waiting(Acquiring),
+    Has(Permit),
+    Refused(Rejection),
+}
+
+impl<S, C> ThrottlerService<S, C> {
+    /// The throttler.
+    pub fn throttler(&self) -> &Throttler {
+        &self.throttler
+    }
+
+    /// The service below.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S: Clone, C: Clone> Clone for ThrottlerService<S, C> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            throttler: self.throttler.clone(),
+            classifier: self.classifier.clone(),
+            turn: Turn::Unasked,
+        }
+    }
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for ThrottlerService<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThrottlerService")
+            .field("inner", &self.inner)
+            .field("throttler", &self.throttler)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, Q, C> Service<Q> for ThrottlerService<S, C>
+where
+    S: Service<Q>,
+    S::Error: Into<BoxError> + 'static,
+    C: Classify<S::Response, ServiceError> + Clone,
+{
+    type Response = S::Response;
+    type Error = Error;
+    type Future = ThrottlerFuture<S::Future, C, S::Response>;
+
+    /// The permit first: a service below that is ready has reserved something, perhaps, and should not
+    /// keep it through the wait.
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            match &mut self.turn {
+                Turn::Has(_) => return attempt::poll_ready(&mut self.inner, cx),
+                Turn::Refused(_) => return Poll::Ready(Ok(())),
+                Turn::Unasked => self.turn = Turn::Waiting(Acquiring::new(self.throttler.clone())),
+                Turn::Waiting(acquiring) => {
+                    self.turn = match ready!(Pin::new(acquiring).poll(cx)) {
+                        Ok(permit) => Turn::Has(permit),
+                        Err(rejection) => Turn::Refused(rejection),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Without `poll_ready` before it, the call has no permit: then it is given one if one is free, and
+    /// refused otherwise.
+    #[inline]
+    fn call(&mut self, request: Q) -> Self::Future {
+        attempt::take_over();
+        let admitted = match std::mem::replace(&mut self.turn, Turn::Unasked) {
+            Turn::Has(permit) => Ok(permit),
+            Turn::Refused(rejection) => Err(rejection),
+            Turn::Unasked | Turn::Waiting(_) => self.throttler.try_acquire_owned(),
+        };
+        let call = match admitted {
+            Ok(permit) => {
+                let judge = Judge::new(self.classifier.clone());
+                let call = attempt::call(&mut self.inner, request);
+                Call::Admitted { call: Admitted::new(permit, judge, call) }
+            }
+            Err(rejection) => Call::Refused { rejection: Some(rejection) },
+        };
+        ThrottlerFuture { call }
+    }
+}
+
+pin_project! {
+    /// A call through a [`ThrottlerService`].
+    pub struct ThrottlerFuture<F, C, R> {
+        #[pin]
+        call: Call<F, C, R>,
+    }
+}
+
+pin_project! {
+    #[project = CallProjection]
+    enum Call<F, C, R> {
+        Admitted { #[pin] call: Admitted<Throttler, Judge<C, R>, Called<F>> },
+        Refused { rejection: Option<Rejection> },
+    }
+}
+
+impl<F, C, R, E> Future for ThrottlerFuture<F, C, R>
+where
+    F: Future<Output = Result<R, E>>,
+    E: Into<BoxError> + 'static,
+    C: Classify<R, ServiceError>,
+{
+    type Output = Result<R, Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().call.project() {
+            CallProjection::Admitted { call } => call.poll(cx),
+            CallProjection::Refused { rejection } => match rejection.take() {
+                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
+                None => Poll::Pending, // polled again after it was ready
+            },
+        }
+    }
+}
