@@ -454,7 +454,9 @@ fn limit_after_deadlines(ran: Duration) -> u32 {
     let first: Vec<_> = (0..10).map(|_| throttler.try_acquire().unwrap()).collect();
     let waiting: Vec<_> = (0..10).map(|_| queue(&throttler)).collect();
     clock.advance(seconds(1));
-    first.into_iter().for_each(|call| call.settle(Verdict::Ignored));
+    for call in first {
+        call.settle(Verdict::Ignored);
+    }
     let calls: Vec<_> = waiting.into_iter().map(|mut guest| guest.admitted()).collect();
     clock.advance(ran);
     with_drop_reason(DropReason::Deadline, || drop(calls));
