@@ -396,6 +396,9 @@ impl Machine {
             } else {
                 break;
             };
+            if let Some(samples) = &self.samples {
+                samples.waited(now - next.since);
+            }
             state.grant(next, now, grant, &mut wakes);
         }
         self.finish(state, wakes);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::adaptive::Window;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::time::nanos;
-use crate::{Timestamp, Verdict};
+use crate::{DropReason, Timestamp, Verdict};
 
 /// Sums that every call adds to when it ends. Without a lock: a call that ends while a window does
 /// may be counted in either.
@@ -15,6 +15,8 @@ pub(super) struct Samples {
     latency: AtomicU64,
     drops: AtomicU64,
     max_in_flight: AtomicU32,
+    /// The longest wait of those whose turn came in this window.
+    longest_wait: AtomicU64,
     /// When the window may end, in nanoseconds.
     ends: AtomicU64,
 }
@@ -26,6 +28,7 @@ impl Samples {
             latency: AtomicU64::new(0),
             drops: AtomicU64::new(0),
             max_in_flight: AtomicU32::new(0),
+            longest_wait: AtomicU64::new(0),
             ends: AtomicU64::new(ends.as_nanos()),
         }
     }
@@ -38,6 +41,8 @@ impl Samples {
                 self.latency.fetch_add(nanos(latency), Ordering::Relaxed);
                 self.succeeded.fetch_add(1, Ordering::Relaxed);
             }
+            // Its time went by in the queue, and not in the callee.
+            Verdict::Failure if self.waits_were_longer(latency) => return,
             Verdict::Failure | Verdict::Throttled { .. } => {
                 self.drops.fetch_add(1, Ordering::Relaxed);
             }
@@ -46,6 +51,18 @@ impl Samples {
         if in_flight > self.max_in_flight.load(Ordering::Relaxed) {
             self.max_in_flight.fetch_max(in_flight, Ordering::Relaxed);
         }
+    }
+
+    /// Notes how long somebody waited whose turn has come.
+    pub(super) fn waited(&self, wait: Duration) {
+        self.longest_wait.fetch_max(nanos(wait), Ordering::Relaxed);
+    }
+
+    /// Whether a call was ended by a deadline sooner after its turn came than turns took to come: a
+    /// call on which the callee could spend less time than the queue had spent.
+    fn waits_were_longer(&self, latency: Duration) -> bool {
+        DropReason::scoped() == DropReason::Deadline
+            && nanos(latency) < self.longest_wait.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
@@ -60,6 +77,7 @@ impl Samples {
 
     /// What there is so far; from here on it counts anew.
     pub(super) fn take(&self) -> Window {
+        self.longest_wait.store(0, Ordering::Relaxed);
         let taken = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
         Window {
             samples: taken(&self.succeeded),

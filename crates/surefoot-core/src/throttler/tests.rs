@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use super::*;
-use crate::{Deadline, Event, ManualClock, Timestamp, Verdict};
+use crate::{Deadline, DropReason, Event, ManualClock, Timestamp, Verdict, with_drop_reason};
 
 /// Counts how often it is woken.
 #[derive(Default)]
@@ -443,6 +443,30 @@ fn an_adaptive_limit_follows_what_the_calls_of_a_window_showed() {
     }
     assert_eq!(throttler.max_concurrent(), 9);
     assert_eq!(throttler.in_flight(), 0);
+}
+
+/// A call that comes while the limit is in use, waits for a second and is ended by a deadline after
+/// `ran`: ten of them, and what they leave of a limit of ten.
+fn limit_after_deadlines(ran: Duration) -> u32 {
+    let clock = ManualClock::new();
+    let config = AdaptiveConfig { initial_limit: Some(10), min_samples: 10, ..Default::default() };
+    let throttler = Throttler::builder("test").adaptive(config).clock(&clock).build().unwrap();
+    let first: Vec<_> = (0..10).map(|_| throttler.try_acquire().unwrap()).collect();
+    let waiting: Vec<_> = (0..10).map(|_| queue(&throttler)).collect();
+    clock.advance(seconds(1));
+    for call in first {
+        call.settle(Verdict::Ignored);
+    }
+    let calls: Vec<_> = waiting.into_iter().map(|mut guest| guest.admitted()).collect();
+    clock.advance(ran);
+    with_drop_reason(DropReason::Deadline, || drop(calls));
+    throttler.max_concurrent()
+}
+
+#[test]
+fn a_deadline_that_passed_in_the_queue_lowers_no_adaptive_limit() {
+    assert_eq!(limit_after_deadlines(Duration::from_millis(999)), 10);
+    assert_eq!(limit_after_deadlines(seconds(1)), 9);
 }
 
 #[test]

@@ -31,10 +31,11 @@
 //!
 //! **What counts.** A call that succeeded is a *sample* with its latency. A call that failed
 //! because of load (a timeout, a refusal, the failure of the callee) is a *drop*. Calls that say
-//! nothing about the callee are not reported at all.
+//! nothing about the callee are not reported at all; one that a deadline of ours ended is none of them if
+//! its turn had taken longer to come than it then had.
 //!
 //! **Why this and not a published algorithm.** In simulation (`cargo run -p surefoot-simulation
-//! --release` prints the table) it did 98–100 % of what was possible under every overload tried.
+//! --release` prints the table) it did 97–100 % of what was possible under every overload tried.
 //! Netflix's Vegas and failsafe-go's limiter lost more than that where service times vary,
 //! loss-based limits ride the timeout or collapse where one timeout in a window is normal, and
 //! Gradient2 alone grows for as long as a moderate overload lasts, because its long-term latency
@@ -42,7 +43,8 @@
 //!
 //! **Its weak spot.** After a sudden and lasting slowdown it is cautious for minutes: the
 //! long-term latency has to learn that this is normal now. A smaller `long_window` learns faster
-//! and drifts further under noisy overload.
+//! and drifts further under noisy overload. And it grows by less than one call in a window (faster growth
+//! drifts): where hundreds of calls at once are normal, say so with `initial_limit`.
 //!
 //! **A clock that goes backwards** makes a window longer, nothing else.
 //!

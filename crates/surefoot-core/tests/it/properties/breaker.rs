@@ -40,7 +40,7 @@ fn a_rate_over_time_decides_as_the_model_does() {
 
 #[test]
 fn slow_calls_decide_as_the_model_does() {
-    check(10, &cases(Kind::Slow), |case| compare(&case));
+    check(9, &cases(Kind::Slow), |case| compare(&case));
 }
 
 #[test]

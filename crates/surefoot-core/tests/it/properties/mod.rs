@@ -4,6 +4,7 @@
 //! `SUREFOOT_SEED` repeats a run that failed: a failure prints both the seed and the smallest case
 //! that fails.
 
+mod adaptive;
 mod breaker;
 mod breaker_model;
 mod budget;
