@@ -24,6 +24,8 @@ const PROGRAMS: &[(&str, &str)] = programs![
     "spec_3_2_retry_config",
     "spec_3_3_retry_strategies",
     "spec_4_1_rate_limiting",
+    "spec_4_2_throttling",
+    "spec_7_1_bulkhead",
     "spec_7_2_timeout",
     "spec_7_3_fallback",
     "spec_8_1_metrics",

@@ -36,6 +36,7 @@ mod stream_limits;
 mod streams;
 mod system_load;
 mod texts;
+mod throttling;
 #[cfg(feature = "tracing")]
 mod tracing_spans;
 mod traps;
