@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use surefoot::load_shedder::{LoadShedderBuilder, Signal};
-use surefoot::{ClientThrottle, LoadShedder, ManualClock, OrderRule, Pipeline, Rejection, Retry};
+use surefoot::{
+    ClientThrottle, Event, LoadShedder, ManualClock, OrderRule, Pipeline, Rejection, Retry,
+    Timestamp,
+};
 
 use crate::support::*;
 
@@ -192,6 +195,64 @@ fn a_breaker_around_a_shedder_or_a_client_throttle_does_not_build() {
     let hold = throttle(&clock);
     let error = Pipeline::builder("p").add(breaker()).add(hold).add(attempt()).build().unwrap_err();
     assert!(error.rule().contains(&format!("{:?}", OrderRule::BreakerOutsideLimiter)), "{error}");
+}
+
+#[test]
+fn calls_run_under_any_executor() {
+    let clock = ManualClock::new();
+    let shedder = shedder(&clock, 10).build().unwrap();
+    let throttle = ClientThrottle::builder("api").clock(&clock).build().unwrap();
+    let pipeline = Pipeline::builder("p")
+        .add(shedder.priority(2).unwrap())
+        .add(throttle.clone())
+        .build()
+        .unwrap();
+    let answer = futures_lite::future::block_on(pipeline.call(|| async {
+        futures_lite::future::yield_now().await;
+        Ok::<_, ()>(shedder.status().in_flight)
+    }));
+    assert_eq!(answer, Ok(1));
+    assert_eq!((shedder.status().in_flight, throttle.status().accepts), (0, 1));
+}
+
+#[test]
+fn who_listens_hears_of_every_call_that_is_shed_or_held_back() {
+    let clock = ManualClock::new();
+    let shedder = shedder(&clock, 1).build().unwrap();
+    let log = Log::of(shedder.events());
+    let _full = shedder.admit(3).unwrap();
+    clock.advance(SEC);
+    assert!(shedder.should_shed(2));
+    let expected = Event::Shed {
+        policy: "api".into(),
+        at: Timestamp::ZERO + SEC,
+        priority: 2,
+        signal: Signal::InFlight,
+        load: 1.0,
+        limit: 0.9,
+        dry_run: false,
+    };
+    assert_eq!(log.events(), [expected]);
+
+    let throttle = throttle(&clock);
+    let log = Log::of(throttle.events());
+    let before = throttle.status().rejected;
+    (0..20).for_each(|_| drop(throttle.admit()));
+    let held_back = |event: &Event| matches!(event, Event::ClientThrottled { .. });
+    assert_eq!(log.count(held_back) as u64, throttle.status().rejected - before);
+    assert!(log.count(held_back) > 0);
+}
+
+#[test]
+fn a_call_held_back_is_told_why_and_what_to_do() {
+    let throttle = throttle(&ManualClock::new());
+    let rejection = std::iter::repeat_with(|| throttle.admit()).find_map(Result::err).unwrap();
+    assert_eq!(rejection.retry_after(), None);
+    assert_eq!(
+        rejection.to_string(),
+        "client throttle `api` holds 90 % of calls back, since the service refuses too many: try \
+         later or elsewhere"
+    );
 }
 
 // ---- client throttle -----------------------------------------------------------------------
