@@ -16,7 +16,7 @@ pub(super) use blocking::Threads;
 pub(super) use core::Waiters;
 use surefoot_core::throttler::{LeftQueue, ThrottlerStatus};
 use surefoot_core::{
-    Bulkhead, Clock, ConfigError, ManualClock, Rejection, Throttler, Timeout, Timestamp,
+    Bulkhead, Clock, ConfigError, Error, ManualClock, Rejection, Throttler, Timeout, Timestamp,
 };
 pub(super) use tower::Services;
 
@@ -83,13 +83,20 @@ pub(super) fn refusal(rejection: &Rejection) -> Result<QueueRefusal, String> {
 
 /// How a call ended that never had its permit.
 pub(super) fn ended<E: std::fmt::Debug>(
-    result: Result<(), surefoot::Error<E>>,
+    result: Result<(), Error<E>>,
 ) -> Result<QueueRefusal, String> {
+    let unexpected =
+        |what: &dyn std::fmt::Debug| format!("a call without a permit ended with {what:?}");
     match result {
-        Err(surefoot::Error::Rejected(rejection)) => refusal(&rejection),
+        Err(Error::Rejected(rejection)) => refusal(&rejection),
         // Its time was over in the queue, by the time limit's own account.
-        Err(surefoot::Error::Timeout { dispatched: false, .. }) => Ok(QueueRefusal::Deadline),
-        other => Err(format!("a call that had no permit ended with {other:?}")),
+        Err(Error::Timeout { dispatched: false, .. }) => Ok(QueueRefusal::Deadline),
+        // A layer cannot know that the service it has called does nothing but wait.
+        Err(Error::Timeout { last: Some(last), .. }) => match *last {
+            Error::Rejected(rejection) => refusal(&rejection),
+            last => Err(unexpected(&last)),
+        },
+        other => Err(unexpected(&other)),
     }
 }
 
