@@ -2,11 +2,11 @@
 
 use super::{Differences, RATE_TOLERANCE, all, built, judge};
 use crate::format::{ClientThrottleCase, ThrottleExpectation};
-use crate::hosts::{HeldBack, Trouble};
+use crate::hosts::{Counted, Trouble};
 
 pub(crate) fn client_throttle(
     case: &ClientThrottleCase,
-    seen: Result<Vec<HeldBack>, Trouble>,
+    seen: Result<Vec<Counted>, Trouble>,
 ) -> Result<(), String> {
     let Some(seen) = built(&case.refusal, seen)? else { return Ok(()) };
     all(case.steps.iter().enumerate().map(|(index, step)| {
@@ -15,7 +15,7 @@ pub(crate) fn client_throttle(
     }))
 }
 
-fn shows(expected: &ThrottleExpectation, seen: &HeldBack) -> Differences {
+fn shows(expected: &ThrottleExpectation, seen: &Counted) -> Differences {
     let mut differences = Differences::default();
     if let Some(expected) = expected.admitted.filter(|expected| seen.admitted != Some(*expected)) {
         let got = seen.admitted.map_or("no call".to_owned(), |got| got.to_string());

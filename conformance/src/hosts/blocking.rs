@@ -15,7 +15,7 @@ use super::refusals::Refusals;
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, HeldBack, Host, Limited, Queued, Seen, Shed, Spent, Tried, Trouble, budget, build,
+    Answered, Counted, Host, Limited, Queued, Seen, Shed, Spent, Tried, Trouble, budget, build,
     chains, client_throttle, limiter, queue, shedder, since_start, without_state_machines,
 };
 use crate::driver::serve_waits;
@@ -75,7 +75,7 @@ impl Host for Blocking {
         queue::play(case, queue::Threads::new)
     }
 
-    fn client_throttle(&self, case: &ClientThrottleCase) -> Result<Vec<HeldBack>, Trouble> {
+    fn client_throttle(&self, case: &ClientThrottleCase) -> Result<Vec<Counted>, Trouble> {
         client_throttle::play(case, client_throttle::Threads::new)
     }
 

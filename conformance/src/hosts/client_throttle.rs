@@ -12,7 +12,7 @@ pub(super) use core::Permits;
 use surefoot_core::{ClientThrottle, Error, ManualClock, Rejection};
 pub(super) use tower::Services;
 
-use super::calls::{self, Fault};
+use super::calls::Fault;
 use super::{Trouble, build};
 use crate::format::{ClientThrottleCase, Ending, ThrottleAction};
 
@@ -27,7 +27,7 @@ pub(super) trait Calls {
 
 /// What a step of a client throttle's case showed.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct HeldBack {
+pub(crate) struct Counted {
     /// Its place among the steps.
     pub(crate) step: usize,
     /// Whether the last call of the step was let through.
@@ -43,7 +43,7 @@ pub(crate) struct HeldBack {
 pub(super) fn play<C: Calls>(
     case: &ClientThrottleCase,
     calls: impl FnOnce(ClientThrottle) -> C,
-) -> Result<Vec<HeldBack>, Trouble> {
+) -> Result<Vec<Counted>, Trouble> {
     let clock = ManualClock::new();
     let throttle = build::client_throttle(&case.config)?.clock(&clock).build()?;
     let mut calls = calls(throttle.clone());
@@ -53,7 +53,7 @@ pub(super) fn play<C: Calls>(
         let broken = |what: String| format!("step {index} ({}): {what}", step.title);
         let through = act(&step.action, &mut calls).map_err(broken)?;
         let status = throttle.status();
-        seen.push(HeldBack {
+        seen.push(Counted {
             step: index,
             admitted: through.last().copied(),
             held_back: through.iter().filter(|through| !**through).count() as u64,
@@ -104,8 +104,4 @@ fn ended(result: Result<(), Error<Fault>>) -> Result<bool, String> {
 fn take<T>(under_way: &mut Vec<(String, T)>, call: &str) -> Result<T, String> {
     let at = under_way.iter().position(|(known, _)| known == call);
     Ok(under_way.remove(at.ok_or_else(|| format!("{call} is not under way"))?).1)
-}
-
-fn check(ending: Ending, result: &Result<(), Error<Fault>>) -> Result<(), String> {
-    calls::ended(ending, result)
 }

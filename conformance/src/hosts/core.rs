@@ -12,7 +12,7 @@ use surefoot_core::{
 use super::script::{Fault, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    HeldBack, Host, Limited, Queued, Raced, Seen, Shed, Spent, Tried, Trouble, budget, build,
+    Counted, Host, Limited, Queued, Raced, Seen, Shed, Spent, Tried, Trouble, budget, build,
     client_throttle, limiter, queue, racing, refusals, shedder, since_start,
     without_state_machines,
 };
@@ -123,7 +123,7 @@ impl Host for Core {
         queue::play(case, queue::Waiters::new)
     }
 
-    fn client_throttle(&self, case: &ClientThrottleCase) -> Result<Vec<HeldBack>, Trouble> {
+    fn client_throttle(&self, case: &ClientThrottleCase) -> Result<Vec<Counted>, Trouble> {
         client_throttle::play(case, client_throttle::Permits::new)
     }
 }

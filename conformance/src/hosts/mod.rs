@@ -22,7 +22,7 @@ mod tower;
 
 use std::time::Duration;
 
-pub(crate) use client_throttle::HeldBack;
+pub(crate) use client_throttle::Counted;
 pub(crate) use queue::Queued;
 
 use surefoot_core::budget::{BudgetStatus, Dimension};
@@ -71,7 +71,7 @@ pub(crate) trait Host {
     fn queue(&self, case: &QueueCase) -> Result<Vec<Queued>, Trouble>;
 
     /// Plays the steps on a new client throttle: one entry for each.
-    fn client_throttle(&self, case: &ClientThrottleCase) -> Result<Vec<HeldBack>, Trouble>;
+    fn client_throttle(&self, case: &ClientThrottleCase) -> Result<Vec<Counted>, Trouble>;
 }
 
 /// Every host there is.

@@ -19,7 +19,7 @@ use super::refusals::{refusal, shut_breaker};
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, HeldBack, Host, Limited, Queued, Raced, Seen, Shed, Spent, Tried, Trouble, budget,
+    Answered, Counted, Host, Limited, Queued, Raced, Seen, Shed, Spent, Tried, Trouble, budget,
     build, chains, client_throttle, limiter, queue, racing, shedder, since_start,
     without_state_machines,
 };
@@ -82,7 +82,7 @@ impl Host for Tower {
         queue::play(case, queue::Services::new)
     }
 
-    fn client_throttle(&self, case: &ClientThrottleCase) -> Result<Vec<HeldBack>, Trouble> {
+    fn client_throttle(&self, case: &ClientThrottleCase) -> Result<Vec<Counted>, Trouble> {
         client_throttle::play(case, client_throttle::Services::new)
     }
 

@@ -4,7 +4,7 @@ use std::task::Poll;
 
 use surefoot::{ClientThrottle, Error, Policy};
 
-use super::{Calls, check, ended, take};
+use super::{Calls, ended, take};
 use crate::driver::{self, Task};
 use crate::format::Ending;
 use crate::hosts::calls::{self, Fault};
@@ -54,7 +54,7 @@ pub(super) fn end(
     }
     running.end.give(calls::result(ending));
     match running.task.run() {
-        Poll::Ready(result) => check(ending, &result),
+        Poll::Ready(result) => calls::ended(ending, &result),
         Poll::Pending => Err(format!("{call} goes on after its end")),
     }
 }

@@ -5,7 +5,7 @@ use std::thread;
 
 use surefoot::{BlockingPolicy, ClientThrottle, Error};
 
-use super::{Calls, check, ended, take};
+use super::{Calls, ended, take};
 use crate::format::Ending;
 use crate::hosts::calls::{self, Fault};
 
@@ -56,6 +56,6 @@ impl Calls for Threads {
     fn end(&mut self, call: &str, ending: Ending) -> Result<(), String> {
         let Running { thread, end } = take(&mut self.under_way, call)?;
         let _ = end.send(calls::result(ending)); // its thread listens
-        check(ending, &joined(thread)?)
+        calls::ended(ending, &joined(thread)?)
     }
 }
