@@ -113,7 +113,7 @@ fn the_readme_lists_every_program_in_this_order() {
 
 #[test]
 fn both_readmes_print_lines_that_compile() {
-    let read = |file| fs::read_to_string(package().join(file)).expect("both files are there");
+    let read = |file: &str| fs::read_to_string(package().join(file)).expect("both files are there");
     let between = |text: &str, start, end| {
         let (_, rest) = text.split_once(start).expect("a beginning");
         let (lines, _) = rest.split_once(end).expect("an end");

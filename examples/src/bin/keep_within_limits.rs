@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use surefoot::prelude::*;
 
-async fn run_the_agent() {}
+async fn run_the_agent() -> Result<(), Box<dyn std::error::Error>> {
+    let model = Timeout::new(Duration::from_secs(10))?;
+    model.call(async || Ok::<_, std::io::Error>(())).await?;
+    Ok(())
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,10 +29,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let place = shedder.admit(3)?; // 3 is the highest of three priorities; under load 1 goes first
 
     let run = Budget::builder("agent run").attempts(50).tokens(200_000).build()?;
-    run.scope(run_the_agent()).await; // all calls, retries and hedges in there draw on it
+    run.scope(run_the_agent()).await?; // all calls, retries and hedges in there draw on it
     // README: end
     assert_eq!((limiter.current_rate(), throttler.in_flight()), (1, 1));
     drop((permit, critical, place));
-    println!("{} attempts are left of the run's budget", run.remaining().attempts.unwrap_or(0));
+    assert_eq!(run.remaining().attempts, Some(49));
+    println!("one attempt is spent: {:?}", run.spent());
     Ok(())
 }
