@@ -12,7 +12,7 @@ use surefoot::{Classify, DefaultClassifier, Rejection, Throttler};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::attempt::{self, Called};
+use crate::attempt::{self, Called, Decided};
 use crate::{BoxError, Error, Judge, ServiceError};
 
 /// Bounds how many calls of a service run at once: see [`surefoot::throttler`] and
@@ -143,14 +143,10 @@ where
             Turn::Refused(rejection) => Err(rejection),
             Turn::Unasked | Turn::Waiting(_) => self.throttler.try_acquire_owned(),
         };
-        let call = match admitted {
-            Ok(permit) => {
-                let judge = Judge::new(self.classifier.clone());
-                let call = attempt::call(&mut self.inner, request);
-                Call::Admitted { call: Admitted::new(permit, judge, call) }
-            }
-            Err(rejection) => Call::Refused { rejection: Some(rejection) },
-        };
+        let call = Decided::of(admitted, |permit| {
+            let judge = Judge::new(self.classifier.clone());
+            Admitted::new(permit, judge, attempt::call(&mut self.inner, request))
+        });
         ThrottlerFuture { call }
     }
 }
@@ -159,15 +155,7 @@ pin_project! {
     /// A call through a [`ThrottlerService`].
     pub struct ThrottlerFuture<F, C, R> {
         #[pin]
-        call: Call<F, C, R>,
-    }
-}
-
-pin_project! {
-    #[project = CallProjection]
-    enum Call<F, C, R> {
-        Admitted { #[pin] call: Admitted<Throttler, Judge<C, R>, Called<F>> },
-        Refused { rejection: Option<Rejection> },
+        call: Decided<Admitted<Throttler, Judge<C, R>, Called<F>>>,
     }
 }
 
@@ -181,12 +169,6 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().call.project() {
-            CallProjection::Admitted { call } => call.poll(cx),
-            CallProjection::Refused { rejection } => match rejection.take() {
-                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
-                None => Poll::Pending, // polled again after it was ready
-            },
-        }
+        self.project().call.poll(cx)
     }
 }
