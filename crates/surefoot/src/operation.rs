@@ -68,6 +68,14 @@ pub trait Judged {
         }
     }
 
+    /// The verdict on what came of a call.
+    fn verdict(&self, result: &Result<Self::Value, Error<Self::Error>>) -> Verdict {
+        match result {
+            Ok(value) => self.classify(Ok(value)).verdict,
+            Err(error) => self.verdict_on_error(error),
+        }
+    }
+
     /// A result as a retry or a hedge sees it.
     fn attempt_result(&self, result: &Result<Self::Value, Error<Self::Error>>) -> AttemptResult {
         match result {

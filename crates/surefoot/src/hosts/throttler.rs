@@ -290,15 +290,8 @@ impl BlockingPolicy for Throttler {
     ) -> Result<O::Value, Error<O::Error>> {
         let mut permit = self.acquire_blocking()?;
         let result = operation.attempt_blocking();
-        permit.close_for(|| verdict(operation, &result));
+        permit.close_for(|| operation.verdict(&result));
         result
-    }
-}
-
-fn verdict<J: Judged>(judge: &J, result: &Result<J::Value, Error<J::Error>>) -> Verdict {
-    match result {
-        Ok(value) => judge.classify(Ok(value)).verdict,
-        Err(error) => judge.verdict_on_error(error),
     }
 }
 
@@ -406,7 +399,7 @@ impl<B: Borrow<Throttler>> Held<B> {
             {
                 judge.keep(value, Kept::permit(permit));
             }
-            permit.close_for(|| verdict(judge, &result));
+            permit.close_for(|| judge.verdict(&result));
             result
         })
     }
