@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 use surefoot_core::budget::{Charge, Cost};
 use surefoot_core::{Budget, Event};
 
+use super::beside;
+
 fn run_of(attempts: u64) -> Budget {
     Budget::builder("run").attempts(attempts).build().unwrap()
 }
@@ -18,10 +20,7 @@ fn the_last_attempt_is_drawn_once_whichever_level_asks() {
     loom::model(|| {
         let run = run_of(1);
         let child = Budget::builder("child").attempts(1).share_of(&run).unwrap();
-        let thread = loom::thread::spawn({
-            let child = child.clone();
-            move || child.draw().map(drop).is_ok()
-        });
+        let thread = beside(&child, |child| child.draw().map(drop).is_ok());
         let by_run = run.draw().map(drop).is_ok();
         let by_child = thread.join().unwrap();
         assert!(by_run ^ by_child, "one of them, and not both");
@@ -37,10 +36,7 @@ fn a_refusal_higher_up_leaves_nothing_taken_below_beside_another_draw() {
         let run = run_of(1);
         let child = |name| Budget::builder(name).attempts(1).share_of(&run).unwrap();
         let (one, other) = (child("one"), child("other"));
-        let thread = loom::thread::spawn({
-            let one = one.clone();
-            move || one.draw().map(drop).is_ok()
-        });
+        let thread = beside(&one, |one| one.draw().map(drop).is_ok());
         let granted = usize::from(other.draw().map(drop).is_ok());
         let granted = granted + usize::from(thread.join().unwrap());
         assert_eq!(granted, 1);
@@ -71,10 +67,7 @@ fn a_slice_that_comes_back_beside_a_draw_is_there_before_or_after_it() {
 fn a_slice_and_a_draw_do_not_take_the_same_attempt() {
     loom::model(|| {
         let run = run_of(1);
-        let thread = loom::thread::spawn({
-            let run = run.clone();
-            move || Budget::builder("slice").attempts(1).slice_of(&run).ok()
-        });
+        let thread = beside(&run, |run| Budget::builder("slice").attempts(1).slice_of(&run).ok());
         let drawn = run.draw().ok();
         let slice = thread.join().unwrap();
         assert!(drawn.is_some() ^ slice.is_some());
@@ -96,10 +89,7 @@ fn the_end_is_told_once_to_whoever_brings_it_about() {
             })
             .build()
             .unwrap();
-        let thread = loom::thread::spawn({
-            let run = run.clone();
-            move || drop(run.draw())
-        });
+        let thread = beside(&run, |run| drop(run.draw()));
         drop(run.draw());
         thread.join().unwrap();
         assert!(run.draw().is_err());

@@ -2,12 +2,13 @@
 
 use surefoot_core::{ManualClock, RetryBudget};
 
+use super::beside;
+
 #[test]
 fn two_threads_cannot_spend_one_token_twice() {
     loom::model(|| {
         let budget = budget(1, 0.0);
-        let other = budget.clone();
-        let thread = loom::thread::spawn(move || other.try_withdraw());
+        let thread = beside(&budget, |other| other.try_withdraw());
         let granted = usize::from(budget.try_withdraw()) + usize::from(thread.join().unwrap());
         assert_eq!(granted, 1);
         assert_eq!(budget.balance(), 0);
@@ -18,8 +19,7 @@ fn two_threads_cannot_spend_one_token_twice() {
 fn a_call_noted_beside_a_withdrawal_is_never_lost() {
     loom::model(|| {
         let budget = budget(1, 1.0);
-        let other = budget.clone();
-        let thread = loom::thread::spawn(move || {
+        let thread = beside(&budget, |other| {
             other.record_call();
             other.try_withdraw()
         });
@@ -35,8 +35,7 @@ fn a_token_given_back_beside_a_withdrawal_is_never_lost() {
     loom::model(|| {
         let budget = budget(1, 0.0);
         assert!(budget.try_withdraw());
-        let other = budget.clone();
-        let thread = loom::thread::spawn(move || other.give_back());
+        let thread = beside(&budget, |other| other.give_back());
         let granted = u64::from(budget.try_withdraw());
         thread.join().unwrap();
         assert_eq!(granted + budget.balance(), 1);

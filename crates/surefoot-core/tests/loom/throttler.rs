@@ -10,7 +10,7 @@ use surefoot_core::bulkhead::CompartmentConfig;
 use surefoot_core::throttler::{Admission, Permit, Wait, Waiter};
 use surefoot_core::{Bulkhead, ManualClock, Throttler};
 
-use super::with_preemptions;
+use super::{beside, with_preemptions};
 
 fn throttler(permits: u32, queue_size: u32) -> Throttler {
     let builder = Throttler::builder("loom").max_concurrent(permits).queue_size(queue_size);
@@ -74,8 +74,7 @@ fn assert_all_home(throttler: &Throttler) {
 fn one_permit_goes_to_one_of_two() {
     loom::model(|| {
         let throttler = throttler(1, 0);
-        let other = throttler.clone();
-        let thread = loom::thread::spawn(move || other.try_acquire_owned().ok());
+        let thread = beside(&throttler, |other| other.try_acquire_owned().ok());
         let ours = throttler.try_acquire_owned().ok();
         let theirs = thread.join().unwrap();
         assert_eq!(u32::from(ours.is_some()) + u32::from(theirs.is_some()), 1);
@@ -91,8 +90,7 @@ fn nobody_is_refused_for_a_permit_that_nobody_gets() {
     loom::model(|| {
         let throttler = throttler(1, 0);
         let held = throttler.try_acquire_owned().unwrap();
-        let other = throttler.clone();
-        let thread = loom::thread::spawn(move || other.try_acquire_owned().ok());
+        let thread = beside(&throttler, |other| other.try_acquire_owned().ok());
         drop(held);
         let ours = throttler.try_acquire_owned().ok();
         let theirs = thread.join().unwrap();
@@ -107,10 +105,7 @@ fn with_two_who_are_being_refused_the_one_who_returned_it_still_gets_it_or_they_
     with_preemptions(3, || {
         let throttler = throttler(1, 0);
         let held = throttler.try_acquire_owned().unwrap();
-        let threads = [(); 2].map(|()| {
-            let other = throttler.clone();
-            loom::thread::spawn(move || other.try_acquire_owned().ok())
-        });
+        let threads = [(); 2].map(|()| beside(&throttler, |other| other.try_acquire_owned().ok()));
         drop(held);
         let ours = throttler.try_acquire_owned().ok();
         let theirs = threads.map(|thread| thread.join().unwrap());
@@ -174,8 +169,7 @@ fn a_limit_raised_beside_one_who_queues_up_lets_them_in() {
     loom::model(|| {
         let throttler = throttler(1, 1);
         let held = throttler.try_acquire_owned().unwrap();
-        let other = throttler.clone();
-        let thread = loom::thread::spawn(move || other.resize(2).unwrap());
+        let thread = beside(&throttler, |other| other.resize(2).unwrap());
         let mut guest = Guest::of(&throttler);
         thread.join().unwrap();
         assert!(guest.was_admitted());
@@ -188,8 +182,7 @@ fn a_limit_raised_beside_one_who_queues_up_lets_them_in() {
 fn a_limit_lowered_beside_a_call_swallows_one_permit_and_only_one() {
     loom::model(|| {
         let throttler = throttler(2, 1);
-        let other = throttler.clone();
-        let thread = loom::thread::spawn(move || other.resize(1).unwrap());
+        let thread = beside(&throttler, |other| other.resize(1).unwrap());
         drop(throttler.try_acquire_owned());
         thread.join().unwrap();
         assert_all_home(&throttler);
