@@ -23,15 +23,23 @@
 //! # Ok::<(), ConfigError>(())
 //! ```
 //!
-//! **Healthy** means that the next call would get through: a circuit breaker that is closed, a
-//! limiter that is below its limit. Asking moves nothing and takes no permit. **Cost.** A short lock for each
+//! **Healthy** means that the next call would get through: a circuit breaker that is closed, a limiter
+//! below its limit, a throttler with a place free. Asking moves nothing and takes no permit. **Cost.** A short lock for each
 //! policy and one list; meant for probes and dashboards, not for every call.
 
 use std::hash::{BuildHasher, Hash};
 
+use surefoot_core::budget::{BudgetStatus, Cost, Limits};
+use surefoot_core::bulkhead::BulkheadStatus;
 use surefoot_core::circuit_breaker::CircuitStatus;
+use surefoot_core::client_throttle::ClientThrottleStatus;
+use surefoot_core::load_shedder::LoadShedderStatus;
 use surefoot_core::rate_limiter::{KeyedRateLimiterStatus, RateLimiterStatus};
-use surefoot_core::{CircuitBreaker, CircuitState, KeyedRateLimiter, Name, RateLimiter};
+use surefoot_core::throttler::ThrottlerStatus;
+use surefoot_core::{
+    Budget, Bulkhead, CircuitBreaker, CircuitState, ClientThrottle, KeyedRateLimiter, LoadShedder,
+    Name, RateLimiter, Throttler,
+};
 
 /// How one policy is, in the shape of the specification's section 8.2.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +79,61 @@ pub enum Health {
         /// Whether there is room for another one.
         healthy: bool,
     },
+    /// Of a [`Throttler`].
+    Throttler {
+        /// The throttler.
+        name: Name,
+        /// Calls that run.
+        in_flight: u32,
+        /// Calls that may run at once.
+        limit: u32,
+        /// Calls that wait.
+        queue_depth: u32,
+        /// Calls that may wait.
+        queue_size: u32,
+        /// Whether it is open and another call would run or wait.
+        healthy: bool,
+    },
+    /// Of a [`Bulkhead`].
+    Bulkhead {
+        /// The bulkhead.
+        name: Name,
+        /// Its compartments that are not well; one that is exhausted is no fault of the others.
+        exhausted: Vec<Name>,
+        /// Whether there is none.
+        healthy: bool,
+    },
+    /// Of a [`LoadShedder`].
+    LoadShedder {
+        /// The shedder.
+        name: Name,
+        /// The highest load that a signal tells; none while all are unknown.
+        load: Option<f64>,
+        /// The load from which calls are shed.
+        max_load: f64,
+        /// Whether the load is below it.
+        healthy: bool,
+    },
+    /// Of a [`ClientThrottle`].
+    ClientThrottle {
+        /// The throttle.
+        name: Name,
+        /// The share of calls that is held back now.
+        rejection_rate: f64,
+        /// Whether none is.
+        healthy: bool,
+    },
+    /// Of a [`Budget`].
+    Budget {
+        /// The budget.
+        name: Name,
+        /// What was spent so far.
+        spent: Cost,
+        /// What is left of each limit, here and above.
+        remaining: Limits,
+        /// Whether one more attempt could be paid.
+        healthy: bool,
+    },
 }
 
 /// The same expression for every kind of policy.
@@ -79,7 +142,12 @@ macro_rules! of_any {
         match $health {
             Health::CircuitBreaker { $field, .. }
             | Health::RateLimiter { $field, .. }
-            | Health::KeyedRateLimiter { $field, .. } => $field,
+            | Health::KeyedRateLimiter { $field, .. }
+            | Health::Throttler { $field, .. }
+            | Health::Bulkhead { $field, .. }
+            | Health::LoadShedder { $field, .. }
+            | Health::ClientThrottle { $field, .. }
+            | Health::Budget { $field, .. } => $field,
         }
     };
 }
@@ -131,6 +199,16 @@ pub enum Snapshot {
     RateLimiter(RateLimiterStatus),
     /// Of a [`KeyedRateLimiter`].
     KeyedRateLimiter(KeyedRateLimiterStatus),
+    /// Of a [`Throttler`].
+    Throttler(ThrottlerStatus),
+    /// Of a [`Bulkhead`].
+    Bulkhead(BulkheadStatus),
+    /// Of a [`LoadShedder`].
+    LoadShedder(LoadShedderStatus),
+    /// Of a [`ClientThrottle`].
+    ClientThrottle(ClientThrottleStatus),
+    /// Of a [`Budget`].
+    Budget(BudgetStatus),
 }
 
 /// A policy that can say how it is. Implemented by the policies of this crate.
@@ -145,6 +223,9 @@ pub trait Inspect: sealed::Publishable + Send + Sync {
 pub(crate) mod sealed {
     /// What else a registry does with all that is registered.
     pub trait Publishable {
+        /// What it is called, without asking it anything else.
+        fn called(&self) -> &super::Name;
+
         /// Writes the present values to the installed recorder.
         #[cfg(feature = "metrics")]
         fn publish_metrics(&self);
@@ -153,6 +234,10 @@ pub(crate) mod sealed {
     macro_rules! publishable {
         ($([$($generics:tt)*] $policy:ty),*) => {
             $(impl<$($generics)*> Publishable for $policy {
+                fn called(&self) -> &super::Name {
+                    self.name()
+                }
+
                 #[cfg(feature = "metrics")]
                 fn publish_metrics(&self) {
                     crate::metrics::publish(self);
@@ -163,7 +248,12 @@ pub(crate) mod sealed {
     publishable!(
         [] super::CircuitBreaker,
         [] super::RateLimiter,
-        [K: std::hash::Hash + Eq, S: std::hash::BuildHasher] super::KeyedRateLimiter<K, S>
+        [K: std::hash::Hash + Eq, S: std::hash::BuildHasher] super::KeyedRateLimiter<K, S>,
+        [] super::Throttler,
+        [] super::Bulkhead,
+        [] super::LoadShedder,
+        [] super::ClientThrottle,
+        [] super::Budget
     );
 }
 
@@ -202,5 +292,78 @@ where
 
     fn snapshot(&self) -> Snapshot {
         Snapshot::KeyedRateLimiter(self.overview())
+    }
+}
+
+impl Inspect for Throttler {
+    fn health(&self) -> Health {
+        let ThrottlerStatus {
+            name,
+            in_flight,
+            max_concurrent: limit,
+            queue_depth,
+            queue_size,
+            closed,
+            ..
+        } = self.status();
+        let has_room = in_flight < limit || queue_depth < queue_size;
+        let healthy = has_room && !closed;
+        Health::Throttler { name, in_flight, limit, queue_depth, queue_size, healthy }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::Throttler(self.status())
+    }
+}
+
+impl Inspect for Bulkhead {
+    fn health(&self) -> Health {
+        let compartments = self.compartments();
+        let exhausted: Vec<_> = compartments
+            .filter(|(_, compartment)| !compartment.health().is_healthy())
+            .map(|(name, _)| Name::from(name.to_owned()))
+            .collect();
+        let healthy = exhausted.is_empty();
+        Health::Bulkhead { name: self.name().clone(), exhausted, healthy }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::Bulkhead(self.status())
+    }
+}
+
+impl Inspect for LoadShedder {
+    fn health(&self) -> Health {
+        let LoadShedderStatus { name, signals, .. } = self.status();
+        let load = signals.iter().filter_map(|signal| signal.load).reduce(f64::max);
+        let max_load = self.config().max_load;
+        let healthy = load.is_none_or(|load| load < max_load);
+        Health::LoadShedder { name, load, max_load, healthy }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::LoadShedder(self.status())
+    }
+}
+
+impl Inspect for ClientThrottle {
+    fn health(&self) -> Health {
+        let ClientThrottleStatus { name, rejection_rate, .. } = self.status();
+        Health::ClientThrottle { name, rejection_rate, healthy: rejection_rate <= 0.0 }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::ClientThrottle(self.status())
+    }
+}
+
+impl Inspect for Budget {
+    fn health(&self) -> Health {
+        let BudgetStatus { name, spent, remaining, .. } = self.status();
+        Health::Budget { name, spent, remaining, healthy: !self.is_exhausted() }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::Budget(self.status())
     }
 }

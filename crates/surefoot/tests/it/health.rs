@@ -3,7 +3,7 @@
 use serde_json::json;
 use surefoot::health::Inspect;
 use surefoot::prelude::*;
-use surefoot::{KeyedRateLimiter, RateLimiter};
+use surefoot::{Budget, KeyedRateLimiter, ManualClock, RateLimiter};
 
 fn registry() -> Registry {
     Registry::builder("host").build().unwrap()
@@ -53,6 +53,92 @@ fn a_keyed_limiter_is_well_while_there_is_room_for_a_key() {
         serde_json::to_value(limiter.health()).unwrap(),
         json!({"keyed_rate_limiter": {"name": "users", "keys": 1, "max_keys": 1, "healthy": false}}),
     );
+}
+
+#[test]
+fn a_throttler_is_well_while_another_call_would_run_or_wait() {
+    let throttler = Throttler::builder("reports").max_concurrent(1).queue_size(0).build().unwrap();
+    assert!(throttler.health().is_healthy());
+    let permit = throttler.try_acquire().unwrap();
+    assert_eq!(
+        serde_json::to_value(throttler.health()).unwrap(),
+        json!({"throttler": {"name": "reports", "in_flight": 1, "limit": 1, "queue_depth": 0,
+            "queue_size": 0, "healthy": false}}),
+    );
+    drop(permit);
+    assert!(throttler.health().is_healthy());
+    throttler.close();
+    assert!(!throttler.health().is_healthy());
+    let snapshot = serde_json::to_value(throttler.snapshot()).unwrap();
+    assert_eq!(snapshot["throttler"]["closed"], true);
+    assert_eq!(snapshot["throttler"]["service_time"], json!(null));
+}
+
+#[test]
+fn a_bulkhead_names_the_compartments_that_are_exhausted() {
+    let bulkhead = Bulkhead::builder("tools")
+        .compartment("critical", 1, 0)
+        .compartment("background", 1, 0)
+        .build()
+        .unwrap();
+    let _busy = bulkhead.try_acquire("background").unwrap();
+    assert_eq!(
+        serde_json::to_value(bulkhead.health()).unwrap(),
+        json!({"bulkhead": {"name": "tools", "exhausted": ["background"], "healthy": false}}),
+    );
+}
+
+#[test]
+fn a_load_shedder_tells_its_highest_load() {
+    let clock = ManualClock::new();
+    let shedder =
+        LoadShedder::builder("api").capacity(4).memory(true).clock(&clock).build().unwrap();
+    let under_way: Vec<_> = (0..2).map(|_| shedder.admit(3).unwrap()).collect();
+    let health = || serde_json::to_value(shedder.health()).unwrap();
+    let expected = json!({"name": "api", "load": 0.5, "max_load": 0.8, "healthy": true});
+    assert_eq!(health()["load_shedder"], expected);
+    shedder.record_memory(0.875);
+    assert_eq!(health()["load_shedder"]["load"], 0.875);
+    assert_eq!(health()["load_shedder"]["healthy"], false);
+    drop(under_way);
+}
+
+#[test]
+fn a_budget_is_well_while_it_can_pay_for_another_attempt() {
+    let run = Budget::builder("run").attempts(1).build().unwrap();
+    assert!(run.health().is_healthy());
+    drop(run.draw().unwrap());
+    let health = serde_json::to_value(run.health()).unwrap();
+    assert_eq!(health["budget"]["spent"]["attempts"], 1);
+    assert_eq!(health["budget"]["remaining"]["attempts"], 0);
+    assert_eq!(health["budget"]["healthy"], false);
+}
+
+#[test]
+fn a_client_throttle_is_well_while_it_holds_nothing_back() {
+    let throttle = ClientThrottle::builder("search").build().unwrap();
+    assert_eq!(
+        serde_json::to_value(throttle.health()).unwrap(),
+        json!({"client_throttle": {"name": "search", "rejection_rate": 0.0, "healthy": true}}),
+    );
+}
+
+/// Whatever a report asks may ask for a report itself.
+#[test]
+fn a_signal_that_asks_for_a_report_does_not_deadlock() {
+    let registry = std::sync::Arc::new(registry());
+    let inner = std::sync::Arc::clone(&registry);
+    let shedder = LoadShedder::builder("api")
+        .signal(move || {
+            inner.get("host");
+            inner.deregister("nobody");
+            0.1
+        })
+        .build()
+        .unwrap();
+    registry.register(&shedder);
+    assert!(registry.health().healthy);
+    assert_eq!(registry.snapshot().len(), 2);
 }
 
 #[test]

@@ -25,11 +25,6 @@ struct Tree {
 }
 
 impl Tree {
-    /// A budget that was not dropped.
-    fn budget(&self, number: usize) -> Budget {
-        self.budgets[number].clone().unwrap()
-    }
-
     fn builder(&self, limits: Limits) -> BudgetBuilder {
         let name = self.budgets.len().to_string();
         let config = BudgetConfig {
@@ -106,79 +101,20 @@ fn compare(bytes: &[u8]) -> TestCaseResult {
     Ok(())
 }
 
-/// What a step was refused, and the budget that refused it.
-type Refused = Option<(Cost, Refusal)>;
+/// What was asked for, and why it was refused if it was.
+type Asked = (Cost, Option<Refusal>);
 
-fn step(draw: &mut Draw<'_>, tree: &mut Tree, model: &mut Model) -> TestCaseResult {
-    let kind = draw.from(0, 11);
-    let held: Vec<usize> = (0..tree.budgets.len()).filter(|n| tree.budgets[*n].is_some()).collect();
-    let out: Vec<usize> = (0..tree.charges.len()).filter(|n| tree.charges[*n].is_some()).collect();
-    if held.is_empty() {
-        return Ok(());
-    }
-    let number = draw.one_of(&held);
-    let mut refused = None;
-    match kind {
-        0 | 1 if tree.budgets.len() < 6 => {
-            refused = open(draw, tree, model, number, kind == 1)?;
-        }
-        2..=5 => {
-            let above: Vec<usize> = held
-                .into_iter()
-                .filter(|n| *n != number)
-                .filter(|n| tree.budget(number).draws_on(&tree.budget(*n)))
-                .collect();
-            let paid = (kind == 5 && !above.is_empty()).then(|| draw.one_of(&above));
-            refused = take(draw, tree, model, number, paid, kind >= 4)?;
-        }
-        6..=8 if !out.is_empty() => {
-            let number = draw.one_of(&out);
-            let charge = tree.charges[number].take().unwrap();
-            let used = match kind {
-                6 => Cost::ZERO,
-                7 => some_cost(draw),
-                _ => model.taken(number),
-            };
-            match kind {
-                6 => charge.give_back(),
-                7 => charge.settle(used),
-                _ => drop(charge),
-            }
-            model.settle(number, used);
-        }
-        9 => {
-            let used = some_cost(draw);
-            tree.budget(number).record(used);
-            // The model numbers it as a charge.
-            tree.charges.push(None);
-            model.record(number, used);
-        }
-        10 => {
-            tree.budgets[number] = None;
-            model.drop_handle(number);
-        }
-        _ => {}
-    }
-    let (asked, refused) = refused.unzip();
-    let mut heard = std::mem::take(&mut *tree.heard.lock().unwrap());
-    let mut expected = model.news(asked.unwrap_or(Cost::ZERO), refused.as_ref());
-    heard.sort_by_key(|(budget, dimension, over)| (*budget, *dimension as usize, *over));
-    expected.sort_by_key(|(budget, dimension, over)| (*budget, *dimension as usize, *over));
-    prop_assert_eq!(heard, expected);
-    Ok(())
-}
-
-/// Opens a child of a budget: one that shares it, or a slice of it.
-fn open(
+/// Opens a budget below budget `parent`, one that shares or a slice.
+fn open_child(
     draw: &mut Draw<'_>,
     tree: &mut Tree,
     model: &mut Model,
     parent: usize,
-    is_slice: bool,
-) -> Result<Refused, TestCaseError> {
-    let budget = tree.budget(parent);
+    shares: bool,
+) -> Result<Asked, TestCaseError> {
+    let budget = tree.budgets[parent].clone().unwrap();
     let limits = some_limits(draw);
-    if !is_slice {
+    if shares {
         let child = tree.builder(limits).share_of(&budget).unwrap();
         tree.budgets.push(Some(child));
         model.open(Some(parent), false, limits);
@@ -198,55 +134,101 @@ fn open(
             Err(SliceError::Refused(rejection)) => {
                 let refused = refusal(&rejection);
                 prop_assert_eq!(expected, Err(refused.clone()));
-                return Ok(Some((slice, refused)));
+                return Ok((slice, Some(refused)));
             }
             Err(other) => panic!("{other}"),
         }
     }
-    Ok(None)
+    Ok((Cost::ZERO, None))
 }
 
-/// Draws an attempt from a budget, down to the one that has paid for it, or reserves what a call may
-/// cost.
-fn take(
-    draw: &mut Draw<'_>,
-    tree: &mut Tree,
-    model: &mut Model,
-    number: usize,
-    paid: Option<usize>,
-    is_attempt: bool,
-) -> Result<Refused, TestCaseError> {
-    let budget = tree.budget(number);
-    let (need, taken) = if is_attempt {
-        let one = Cost { attempts: 1, tokens: 1, money: Money::from_micros(1) };
-        (one, Cost::attempts(1))
-    } else {
-        let cost = some_cost(draw);
-        (cost, cost)
-    };
-    let expected = model.lacking(number, need, paid);
-    let answer = match paid.map(|paid| tree.budget(paid)) {
-        Some(paid) => {
-            prop_assert_eq!(budget.is_exhausted_below(Some(&paid)), expected.is_err());
-            budget.draw_below(Some(&paid))
-        }
-        None if is_attempt => {
-            prop_assert_eq!(budget.is_exhausted(), expected.is_err());
-            budget.draw()
-        }
-        None => budget.reserve(need),
-    };
-    match answer {
-        Ok(charge) => {
-            prop_assert_eq!(expected, Ok(()));
-            tree.charges.push(Some(charge));
-            model.take(number, taken, paid);
-            Ok(None)
-        }
-        Err(rejection) => {
-            let refused = refusal(&rejection);
-            prop_assert_eq!(expected, Err(refused.clone()));
-            Ok(Some((need, refused)))
-        }
+fn step(draw: &mut Draw<'_>, tree: &mut Tree, model: &mut Model) -> TestCaseResult {
+    let kind = draw.from(0, 11);
+    let held: Vec<usize> = (0..tree.budgets.len()).filter(|n| tree.budgets[*n].is_some()).collect();
+    let out: Vec<usize> = (0..tree.charges.len()).filter(|n| tree.charges[*n].is_some()).collect();
+    if held.is_empty() {
+        return Ok(());
     }
+    let number = draw.one_of(&held);
+    let budget = tree.budgets[number].clone().unwrap();
+    let mut asked = (Cost::ZERO, None);
+    match kind {
+        0 | 1 if tree.budgets.len() < 6 => {
+            asked = open_child(draw, tree, model, number, kind == 0)?;
+        }
+        2..=5 => {
+            let above: Vec<usize> = held
+                .iter()
+                .copied()
+                .filter(|n| *n != number)
+                .filter(|n| budget.draws_on(tree.budgets[*n].as_ref().unwrap()))
+                .collect();
+            let paid = (kind == 5 && !above.is_empty()).then(|| draw.one_of(&above));
+            let (need, taken) = if kind >= 4 {
+                let one = Cost { attempts: 1, tokens: 1, money: Money::from_micros(1) };
+                (one, Cost::attempts(1))
+            } else {
+                let cost = some_cost(draw);
+                (cost, cost)
+            };
+            let expected = model.lacking(number, need, paid);
+            let answer = match paid.and_then(|paid| tree.budgets[paid].clone()) {
+                Some(paid) => {
+                    prop_assert_eq!(budget.is_exhausted_below(Some(&paid)), expected.is_err());
+                    budget.draw_below(Some(&paid))
+                }
+                None if kind >= 4 => {
+                    prop_assert_eq!(budget.is_exhausted(), expected.is_err());
+                    budget.draw()
+                }
+                None => budget.reserve(need),
+            };
+            match answer {
+                Ok(charge) => {
+                    prop_assert_eq!(expected, Ok(()));
+                    tree.charges.push(Some(charge));
+                    model.take(number, taken, paid);
+                }
+                Err(rejection) => {
+                    let refused = refusal(&rejection);
+                    prop_assert_eq!(expected, Err(refused.clone()));
+                    asked = (need, Some(refused));
+                }
+            }
+        }
+        6..=8 if !out.is_empty() => {
+            let number = draw.one_of(&out);
+            let charge = tree.charges[number].take().unwrap();
+            let used = match kind {
+                6 => Cost::ZERO,
+                7 => some_cost(draw),
+                _ => model.taken(number),
+            };
+            match kind {
+                6 => charge.give_back(),
+                7 => charge.settle(used),
+                _ => drop(charge),
+            }
+            model.settle(number, used);
+        }
+        9 => {
+            let used = some_cost(draw);
+            budget.record(used);
+            // The model numbers it as a charge.
+            tree.charges.push(None);
+            model.record(number, used);
+        }
+        10 => {
+            drop(budget);
+            tree.budgets[number] = None;
+            model.drop_handle(number);
+        }
+        _ => {}
+    }
+    let mut heard = std::mem::take(&mut *tree.heard.lock().unwrap());
+    let mut expected = model.news(asked.0, asked.1.as_ref());
+    heard.sort_by_key(|(budget, dimension, over)| (*budget, *dimension as usize, *over));
+    expected.sort_by_key(|(budget, dimension, over)| (*budget, *dimension as usize, *over));
+    prop_assert_eq!(heard, expected);
+    Ok(())
 }
