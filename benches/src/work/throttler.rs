@@ -25,7 +25,8 @@ fn semaphore() -> Semaphore {
     Semaphore::new(PERMITS as usize)
 }
 
-/// One thread. The goal is the asynchronous way, which is what both are made for.
+/// One thread. The goal is the asynchronous way, which is what both are made for, awaited as users do: in a block of
+/// theirs, which uses the permit and drops it.
 pub(super) fn alone() -> Work {
     let (first, second, third) = (semaphore(), semaphore(), Arc::new(semaphore()));
     let [awaited, tried, owned, blocking, called] = [(); 5].map(|()| ours::throttler(PERMITS));
@@ -33,15 +34,17 @@ pub(super) fn alone() -> Work {
         .atomic()
         .subject(Subject::succeeding(BARE_CALL, || ready(operation_async(SUCCEEDING))))
         .subject(Subject::succeeding(TRY, move || first.try_acquire().map(drop)))
-        .subject(Subject::succeeding(SEMAPHORE, move || ready(second.acquire()).map(drop)))
+        .subject(Subject::succeeding(SEMAPHORE, move || {
+            ready(async { second.acquire().await.map(drop) })
+        }))
         .subject(Subject::succeeding(OWNED, move || {
-            ready(Arc::clone(&third).acquire_owned()).map(drop)
+            ready(async { Arc::clone(&third).acquire_owned().await.map(drop) })
         }))
         .subject(Subject::succeeding("surefoot, try_acquire", move || {
             tried.try_acquire().map(drop)
         }))
         .subject(Subject::succeeding("surefoot, owned", move || {
-            ready(owned.acquire_owned()).map(drop)
+            ready(async { owned.acquire_owned().await.map(drop) })
         }))
         .subject(Subject::succeeding("surefoot, blocking", move || {
             blocking.acquire_blocking().map(drop)
@@ -49,7 +52,9 @@ pub(super) fn alone() -> Work {
         .subject(Subject::succeeding("surefoot, around a call", move || {
             ready(called.call(|| operation_async(SUCCEEDING)))
         }))
-        .subject(Subject::succeeding(SUREFOOT, move || ready(awaited.acquire()).map(drop)))
+        .subject(Subject::succeeding(SUREFOOT, move || {
+            ready(async { awaited.acquire().await.map(drop) })
+        }))
         .sum(TWO_ATOMICS, &[(2.0, BARE_ATOMIC)], 0.0)
         .goal(SUREFOOT, 0.45, SEMAPHORE)
 }

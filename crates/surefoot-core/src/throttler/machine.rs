@@ -111,17 +111,19 @@ impl Machine {
         if self.word.claim() { Ok(self.begin()) } else { self.receive_impatient() }
     }
 
-    /// A permit, or a place in the queue.
+    /// The same, but a claim that is not met stands: it has to be [received](Self::receive) or
+    /// [forgone](Self::forgo).
     #[inline(always)]
-    pub(super) fn enqueue(
-        &self,
-        level: u8,
-        wait: impl FnOnce(&TimeSource) -> Wait,
-    ) -> Result<Received, Rejection> {
-        if self.word.claim() {
-            return Ok(Received::Admitted(self.begin()));
-        }
-        self.receive(level, Some(wait(&self.time)))
+    pub(super) fn claim(&self) -> Option<Grant> {
+        self.word.claim().then(|| self.begin())
+    }
+
+    /// Withdraws a claim.
+    #[cold]
+    pub(super) fn forgo(&self) {
+        let mut state = lock(&self.state);
+        state.claims.withdraw(&self.word);
+        self.finish(state, Wakes::default());
     }
 
     /// What a call begins with that need not wait.
@@ -147,7 +149,7 @@ impl Machine {
 
     /// Receives a call that has made a claim.
     #[inline(never)]
-    fn receive(&self, level: u8, wait: Option<Wait>) -> Result<Received, Rejection> {
+    pub(super) fn receive(&self, level: u8, wait: Option<Wait>) -> Result<Received, Rejection> {
         let now = self.time.now();
         let mut state = lock(&self.state);
         let told = state.look(now, &self.service);
