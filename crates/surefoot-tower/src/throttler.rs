@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use surefoot::host::{Acquiring, Admitted};
-use surefoot::throttler::Permit;
+use surefoot::throttler::{Claim, Permit};
 use surefoot::{Classify, DefaultClassifier, Rejection, Throttler};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -82,6 +82,17 @@ impl<S, C> ThrottlerService<S, C> {
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
+
+    #[cold]
+    #[inline(never)]
+    fn queue_up(&mut self, claim: Claim<Throttler>, cx: &mut Context<'_>) {
+        let (acquiring, answer) = Acquiring::begin(claim, cx);
+        self.turn = match answer {
+            Poll::Pending => Turn::Waiting(acquiring),
+            Poll::Ready(Ok(permit)) => Turn::Has(permit),
+            Poll::Ready(Err(rejection)) => Turn::Refused(rejection),
+        };
+    }
 }
 
 impl<S: Clone, C: Clone> Clone for ThrottlerService<S, C> {
@@ -122,7 +133,10 @@ where
             match &mut self.turn {
                 Turn::Has(_) => return attempt::poll_ready(&mut self.inner, cx),
                 Turn::Refused(_) => return Poll::Ready(Ok(())),
-                Turn::Unasked => self.turn = Turn::Waiting(Acquiring::new(self.throttler.clone())),
+                Turn::Unasked => match Throttler::claim(self.throttler.clone()) {
+                    Ok(permit) => self.turn = Turn::Has(permit),
+                    Err(claim) => self.queue_up(claim, cx),
+                },
                 Turn::Waiting(acquiring) => {
                     self.turn = match ready!(Pin::new(acquiring).poll(cx)) {
                         Ok(permit) => Turn::Has(permit),

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::super::LeftQueue;
 use super::super::codel::Codel;
 use super::super::grant::Grant;
-use super::super::queue::{Cause, Slot};
+use super::super::queue::{Cause, Slot, Wakes};
 use super::super::status::Counters;
 use super::super::waiter::{self, Wait};
 use super::{Machine, State};
 use crate::sync::lock;
-use crate::{Deadline, Event, Rejection, TimeSource, Timestamp};
+use crate::{Deadline, Event, Rejection, Timestamp};
 
 /// How a call that asks to wait is received.
 pub(in crate::throttler) enum Received {
@@ -26,17 +26,19 @@ impl Machine {
         if self.word.claim() { Ok(self.begin()) } else { self.receive_impatient() }
     }
 
-    /// A permit, or a place in the queue.
+    /// The same, but a claim that is not met stands: it has to be [received](Self::receive) or
+    /// [forgone](Self::forgo).
     #[inline(always)]
-    pub(in crate::throttler) fn enqueue(
-        &self,
-        level: u8,
-        wait: impl FnOnce(&TimeSource) -> Wait,
-    ) -> Result<Received, Rejection> {
-        if self.word.claim() {
-            return Ok(Received::Admitted(self.begin()));
-        }
-        self.receive(level, Some(wait(&self.time)))
+    pub(in crate::throttler) fn claim(&self) -> Option<Grant> {
+        self.word.claim().then(|| self.begin())
+    }
+
+    /// Withdraws a claim.
+    #[cold]
+    pub(in crate::throttler) fn forgo(&self) {
+        let mut state = lock(&self.state);
+        state.claims.withdraw(&self.word);
+        self.finish(state, Wakes::default());
     }
 
     /// What a call begins with that need not wait.
@@ -62,7 +64,11 @@ impl Machine {
 
     /// Receives a call that has made a claim.
     #[inline(never)]
-    fn receive(&self, level: u8, wait: Option<Wait>) -> Result<Received, Rejection> {
+    pub(in crate::throttler) fn receive(
+        &self,
+        level: u8,
+        wait: Option<Wait>,
+    ) -> Result<Received, Rejection> {
         let now = self.time.now();
         let mut state = lock(&self.state);
         let told = state.look(now, &self.service);
