@@ -112,6 +112,15 @@ impl Subject {
         Self { name: name.into(), run: Box::new(TwoThreads { start, right }) }
     }
 
+    /// What only exists many at a time, as tasks that wait for one another. `rounds` makes at least as many
+    /// operations as it is told to, and times what of that is to be timed; it panics if they are not done.
+    pub(crate) fn many(
+        name: impl Into<String>,
+        rounds: impl FnMut(u64) -> (Duration, u64) + 'static,
+    ) -> Self {
+        Self { name: name.into(), run: Box::new(Many { rounds }) }
+    }
+
     fn alone<T: 'static>(
         name: impl Into<String>,
         operation: impl FnMut() -> T + 'static,
@@ -170,6 +179,23 @@ impl<Operation: FnMut() -> T, T> Run for Alone<Operation, T> {
 
     fn does_its_work(&mut self) -> bool {
         (self.right)(&(self.operation)())
+    }
+}
+
+/// Operations that time themselves.
+struct Many<Rounds> {
+    rounds: Rounds,
+}
+
+impl<Rounds: FnMut(u64) -> (Duration, u64)> Run for Many<Rounds> {
+    fn batch(&mut self, operations: u64) -> Sample {
+        let before = allocations::on_this_thread();
+        let (elapsed, operations) = (self.rounds)(operations);
+        Sample { elapsed, operations, allocations: allocations::on_this_thread() - before }
+    }
+
+    fn does_its_work(&mut self) -> bool {
+        (self.rounds)(1).1 > 0
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use surefoot::prelude::*;
 use surefoot::rate_limiter::{Algorithm, KeyedRateLimiter, RateLimiterBuilder};
-use surefoot::{Identity, RateLimiter, Stack, TimeSource};
+use surefoot::{Budget, Identity, ManualClock, Stack, TimeSource};
 
 use crate::operation::{FAILING, operation};
 
@@ -125,6 +125,51 @@ pub(crate) fn limiter_builder(
     algorithm: Algorithm,
 ) -> RateLimiterBuilder {
     RateLimiter::builder("measured").max_requests(units).time_window(window).algorithm(algorithm)
+}
+
+/// Permits of a throttler that has one free for everybody.
+pub(crate) const PERMITS: u32 = 100;
+
+/// A throttler in which up to 2,000 may wait.
+pub(crate) fn throttler(permits: u32) -> Throttler {
+    valid(Throttler::builder("measured").max_concurrent(permits).queue_size(2_000).build())
+}
+
+/// The compartment of [`bulkhead`] that is measured.
+pub(crate) const COMPARTMENT: &str = "normal";
+
+/// A bulkhead of three compartments, each with a permit free for everybody.
+pub(crate) fn bulkhead() -> Bulkhead {
+    let builder = Bulkhead::builder("measured");
+    let names = ["critical", COMPARTMENT, "background"];
+    valid(names.into_iter().fold(builder, |all, name| all.compartment(name, PERMITS, 10)).build())
+}
+
+/// A shedder that judges by the calls under way, of which there are few.
+pub(crate) fn load_shedder() -> LoadShedder {
+    valid(LoadShedder::builder("measured").capacity(PERMITS).build())
+}
+
+/// A shedder whose load is sampled, and low; its clock stands still, so the sample stays new.
+pub(crate) fn sampled_load_shedder() -> LoadShedder {
+    let clock = ManualClock::new();
+    let builder = LoadShedder::builder("measured").clock(&clock);
+    let shedder = valid(builder.max_queue_delay(Duration::from_millis(100)).build());
+    shedder.record_queue_delay(Duration::from_millis(1));
+    shedder
+}
+
+/// Attempts, more than any run makes.
+const ATTEMPTS: u64 = u64::MAX / 4;
+
+/// A budget with enough for everything.
+pub(crate) fn budget() -> Budget {
+    valid(Budget::builder("measured").attempts(ATTEMPTS).tokens(ATTEMPTS).build())
+}
+
+/// A budget that draws on another, which has enough.
+pub(crate) fn nested_budget() -> Budget {
+    valid(Budget::builder("inner").attempts(ATTEMPTS).share_of(&budget()))
 }
 
 fn valid<T>(built: Result<T, ConfigError>) -> T {

@@ -35,6 +35,8 @@ pub(crate) const TOWER_RESILIENCE: &str = "tower-resilience";
 
 /// See [`RECLOSER`].
 pub(crate) const GOVERNOR: &str = "governor";
+/// See [`RECLOSER`].
+pub(crate) const SEMAPHORE: &str = "tokio Semaphore";
 
 /// How long an open circuit stays open.
 const OPEN: Duration = Duration::from_mins(1);

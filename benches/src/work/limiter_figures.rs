@@ -21,7 +21,7 @@ const ALGORITHMS: [Algorithm; 6] = [
 ];
 
 /// A name, and what is counted under it.
-type Counted = (&'static str, fn() -> Vec<Figure>);
+pub(super) type Counted = (&'static str, fn() -> Vec<Figure>);
 
 /// Allocations of checks that are admitted.
 pub(super) const ALLOCATIONS: Counted = ("limiter allocations", || {
@@ -49,7 +49,7 @@ fn limiter(units: u64, algorithm: Algorithm) -> (RateLimiter, ManualClock) {
 
 // ---- allocations ---------------------------------------------------------------------------
 
-const CHECKS: u32 = 100_000;
+pub(super) const CHECKS: u32 = 100_000;
 
 /// Checks that are admitted, once the window has been full.
 fn allocations_of_checks(algorithm: Algorithm) -> Figure {
@@ -72,7 +72,7 @@ fn allocations_of_keyed_checks() -> Figure {
     Figure::plain(ALLOCATIONS.0, "gcra, keyed", allocations, "in 100 000 checks").at_most(0.0)
 }
 
-fn allocations_of(work: impl FnOnce()) -> f64 {
+pub(super) fn allocations_of(work: impl FnOnce()) -> f64 {
     let before = allocations::on_this_thread();
     work();
     exact(allocations::on_this_thread() - before)

@@ -1,5 +1,7 @@
 //! The works: what is measured, subject beside subject.
 
+mod backpressure;
+mod backpressure_figures;
 mod breaker;
 mod composition;
 mod layers;
@@ -10,6 +12,8 @@ mod pipeline;
 mod rejection;
 mod retry;
 mod shared;
+mod throttler;
+mod throttler_queue;
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +26,7 @@ use crate::row::{self, Goal, Row, Sum};
 
 /// All works in the order of the table. Each is set up only when its turn comes: what opens a circuit for a minute
 /// should not do so before the first work.
-pub(crate) const ALL: [fn() -> Work; 22] = [
+pub(crate) const ALL: [fn() -> Work; 30] = [
     breaker::asynchronous,
     breaker::blocking,
     shared::two_threads,
@@ -45,11 +49,24 @@ pub(crate) const ALL: [fn() -> Work; 22] = [
     limiter_keyed::ten_thousand,
     limiter_keyed::million,
     limiter_keyed::two_threads,
+    throttler::alone,
+    throttler::two_threads,
+    throttler::layers,
+    throttler_queue::hand_over,
+    throttler_queue::throughput,
+    backpressure::bulkhead,
+    backpressure::load_shedder,
+    backpressure::budget,
 ];
 
 /// What is counted and not timed.
 pub(crate) fn figures(filter: &Filter) -> Vec<Figure> {
-    let works = [limiter_figures::ALLOCATIONS, limiter_figures::MEMORY, limiter_figures::BOUNDS];
+    let works = [
+        limiter_figures::ALLOCATIONS,
+        backpressure_figures::ALLOCATIONS,
+        limiter_figures::MEMORY,
+        limiter_figures::BOUNDS,
+    ];
     let asked = works.into_iter().filter(|(work, _)| filter.asks_for(work, ""));
     asked.flat_map(|(_, count)| count()).collect()
 }

@@ -123,11 +123,53 @@ where
             CallProjection::Covered { response, cover } => {
                 cover.enter(|| response.poll(cx)).map_err(ours)
             }
-            CallProjection::Refused { rejection } => match rejection.take() {
-                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
-                None => Poll::Pending, // polled again after it was ready
-            },
+            CallProjection::Refused { rejection } => refuse(rejection),
         }
+    }
+}
+
+pin_project! {
+    /// What a policy has decided about a call: the call it admitted, or why it refused.
+    #[derive(Debug)]
+    #[project = DecidedProjection]
+    pub enum Decided<F> {
+        Admitted { #[pin] call: F },
+        Refused { rejection: Option<Rejection> },
+    }
+}
+
+impl<F> Decided<F> {
+    /// Of an answer to which `call` follows, if it is a permit.
+    #[inline]
+    pub(crate) fn of<P>(answer: Result<P, Rejection>, call: impl FnOnce(P) -> F) -> Self {
+        match answer {
+            Ok(permit) => Self::Admitted { call: call(permit) },
+            Err(rejection) => Self::Refused { rejection: Some(rejection) },
+        }
+    }
+}
+
+impl<F, R> Future for Decided<F>
+where
+    F: Future<Output = Result<R, Error>>,
+{
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project() {
+            DecidedProjection::Admitted { call } => call.poll(cx),
+            DecidedProjection::Refused { rejection } => refuse(rejection),
+        }
+    }
+}
+
+/// Answers with a rejection, once.
+#[inline]
+pub(crate) fn refuse<R>(rejection: &mut Option<Rejection>) -> Poll<Result<R, Error>> {
+    match rejection.take() {
+        Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
+        None => Poll::Pending, // polled again after it was ready
     }
 }
 

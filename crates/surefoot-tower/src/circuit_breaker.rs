@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use surefoot::host::Watched;
-use surefoot::{CircuitBreaker, Classify, DefaultClassifier, Rejection};
+use surefoot::{CircuitBreaker, Classify, DefaultClassifier};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::attempt::{self, Called};
+use crate::attempt::{self, Called, Decided};
 use crate::{BoxError, Error, Judge, ServiceError};
 
 /// Stops calling a service that keeps failing: see [`surefoot::circuit_breaker`].
@@ -92,14 +92,10 @@ where
     #[inline]
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
-        let call = match self.breaker.admit() {
-            Ok(permit) => {
-                let judge = Judge::new(self.classifier.clone());
-                let call = attempt::call(&mut self.inner, request);
-                Call::Admitted { call: Watched::new(permit, judge, call) }
-            }
-            Err(rejection) => Call::Refused { rejection: Some(rejection) },
-        };
+        let call = Decided::of(self.breaker.admit(), |permit| {
+            let judge = Judge::new(self.classifier.clone());
+            Watched::new(permit, judge, attempt::call(&mut self.inner, request))
+        });
         CircuitBreakerFuture { call }
     }
 }
@@ -108,15 +104,7 @@ pin_project! {
     /// A call through a [`CircuitBreakerService`].
     pub struct CircuitBreakerFuture<F, C, R> {
         #[pin]
-        call: Call<F, C, R>,
-    }
-}
-
-pin_project! {
-    #[project = CallProjection]
-    enum Call<F, C, R> {
-        Admitted { #[pin] call: Watched<CircuitBreaker, Judge<C, R>, Called<F>> },
-        Refused { rejection: Option<Rejection> },
+        call: Decided<Watched<CircuitBreaker, Judge<C, R>, Called<F>>>,
     }
 }
 
@@ -130,12 +118,6 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().call.project() {
-            CallProjection::Admitted { call } => call.poll(cx),
-            CallProjection::Refused { rejection } => match rejection.take() {
-                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
-                None => Poll::Pending, // polled again after it was ready
-            },
-        }
+        self.project().call.poll(cx)
     }
 }

@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use surefoot::host::Reported;
-use surefoot::{Classify, ClientThrottle, DefaultClassifier, Rejection};
+use surefoot::{Classify, ClientThrottle, DefaultClassifier};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::attempt::{self, Called};
+use crate::attempt::{self, Called, Decided};
 use crate::{BoxError, Error, Judge, ServiceError};
 
 /// Holds calls back that an overloaded service would only refuse: see [`surefoot::client_throttle`].
@@ -88,14 +88,10 @@ where
     #[inline]
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
-        let call = match self.throttle.admit() {
-            Ok(permit) => {
-                let judge = Judge::new(self.classifier.clone());
-                let call = attempt::call(&mut self.inner, request);
-                Call::Admitted { call: Reported::new(permit, judge, call) }
-            }
-            Err(rejection) => Call::Refused { rejection: Some(rejection) },
-        };
+        let call = Decided::of(self.throttle.admit(), |permit| {
+            let judge = Judge::new(self.classifier.clone());
+            Reported::new(permit, judge, attempt::call(&mut self.inner, request))
+        });
         ClientThrottleFuture { call }
     }
 }
@@ -104,15 +100,7 @@ pin_project! {
     /// A call through a [`ClientThrottleService`].
     pub struct ClientThrottleFuture<F, C, R> {
         #[pin]
-        call: Call<F, C, R>,
-    }
-}
-
-pin_project! {
-    #[project = CallProjection]
-    enum Call<F, C, R> {
-        Admitted { #[pin] call: Reported<ClientThrottle, Judge<C, R>, Called<F>> },
-        Refused { rejection: Option<Rejection> },
+        call: Decided<Reported<ClientThrottle, Judge<C, R>, Called<F>>>,
     }
 }
 
@@ -126,12 +114,6 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().call.project() {
-            CallProjection::Admitted { call } => call.poll(cx),
-            CallProjection::Refused { rejection } => match rejection.take() {
-                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
-                None => Poll::Pending, // polled again after it was ready
-            },
-        }
+        self.project().call.poll(cx)
     }
 }

@@ -13,7 +13,7 @@ use surefoot::{LoadShedder, Rejection};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::attempt::{self, Called};
+use crate::attempt::{self, Called, Decided};
 use crate::{BoxError, Error};
 
 /// How important a request is.
@@ -175,13 +175,9 @@ where
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
         let admitted = self.priority.prioritize(&request).and_then(|shedder| shedder.admit());
-        let call = match admitted {
-            Ok(permit) => {
-                let call = attempt::call(&mut self.inner, request);
-                Call::Admitted { call: Counted::new(permit, call) }
-            }
-            Err(rejection) => Call::Refused { rejection: Some(rejection) },
-        };
+        let call = Decided::of(admitted, |permit| {
+            Counted::new(permit, attempt::call(&mut self.inner, request))
+        });
         LoadShedderFuture { call }
     }
 }
@@ -190,15 +186,7 @@ pin_project! {
     /// A call through a [`LoadShedderService`].
     pub struct LoadShedderFuture<F> {
         #[pin]
-        call: Call<F>,
-    }
-}
-
-pin_project! {
-    #[project = CallProjection]
-    enum Call<F> {
-        Admitted { #[pin] call: Counted<LoadShedder, Called<F>> },
-        Refused { rejection: Option<Rejection> },
+        call: Decided<Counted<LoadShedder, Called<F>>>,
     }
 }
 
@@ -211,12 +199,6 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().call.project() {
-            CallProjection::Admitted { call } => call.poll(cx),
-            CallProjection::Refused { rejection } => match rejection.take() {
-                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
-                None => Poll::Pending, // polled again after it was ready
-            },
-        }
+        self.project().call.poll(cx)
     }
 }

@@ -20,7 +20,7 @@ pub use per_request::{
     PerRequestRateLimiterService, Weight,
 };
 
-use crate::attempt::{self, Called};
+use crate::attempt::{self, Called, Decided};
 use crate::{BoxError, Error};
 
 /// Admits as many calls of a service as a rate limiter allows: see [`surefoot::rate_limiter`].
@@ -186,14 +186,9 @@ where
             Slot::Refused(rejection) => Err(rejection),
             Slot::None | Slot::Waiting(_) => self.take_now(),
         };
-        let call = match taken {
-            Ok(charge) => {
-                let inner = &mut self.inner;
-                let call = Metered::start(Some(charge), || attempt::call(inner, request));
-                Call::Admitted { call }
-            }
-            Err(rejection) => Call::Refused { rejection: Some(rejection) },
-        };
+        let call = Decided::of(taken, |charge| {
+            Metered::start(Some(charge), || attempt::call(&mut self.inner, request))
+        });
         RateLimiterFuture { call }
     }
 }
@@ -202,15 +197,7 @@ pin_project! {
     /// A call through a [`RateLimiterService`].
     pub struct RateLimiterFuture<F> {
         #[pin]
-        call: Call<F>,
-    }
-}
-
-pin_project! {
-    #[project = CallProjection]
-    enum Call<F> {
-        Admitted { #[pin] call: Metered<RateLimiter, Called<F>> },
-        Refused { rejection: Option<Rejection> },
+        call: Decided<Metered<RateLimiter, Called<F>>>,
     }
 }
 
@@ -223,16 +210,6 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().call.project() {
-            CallProjection::Admitted { call } => call.poll(cx),
-            CallProjection::Refused { rejection } => refuse(rejection),
-        }
-    }
-}
-
-fn refuse<R>(rejection: &mut Option<Rejection>) -> Poll<Result<R, Error>> {
-    match rejection.take() {
-        Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
-        None => Poll::Pending, // polled again after it was ready
+        self.project().call.poll(cx)
     }
 }

@@ -7,12 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use surefoot::host::{Acquiring, Admitted};
-use surefoot::throttler::Permit;
+use surefoot::throttler::{Claim, Permit};
 use surefoot::{Classify, DefaultClassifier, Rejection, Throttler};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::attempt::{self, Called};
+use crate::attempt::{self, Called, Decided};
 use crate::{BoxError, Error, Judge, ServiceError};
 
 /// Bounds how many calls of a service run at once: see [`surefoot::throttler`] and
@@ -82,6 +82,17 @@ impl<S, C> ThrottlerService<S, C> {
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
+
+    #[cold]
+    #[inline(never)]
+    fn queue_up(&mut self, claim: Claim<Throttler>, cx: &mut Context<'_>) {
+        let (acquiring, answer) = Acquiring::begin(claim, cx);
+        self.turn = match answer {
+            Poll::Pending => Turn::Waiting(acquiring),
+            Poll::Ready(Ok(permit)) => Turn::Has(permit),
+            Poll::Ready(Err(rejection)) => Turn::Refused(rejection),
+        };
+    }
 }
 
 impl<S: Clone, C: Clone> Clone for ThrottlerService<S, C> {
@@ -122,7 +133,10 @@ where
             match &mut self.turn {
                 Turn::Has(_) => return attempt::poll_ready(&mut self.inner, cx),
                 Turn::Refused(_) => return Poll::Ready(Ok(())),
-                Turn::Unasked => self.turn = Turn::Waiting(Acquiring::new(self.throttler.clone())),
+                Turn::Unasked => match Throttler::claim(self.throttler.clone()) {
+                    Ok(permit) => self.turn = Turn::Has(permit),
+                    Err(claim) => self.queue_up(claim, cx),
+                },
                 Turn::Waiting(acquiring) => {
                     self.turn = match ready!(Pin::new(acquiring).poll(cx)) {
                         Ok(permit) => Turn::Has(permit),
@@ -143,14 +157,10 @@ where
             Turn::Refused(rejection) => Err(rejection),
             Turn::Unasked | Turn::Waiting(_) => self.throttler.try_acquire_owned(),
         };
-        let call = match admitted {
-            Ok(permit) => {
-                let judge = Judge::new(self.classifier.clone());
-                let call = attempt::call(&mut self.inner, request);
-                Call::Admitted { call: Admitted::new(permit, judge, call) }
-            }
-            Err(rejection) => Call::Refused { rejection: Some(rejection) },
-        };
+        let call = Decided::of(admitted, |permit| {
+            let judge = Judge::new(self.classifier.clone());
+            Admitted::new(permit, judge, attempt::call(&mut self.inner, request))
+        });
         ThrottlerFuture { call }
     }
 }
@@ -159,15 +169,7 @@ pin_project! {
     /// A call through a [`ThrottlerService`].
     pub struct ThrottlerFuture<F, C, R> {
         #[pin]
-        call: Call<F, C, R>,
-    }
-}
-
-pin_project! {
-    #[project = CallProjection]
-    enum Call<F, C, R> {
-        Admitted { #[pin] call: Admitted<Throttler, Judge<C, R>, Called<F>> },
-        Refused { rejection: Option<Rejection> },
+        call: Decided<Admitted<Throttler, Judge<C, R>, Called<F>>>,
     }
 }
 
@@ -181,12 +183,6 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().call.project() {
-            CallProjection::Admitted { call } => call.poll(cx),
-            CallProjection::Refused { rejection } => match rejection.take() {
-                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
-                None => Poll::Pending, // polled again after it was ready
-            },
-        }
+        self.project().call.poll(cx)
     }
 }

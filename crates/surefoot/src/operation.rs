@@ -68,6 +68,14 @@ pub trait Judged {
         }
     }
 
+    /// The verdict on what came of a call.
+    fn verdict(&self, result: &Result<Self::Value, Error<Self::Error>>) -> Verdict {
+        match result {
+            Ok(value) => self.classify(Ok(value)).verdict,
+            Err(error) => self.verdict_on_error(error),
+        }
+    }
+
     /// A result as a retry or a hedge sees it.
     fn attempt_result(&self, result: &Result<Self::Value, Error<Self::Error>>) -> AttemptResult {
         match result {
@@ -263,33 +271,36 @@ pin_project! {
     /// The same, paid by the budgets in scope.
     #[project = PaidProjection]
     pub(crate) enum Paid<Fut> {
-        Unasked { #[pin] started: Started<Fut> },
-        Covered { #[pin] started: Started<Fut>, cover: Cover },
-        Refused { rejection: Option<Rejection> },
+        // With what pays for it, if a budget is in scope.
+        Running { #[pin] started: Started<Fut>, cover: Option<Cover> },
+        // In a box: a refusal is longer than most futures, and every call would move that many bytes.
+        Refused { rejection: Option<Box<Rejection>> },
     }
 }
 
 impl<Fut> Paid<Fut> {
-    #[inline]
+    #[inline(always)]
     fn start(start: impl Fn() -> Fut) -> Self {
-        if scope::is_budgeted() {
-            Self::start_covered(start)
-        } else {
-            Self::Unasked { started: Started::new(start) }
+        if !scope::is_budgeted() {
+            return Self::Running { started: Started::new(start), cover: None };
         }
-    }
-
-    #[cold]
-    fn start_covered(start: impl Fn() -> Fut) -> Self {
-        match spending::draw() {
-            Ok(None) => Self::Unasked { started: Started::new(start) },
+        match draw() {
+            Ok(None) => Self::Running { started: Started::new(start), cover: None },
             Ok(Some(cover)) => {
                 cover.spend();
-                Self::Covered { started: cover.enter(|| Started::new(start)), cover }
+                let started = cover.enter(|| Started::new(start));
+                Self::Running { started, cover: Some(cover) }
             }
             Err(rejection) => Self::Refused { rejection: Some(rejection) },
         }
     }
+}
+
+/// [`spending::draw`], with an answer of two words.
+#[cold]
+#[inline(never)]
+fn draw() -> Result<Option<Cover>, Box<Rejection>> {
+    spending::draw().map_err(Box::new)
 }
 
 impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Paid<Fut> {
@@ -298,10 +309,12 @@ impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Paid<Fut> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            PaidProjection::Unasked { started } => started.poll(cx),
-            PaidProjection::Covered { started, cover } => cover.enter(|| started.poll(cx)),
+            PaidProjection::Running { started, cover: None } => started.poll(cx),
+            PaidProjection::Running { started, cover: Some(cover) } => {
+                cover.enter(|| started.poll(cx))
+            }
             PaidProjection::Refused { rejection } => match rejection.take() {
-                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
+                Some(rejection) => Poll::Ready(Err(Error::Rejected(*rejection))),
                 None => Poll::Pending, // polled again after it was ready
             },
         }

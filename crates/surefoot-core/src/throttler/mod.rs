@@ -48,6 +48,7 @@
 //! has its own ([`adaptive`]).
 
 pub mod adaptive;
+mod claim;
 mod claims;
 mod codel;
 mod config;
@@ -69,6 +70,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use adaptive::AdaptiveConfig;
+pub use claim::Claim;
 pub use codel::CodelConfig;
 pub use config::{Order, ThrottlerBuilder, ThrottlerConfig};
 pub use drain::Drain;
@@ -81,7 +83,7 @@ pub use watch::Watch;
 use crate::config::Check;
 use crate::{ConfigError, Events, Name, Rejection, TimeSource};
 use config::PERMITS_MOST;
-use machine::{Machine, Received};
+use machine::Machine;
 
 /// Bounds how many calls run at once. Clones are handles to the same one.
 ///
@@ -191,12 +193,35 @@ impl Throttler {
         throttler: B,
         wait: impl FnOnce(&TimeSource) -> Wait,
     ) -> Result<Admission<B>, Rejection> {
-        let Self { machine, level } = throttler.borrow();
-        match machine.enqueue(*level, wait)? {
-            Received::Admitted(grant) => Ok(Admission::Admitted(Permit::new(throttler, grant))),
-            Received::Queued { slot, leaves_at, look_at } => {
-                Ok(Admission::Queued(Waiter::new(throttler, slot, leaves_at, look_at)))
-            }
+        match Self::claim(throttler) {
+            Ok(permit) => Ok(Admission::Admitted(permit)),
+            Err(claim) => claim.enqueue(wait),
+        }
+    }
+
+    /// [`enqueue`](Self::enqueue) in two steps, for hosts that keep the second out of the way of calls
+    /// that need not wait: a permit, or else a claim to one, which is then either queued up or dropped.
+    ///
+    /// ```
+    /// use surefoot_core::{Rejection, Throttler};
+    ///
+    /// let throttler = Throttler::builder("reports").max_concurrent(1).build()?;
+    /// let Ok(permit) = Throttler::claim(&throttler) else { unreachable!("one is free") };
+    /// let Err(claim) = Throttler::claim(&throttler) else { unreachable!("none is free") };
+    /// drop(permit); // it meets the claim,
+    /// assert!(throttler.try_acquire().is_err());
+    /// drop(claim); // which is withdrawn
+    /// assert!(throttler.try_acquire().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The claim, if no permit is free or somebody waits.
+    #[inline(always)]
+    pub fn claim<B: Borrow<Self>>(throttler: B) -> Result<Permit<B>, Claim<B>> {
+        match throttler.borrow().machine.claim() {
+            Some(grant) => Ok(Permit::new(throttler, grant)),
+            None => Err(Claim::new(throttler)),
         }
     }
 

@@ -10,13 +10,13 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use surefoot::host::{Judged, Watched};
 use surefoot::stream::Kept;
-use surefoot::{CircuitBreaker, Classification, Classify, Rejection, Timeout};
+use surefoot::{CircuitBreaker, Classification, Classify, Timeout};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::WatchedBody;
 use super::watched_body::Ending;
-use crate::attempt::{self, Called};
+use crate::attempt::{self, Called, Decided};
 use crate::{BoxError, CircuitBreakerLayer, Error, ServiceError};
 
 impl<C> CircuitBreakerLayer<C> {
@@ -95,15 +95,12 @@ where
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
         let (breaker, classifier) = self.layer.layer.parts();
-        let call = match breaker.admit() {
-            Ok(permit) => {
-                let call = attempt::call(&mut self.inner, request);
-                let wrapped = Wrapped { call, idle: self.layer.idle.clone() };
-                let judge = BodyJudge { classifier: classifier.clone(), body: PhantomData };
-                Call::Admitted { call: Watched::new(permit, judge, wrapped) }
-            }
-            Err(rejection) => Call::Refused { rejection: Some(rejection) },
-        };
+        let call = Decided::of(breaker.admit(), |permit| {
+            let call = attempt::call(&mut self.inner, request);
+            let wrapped = Wrapped { call, idle: self.layer.idle.clone() };
+            let judge = BodyJudge { classifier: classifier.clone(), body: PhantomData };
+            Watched::new(permit, judge, wrapped)
+        });
         BodyCircuitBreakerFuture { call }
     }
 }
@@ -112,15 +109,7 @@ pin_project! {
     /// A call through a [`BodyCircuitBreakerService`].
     pub struct BodyCircuitBreakerFuture<F, C, B> {
         #[pin]
-        call: Call<F, C, B>,
-    }
-}
-
-pin_project! {
-    #[project = CallProjection]
-    enum Call<F, C, B> {
-        Admitted { #[pin] call: Watched<CircuitBreaker, BodyJudge<C, B>, Wrapped<F>> },
-        Refused { rejection: Option<Rejection> },
+        call: Decided<Watched<CircuitBreaker, BodyJudge<C, B>, Wrapped<F>>>,
     }
 }
 
@@ -134,13 +123,7 @@ where
     type Output = Result<Response<WatchedBody<B>>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().call.project() {
-            CallProjection::Admitted { call } => call.poll(cx),
-            CallProjection::Refused { rejection } => match rejection.take() {
-                Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
-                None => Poll::Pending, // polled again after it was ready
-            },
-        }
+        self.project().call.poll(cx)
     }
 }
 

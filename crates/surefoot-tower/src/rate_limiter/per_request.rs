@@ -13,8 +13,7 @@ use surefoot::{KeyedRateLimiter, Limiter, RateLimiter, Rejection};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::refuse;
-use crate::attempt::{self, ReadyCall};
+use crate::attempt::{self, ReadyCall, refuse};
 use crate::{BoxError, Error};
 
 /// Which limit a request is under, and how much of it it takes.

@@ -49,7 +49,7 @@ impl BlockingPolicy for ClientThrottle {
     ) -> Result<O::Value, Error<O::Error>> {
         let mut permit = self.admit_borrowed()?;
         let result = operation.attempt_blocking();
-        permit.close(verdict(operation, &result));
+        permit.close(operation.verdict(&result));
         result
     }
 }
@@ -91,7 +91,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         this.call.poll(cx).map(|mut result| {
-            let verdict = verdict(this.judge, &result);
+            let verdict = this.judge.verdict(&result);
             match &mut result {
                 Ok(value) if J::STREAMS && verdict == Verdict::Success => {
                     this.judge.keep(value, Kept::permit(this.permit.hand_over()));
@@ -100,12 +100,5 @@ where
             }
             result
         })
-    }
-}
-
-fn verdict<J: Judged>(judge: &J, result: &Result<J::Value, Error<J::Error>>) -> Verdict {
-    match result {
-        Ok(value) => judge.classify(Ok(value)).verdict,
-        Err(error) => judge.verdict_on_error(error),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use pin_project_lite::pin_project;
-use surefoot_core::throttler::{Admission, Permit, Wait, Waiter};
+use surefoot_core::throttler::{Admission, Claim, Permit, Wait, Waiter};
 use surefoot_core::{
     Classify, Clock, DropReason, Error, Rejection, SystemClock, Throttler, TimeSource, Timestamp,
     Verdict,
@@ -100,6 +100,17 @@ impl<B: Borrow<Throttler>> Acquiring<B> {
     pub fn new(throttler: B) -> Self {
         Self { asks: Some(throttler), waits: None }
     }
+
+    /// Of one that has a claim already, and its first poll.
+    #[cold]
+    pub fn begin(
+        claim: Claim<B>,
+        cx: &mut Context<'_>,
+    ) -> (Self, Poll<Result<Permit<B>, Rejection>>) {
+        let mut acquiring = Self { asks: None, waits: None };
+        let answer = acquiring.queue_up(claim, cx);
+        (acquiring, answer)
+    }
 }
 
 impl<B: Borrow<Throttler> + Unpin> Future for Acquiring<B> {
@@ -108,11 +119,27 @@ impl<B: Borrow<Throttler> + Unpin> Future for Acquiring<B> {
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(throttler) = self.asks.take() else { return self.poll_waiting(cx) };
+        match Throttler::claim(throttler) {
+            Ok(permit) => Poll::Ready(Ok(permit)),
+            Err(claim) => self.queue_up(claim, cx),
+        }
+    }
+}
+
+impl<B: Borrow<Throttler>> Acquiring<B> {
+    /// The first poll of one who has to wait.
+    #[cold]
+    #[inline(never)]
+    fn queue_up(
+        &mut self,
+        claim: Claim<B>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Permit<B>, Rejection>> {
         let wait = |time: &TimeSource| {
             let (deadline, waker) = (scope::deadline_on(time), cx.waker().clone());
             Wait { deadline, waker }
         };
-        match Throttler::enqueue(throttler, wait) {
+        match claim.enqueue(wait) {
             Ok(Admission::Admitted(permit)) => Poll::Ready(Ok(permit)),
             Ok(Admission::Queued(waiter)) => {
                 // It has just asked: only the alarm is left to be set.
@@ -124,10 +151,9 @@ impl<B: Borrow<Throttler> + Unpin> Future for Acquiring<B> {
             Err(rejection) => Poll::Ready(Err(rejection)),
         }
     }
-}
 
-impl<B: Borrow<Throttler>> Acquiring<B> {
     #[cold]
+    #[inline(never)]
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit<B>, Rejection>> {
         let Some(waiting) = &mut self.waits else { return Poll::Pending };
         let answer = ready!(waiting.poll(cx));
@@ -290,15 +316,8 @@ impl BlockingPolicy for Throttler {
     ) -> Result<O::Value, Error<O::Error>> {
         let mut permit = self.acquire_blocking()?;
         let result = operation.attempt_blocking();
-        permit.close_for(|| verdict(operation, &result));
+        permit.close_for(|| operation.verdict(&result));
         result
-    }
-}
-
-fn verdict<J: Judged>(judge: &J, result: &Result<J::Value, Error<J::Error>>) -> Verdict {
-    match result {
-        Ok(value) => judge.classify(Ok(value)).verdict,
-        Err(error) => judge.verdict_on_error(error),
     }
 }
 
@@ -406,7 +425,7 @@ impl<B: Borrow<Throttler>> Held<B> {
             {
                 judge.keep(value, Kept::permit(permit));
             }
-            permit.close_for(|| verdict(judge, &result));
+            permit.close_for(|| judge.verdict(&result));
             result
         })
     }

@@ -1,9 +1,4 @@
-//! Every interleaving of a few calls on the production throttler and bulkhead, under loom.
-//!
-//! ```text
-//! RUSTFLAGS="--cfg surefoot_loom" cargo test --release -p surefoot-core --test loom_throttler
-//! ```
-#![cfg(surefoot_loom)]
+//! Permits, the queue, and compartments that lend.
 
 use std::future::Future;
 use std::pin::pin;
@@ -14,6 +9,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use surefoot_core::bulkhead::CompartmentConfig;
 use surefoot_core::throttler::{Admission, Permit, Wait, Waiter};
 use surefoot_core::{Bulkhead, ManualClock, Throttler};
+
+use super::{beside, with_preemptions};
 
 fn throttler(permits: u32, queue_size: u32) -> Throttler {
     let builder = Throttler::builder("loom").max_concurrent(permits).queue_size(queue_size);
@@ -77,8 +74,7 @@ fn assert_all_home(throttler: &Throttler) {
 fn one_permit_goes_to_one_of_two() {
     loom::model(|| {
         let throttler = throttler(1, 0);
-        let other = throttler.clone();
-        let thread = loom::thread::spawn(move || other.try_acquire_owned().ok());
+        let thread = beside(&throttler, |other| other.try_acquire_owned().ok());
         let ours = throttler.try_acquire_owned().ok();
         let theirs = thread.join().unwrap();
         assert_eq!(u32::from(ours.is_some()) + u32::from(theirs.is_some()), 1);
@@ -94,8 +90,7 @@ fn nobody_is_refused_for_a_permit_that_nobody_gets() {
     loom::model(|| {
         let throttler = throttler(1, 0);
         let held = throttler.try_acquire_owned().unwrap();
-        let other = throttler.clone();
-        let thread = loom::thread::spawn(move || other.try_acquire_owned().ok());
+        let thread = beside(&throttler, |other| other.try_acquire_owned().ok());
         drop(held);
         let ours = throttler.try_acquire_owned().ok();
         let theirs = thread.join().unwrap();
@@ -107,15 +102,10 @@ fn nobody_is_refused_for_a_permit_that_nobody_gets() {
 
 #[test]
 fn with_two_who_are_being_refused_the_one_who_returned_it_still_gets_it_or_they_do() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    with_preemptions(3, || {
         let throttler = throttler(1, 0);
         let held = throttler.try_acquire_owned().unwrap();
-        let threads = [(); 2].map(|()| {
-            let other = throttler.clone();
-            loom::thread::spawn(move || other.try_acquire_owned().ok())
-        });
+        let threads = [(); 2].map(|()| beside(&throttler, |other| other.try_acquire_owned().ok()));
         drop(held);
         let ours = throttler.try_acquire_owned().ok();
         let theirs = threads.map(|thread| thread.join().unwrap());
@@ -158,14 +148,14 @@ fn a_waiter_that_leaves_beside_a_return_swallows_no_permit() {
 
 #[test]
 fn two_returns_beside_one_who_queues_up_leave_one_permit_free() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    with_preemptions(3, || {
         let throttler = throttler(2, 1);
         let held = [(); 2].map(|()| throttler.try_acquire_owned().unwrap());
         let threads = held.map(|permit| loom::thread::spawn(move || drop(permit)));
         let mut guest = Guest::of(&throttler);
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert!(guest.was_admitted());
         assert_eq!(throttler.in_flight(), 1);
         assert!(throttler.try_acquire().is_ok());
@@ -179,8 +169,7 @@ fn a_limit_raised_beside_one_who_queues_up_lets_them_in() {
     loom::model(|| {
         let throttler = throttler(1, 1);
         let held = throttler.try_acquire_owned().unwrap();
-        let other = throttler.clone();
-        let thread = loom::thread::spawn(move || other.resize(2).unwrap());
+        let thread = beside(&throttler, |other| other.resize(2).unwrap());
         let mut guest = Guest::of(&throttler);
         thread.join().unwrap();
         assert!(guest.was_admitted());
@@ -193,8 +182,7 @@ fn a_limit_raised_beside_one_who_queues_up_lets_them_in() {
 fn a_limit_lowered_beside_a_call_swallows_one_permit_and_only_one() {
     loom::model(|| {
         let throttler = throttler(2, 1);
-        let other = throttler.clone();
-        let thread = loom::thread::spawn(move || other.resize(1).unwrap());
+        let thread = beside(&throttler, |other| other.resize(1).unwrap());
         drop(throttler.try_acquire_owned());
         thread.join().unwrap();
         assert_all_home(&throttler);
@@ -253,9 +241,7 @@ fn whoever_waits_for_the_last_one_to_end_is_told() {
 
 #[test]
 fn a_permit_that_can_be_spared_reaches_whoever_begins_to_wait_elsewhere() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    with_preemptions(3, || {
         let lends = CompartmentConfig { reserve: Some(0), ..CompartmentConfig::new(1, 1) };
         let bulkhead = Bulkhead::builder("loom")
             .compartment_with("lender", lends)

@@ -1,0 +1,173 @@
+//! Asking: a permit, a place in the queue, or neither.
+
+use std::task::Waker;
+use std::time::Duration;
+
+use super::super::LeftQueue;
+use super::super::grant::Grant;
+use super::super::queue::{Cause, Slot, Wakes};
+use super::super::status::Counters;
+use super::super::waiter::{self, Wait};
+use super::{Machine, State};
+use crate::sync::lock;
+use crate::{Deadline, Event, Rejection, Timestamp};
+
+/// How a call that asks to wait is received.
+pub(in crate::throttler) enum Received {
+    Admitted(Grant),
+    Queued { slot: Slot, leaves_at: Timestamp, look_at: Timestamp },
+}
+
+impl Machine {
+    /// A permit if one is free and nobody waits.
+    #[inline(always)]
+    pub(in crate::throttler) fn take(&self) -> Result<Grant, Rejection> {
+        if self.word.claim() { Ok(self.begin()) } else { self.receive_impatient() }
+    }
+
+    /// The same, but a claim that is not met stands: it has to be [received](Self::receive) or
+    /// [forgone](Self::forgo).
+    #[inline(always)]
+    pub(in crate::throttler) fn claim(&self) -> Option<Grant> {
+        self.word.claim().then(|| self.begin())
+    }
+
+    /// Withdraws a claim.
+    #[cold]
+    pub(in crate::throttler) fn forgo(&self) {
+        let mut state = lock(&self.state);
+        state.claims.withdraw(&self.word);
+        self.finish(state, Wakes::default());
+    }
+
+    /// What a call begins with that need not wait.
+    #[inline(always)]
+    fn begin(&self) -> Grant {
+        if self.is_timed { Grant::own(self.now()) } else { Grant::UNTIMED }
+    }
+
+    /// The time, out of the way of those who need none.
+    #[inline(never)]
+    fn now(&self) -> Timestamp {
+        self.time.now()
+    }
+
+    #[cold]
+    fn receive_impatient(&self) -> Result<Grant, Rejection> {
+        match self.receive(0, None)? {
+            Received::Admitted(grant) => Ok(grant),
+            // Nobody is queued who did not say how to wait.
+            Received::Queued { .. } => Err(self.full(0)),
+        }
+    }
+
+    /// Receives a call that has made a claim.
+    #[inline(never)]
+    pub(in crate::throttler) fn receive(
+        &self,
+        level: u8,
+        wait: Option<Wait>,
+    ) -> Result<Received, Rejection> {
+        let now = self.time.now();
+        let mut state = lock(&self.state);
+        let told = state.look(now, &self.service);
+        let received = self.settle_claim(&mut state, now, level, wait);
+        let is_full = matches!(&received, Err(Rejection::QueueFull { queue_size: 1.., .. }));
+        let is_news = is_full && !std::mem::replace(&mut state.told_full, is_full);
+        drop(state);
+        self.tell_standing(told, now);
+        if is_news {
+            let (policy, queue_size) = (self.config.name.clone(), self.config.queue_size);
+            self.events.send(&Event::QueueFilled { policy, at: now, queue_size });
+        }
+        if matches!(received, Ok(Received::Queued { .. })) && self.watch_fellows() {
+            self.serve_all(lock(&self.state), self.time.now());
+        }
+        received.map_err(|rejection| self.fellowship.worded(rejection))
+    }
+
+    fn settle_claim(
+        &self,
+        state: &mut State,
+        now: Timestamp,
+        level: u8,
+        wait: Option<Wait>,
+    ) -> Result<Received, Rejection> {
+        if state.claims.take() {
+            return Ok(Received::Admitted(Grant::own(now)));
+        }
+        let refused = if state.is_closed {
+            self.refuse_closed()
+        } else if state.queue.waiting() == 0 && self.fellowship.borrow(self) {
+            state.claims.withdraw(&self.word);
+            return Ok(Received::Admitted(Grant::borrowed(now)));
+        } else if let Some(Wait { deadline, waker }) = wait {
+            if self.is_hopeless(deadline, now) {
+                self.rejection(Cause::Left { at: now, reason: LeftQueue::Deadline }, now)
+            } else if state.queue.waiting() < self.config.queue_size {
+                return Ok(self.queue_up(state, now, level, deadline, waker));
+            } else {
+                self.full(self.config.queue_size)
+            }
+        } else {
+            self.full(0)
+        };
+        state.claims.withdraw(&self.word);
+        Err(refused)
+    }
+
+    fn queue_up(
+        &self,
+        state: &mut State,
+        now: Timestamp,
+        level: u8,
+        deadline: Option<Deadline>,
+        waker: Waker,
+    ) -> Received {
+        if state.queue.waiting() == 0
+            && let Some(codel) = &mut state.codel
+        {
+            codel.saw(Duration::ZERO); // whoever came a moment ago did not wait behind anybody
+        }
+        Counters::add(&self.counters.queued);
+        let slot = state.queue.push(level, now, deadline, waker);
+        let leaves_at = waiter::leaves_at(now, self.config.timeout, deadline);
+        let look_at = self.look_for(state.codel.as_ref(), now);
+        Received::Queued { slot, leaves_at, look_at }
+    }
+
+    fn full(&self, queue_size: u32) -> Rejection {
+        Counters::add(&self.counters.queue_full);
+        let (policy, max_concurrent) = (self.config.name.clone(), self.limit());
+        Rejection::QueueFull { policy, max_concurrent, queue_size }
+    }
+
+    fn refuse_closed(&self) -> Rejection {
+        Counters::add(&self.counters.closed);
+        Rejection::Closed { policy: self.config.name.clone() }
+    }
+
+    #[cold]
+    pub(super) fn rejection(&self, cause: Cause, since: Timestamp) -> Rejection {
+        let policy = self.config.name.clone();
+        match cause {
+            Cause::Closed => self.refuse_closed(),
+            Cause::Left { at, reason } => {
+                Counters::add(self.counters.left(reason));
+                Rejection::QueueTimeout { policy, waited: at - since, reason }
+            }
+        }
+    }
+
+    /// Whether a call that begins now would not be done by its deadline.
+    pub(super) fn is_hopeless(&self, deadline: Option<Deadline>, now: Timestamp) -> bool {
+        deadline.is_some_and(|deadline| {
+            deadline.is_over(now)
+                || self.expected().is_some_and(|expected| deadline.remaining(now) < expected)
+        })
+    }
+
+    pub(super) fn expected(&self) -> Option<Duration> {
+        self.config.expected_service.or_else(|| self.service.median())
+    }
+}

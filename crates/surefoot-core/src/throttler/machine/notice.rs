@@ -1,0 +1,72 @@
+//! Those outside the queue who want to know that a permit is back: who waits until all are home, and
+//! the compartments that may borrow it.
+
+use std::task::{Poll, Waker};
+
+use super::super::queue::Wakes;
+use super::super::word::Flag;
+use super::Machine;
+use crate::sync::lock;
+
+impl Machine {
+    /// Ready when every permit is home; until then `waker` is woken for that.
+    pub(in crate::throttler) fn poll_drained(
+        &self,
+        id: &mut Option<u64>,
+        waker: &Waker,
+    ) -> Poll<()> {
+        let waker = waker.clone();
+        let mut state = lock(&self.state);
+        // The flag first: a permit that returns after this look then brings its holder here.
+        self.word.raise(Flag::Watched);
+        if self.out(&state) == 0 {
+            self.finish(state, Wakes::default());
+            return Poll::Ready(());
+        }
+        let known = state.drains.watch(id, waker);
+        drop(state);
+        drop(known);
+        Poll::Pending
+    }
+
+    pub(in crate::throttler) fn leave_drain(&self, id: u64) {
+        let known = lock(&self.state).drains.leave(id);
+        drop(known);
+    }
+
+    pub(super) fn notice_if_watched(&self) {
+        if self.word.load().has(Flag::Watched) {
+            self.notice();
+        }
+    }
+
+    /// A permit has returned, and somebody outside the queue may want to know: those who wait until
+    /// all are home, and the compartments that may borrow it.
+    #[cold]
+    pub(super) fn notice(&self) {
+        // Down before looking: who raises it after that is looked at by the next one.
+        self.word.lower(Flag::Watched);
+        let state = lock(&self.state);
+        self.finish(state, Wakes::default());
+        let still_drains = !lock(&self.state).drains.is_empty();
+        if self.fellowship.offer(self) || still_drains {
+            self.word.raise(Flag::Watched);
+        }
+    }
+
+    /// Has those that may lend a permit tell when they can; tells whether there are any.
+    pub(super) fn watch_fellows(&self) -> bool {
+        self.fellowship.lenders(self, |lender| lender.word.raise(Flag::Watched))
+    }
+
+    /// Gives those who wait what others can spare; tells whether somebody waits still.
+    pub(in crate::throttler) fn serve_from_fellows(&self) -> bool {
+        self.serve_all(lock(&self.state), self.time.now());
+        self.queue_depth() > 0
+    }
+
+    /// A permit to be lent, if more than `reserve` are free.
+    pub(in crate::throttler) fn lend_above(&self, reserve: u32) -> bool {
+        self.word.take_above(reserve)
+    }
+}
