@@ -316,7 +316,8 @@ impl Machine {
 
     fn return_permit(&self, grant: Grant, now: Timestamp) {
         if grant.is_borrowed() {
-            return self.fellowship.give_back();
+            self.fellowship.give_back();
+            return self.notice_if_watched();
         }
         match self.word.put_back() {
             Returned::Free => {}
@@ -325,13 +326,12 @@ impl Machine {
         }
     }
 
-    /// Returns a permit.
+    /// Returns a permit. Of one that is untimed nobody need know how the call ended.
     #[inline(always)]
-    pub(super) fn release(&self, grant: Grant, verdict: impl FnOnce() -> Verdict) {
-        if grant.is_untimed() {
-            self.put_back();
-        } else {
-            self.release_timed(grant, &verdict());
+    pub(super) fn release(&self, grant: Grant, verdict: Option<Verdict>) {
+        match verdict {
+            None => self.put_back(),
+            Some(verdict) => self.release_timed(grant, &verdict),
         }
     }
 
@@ -410,7 +410,7 @@ impl Machine {
         if state.queue.waiting() < self.config.queue_size {
             state.told_full = false;
         }
-        if !state.drains.is_empty() && self.out(&state) == 0 {
+        if !state.drains.is_empty() && self.is_drained(&state) {
             state.drains.end(&mut wakes);
         }
         drop(state);
@@ -453,6 +453,11 @@ impl Machine {
     fn out(&self, state: &State) -> u32 {
         let limit = if state.is_closed { 0 } else { self.limit() };
         state.claims.out(&self.word, limit)
+    }
+
+    /// Whether no call runs, with a permit of its own or a borrowed one.
+    fn is_drained(&self, state: &State) -> bool {
+        self.out(state) == 0 && self.fellowship.counts().0 == 0
     }
 
     /// Sends away whoever has waited too long. Tells when to look again, if anybody waits.
@@ -556,7 +561,7 @@ impl Machine {
         let mut state = lock(&self.state);
         // The flag first: a permit that returns after this look then brings its holder here.
         self.word.raise(Flag::Watched);
-        if self.out(&state) == 0 {
+        if self.is_drained(&state) {
             self.finish(state, Wakes::default());
             return Poll::Ready(());
         }
