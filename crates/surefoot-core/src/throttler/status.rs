@@ -29,6 +29,7 @@ pub struct ThrottlerStatus {
     /// Whether it was closed.
     pub closed: bool,
     /// How long a call is expected to hold its permit; `None` before that is known.
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::duration_text::option"))]
     pub service_time: Option<Duration>,
     /// Counts since it was made.
     pub totals: ThrottlerTotals,
