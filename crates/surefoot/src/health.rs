@@ -24,14 +24,24 @@
 //! ```
 //!
 //! **Healthy** means that the next call would get through: a circuit breaker that is closed, a
-//! limiter that is below its limit. Asking moves nothing and takes no permit. **Cost.** A short lock for each
-//! policy and one list; meant for probes and dashboards, not for every call.
+//! limiter that is below its limit, a throttler with a permit or a place in its queue, a load shedder
+//! that sheds nobody yet. Asking moves nothing and takes no permit; a load shedder's own functions are
+//! asked too. **Cost.** A short lock for each policy and one list; meant for probes and dashboards, not
+//! for every call.
 
 use std::hash::{BuildHasher, Hash};
 
+use surefoot_core::budget::{BudgetStatus, Limits};
+use surefoot_core::bulkhead::BulkheadStatus;
 use surefoot_core::circuit_breaker::CircuitStatus;
+use surefoot_core::client_throttle::ClientThrottleStatus;
+use surefoot_core::load_shedder::{LoadShedderStatus, Signal};
 use surefoot_core::rate_limiter::{KeyedRateLimiterStatus, RateLimiterStatus};
-use surefoot_core::{CircuitBreaker, CircuitState, KeyedRateLimiter, Name, RateLimiter};
+use surefoot_core::throttler::ThrottlerStatus;
+use surefoot_core::{
+    Budget, Bulkhead, CircuitBreaker, CircuitState, ClientThrottle, KeyedRateLimiter, LoadShedder,
+    Name, RateLimiter, Throttler,
+};
 
 /// How one policy is, in the shape of the specification's section 8.2.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +81,59 @@ pub enum Health {
         /// Whether there is room for another one.
         healthy: bool,
     },
+    /// Of a [`Throttler`], or of one compartment of a bulkhead.
+    Throttler {
+        /// The throttler.
+        name: Name,
+        /// Calls that run.
+        in_flight: u32,
+        /// The most that may run at once.
+        max_concurrent: u32,
+        /// Calls that wait.
+        queue_depth: u32,
+        /// The most that may wait.
+        queue_size: u32,
+        /// Whether it is open and has a permit or a place in its queue for one more.
+        healthy: bool,
+    },
+    /// Of a [`Bulkhead`].
+    Bulkhead {
+        /// The bulkhead.
+        name: Name,
+        /// Each compartment, in the order of their names.
+        compartments: Vec<Health>,
+        /// Whether every compartment is.
+        healthy: bool,
+    },
+    /// Of a [`LoadShedder`].
+    LoadShedder {
+        /// The shedder.
+        name: Name,
+        /// What its highest signal tells; `None` while all are unknown.
+        load: Option<f64>,
+        /// Where it begins to shed the lowest priority.
+        max_load: f64,
+        /// Whether it sheds nobody at this load; always, in a dry run.
+        healthy: bool,
+    },
+    /// Of a [`ClientThrottle`].
+    ClientThrottle {
+        /// The throttle.
+        name: Name,
+        /// The share of calls that it holds back.
+        rejection_rate: f64,
+        /// Whether it holds back none.
+        healthy: bool,
+    },
+    /// Of a [`Budget`].
+    Budget {
+        /// The budget.
+        name: Name,
+        /// What is left of what is limited, here and above.
+        remaining: Limits,
+        /// Whether something is left of everything that is.
+        healthy: bool,
+    },
 }
 
 /// The same expression for every kind of policy.
@@ -79,7 +142,12 @@ macro_rules! of_any {
         match $health {
             Health::CircuitBreaker { $field, .. }
             | Health::RateLimiter { $field, .. }
-            | Health::KeyedRateLimiter { $field, .. } => $field,
+            | Health::KeyedRateLimiter { $field, .. }
+            | Health::Throttler { $field, .. }
+            | Health::Bulkhead { $field, .. }
+            | Health::LoadShedder { $field, .. }
+            | Health::ClientThrottle { $field, .. }
+            | Health::Budget { $field, .. } => $field,
         }
     };
 }
@@ -131,6 +199,16 @@ pub enum Snapshot {
     RateLimiter(RateLimiterStatus),
     /// Of a [`KeyedRateLimiter`].
     KeyedRateLimiter(KeyedRateLimiterStatus),
+    /// Of a [`Throttler`].
+    Throttler(ThrottlerStatus),
+    /// Of a [`Bulkhead`].
+    Bulkhead(BulkheadStatus),
+    /// Of a [`LoadShedder`].
+    LoadShedder(LoadShedderStatus),
+    /// Of a [`ClientThrottle`].
+    ClientThrottle(ClientThrottleStatus),
+    /// Of a [`Budget`].
+    Budget(BudgetStatus),
 }
 
 /// A policy that can say how it is. Implemented by the policies of this crate.
@@ -145,6 +223,9 @@ pub trait Inspect: sealed::Publishable + Send + Sync {
 pub(crate) mod sealed {
     /// What else a registry does with all that is registered.
     pub trait Publishable {
+        /// The name it was built with, without asking anything else.
+        fn own_name(&self) -> &super::Name;
+
         /// Writes the present values to the installed recorder.
         #[cfg(feature = "metrics")]
         fn publish_metrics(&self);
@@ -153,6 +234,10 @@ pub(crate) mod sealed {
     macro_rules! publishable {
         ($([$($generics:tt)*] $policy:ty),*) => {
             $(impl<$($generics)*> Publishable for $policy {
+                fn own_name(&self) -> &super::Name {
+                    self.name()
+                }
+
                 #[cfg(feature = "metrics")]
                 fn publish_metrics(&self) {
                     crate::metrics::publish(self);
@@ -163,6 +248,11 @@ pub(crate) mod sealed {
     publishable!(
         [] super::CircuitBreaker,
         [] super::RateLimiter,
+        [] super::Throttler,
+        [] super::Bulkhead,
+        [] super::LoadShedder,
+        [] super::ClientThrottle,
+        [] super::Budget,
         [K: std::hash::Hash + Eq, S: std::hash::BuildHasher] super::KeyedRateLimiter<K, S>
     );
 }
@@ -202,5 +292,75 @@ where
 
     fn snapshot(&self) -> Snapshot {
         Snapshot::KeyedRateLimiter(self.overview())
+    }
+}
+
+impl Inspect for Throttler {
+    fn health(&self) -> Health {
+        of_throttler(self.status())
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::Throttler(self.status())
+    }
+}
+
+fn of_throttler(status: ThrottlerStatus) -> Health {
+    let ThrottlerStatus { name, max_concurrent, in_flight, queue_size, queue_depth, .. } = status;
+    let is_free = in_flight < max_concurrent && queue_depth == 0;
+    let healthy = !status.closed && (is_free || queue_depth < queue_size);
+    Health::Throttler { name, in_flight, max_concurrent, queue_depth, queue_size, healthy }
+}
+
+impl Inspect for Bulkhead {
+    fn health(&self) -> Health {
+        let BulkheadStatus { name, compartments } = self.status();
+        let compartments: Vec<_> = compartments.into_iter().map(of_throttler).collect();
+        let healthy = compartments.iter().all(Health::is_healthy);
+        Health::Bulkhead { name, compartments, healthy }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::Bulkhead(self.status())
+    }
+}
+
+impl Inspect for LoadShedder {
+    fn health(&self) -> Health {
+        let (max_load, status) = (self.config().max_load, self.status());
+        let known = || status.signals.iter().filter_map(|known| Some((known.signal, known.load?)));
+        // What is sampled sheds by the share that it lets in, not by the load of the moment.
+        let by_share = |signal| matches!(signal, Signal::Cpu | Signal::QueueDelay);
+        let sheds = status.admitted_share < 1.0
+            || known().any(|(signal, load)| !by_share(signal) && load >= max_load);
+        let load = known().map(|(_, load)| load).reduce(f64::max);
+        let healthy = status.dry_run || !sheds;
+        Health::LoadShedder { name: status.name, load, max_load, healthy }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::LoadShedder(self.status())
+    }
+}
+
+impl Inspect for ClientThrottle {
+    fn health(&self) -> Health {
+        let ClientThrottleStatus { name, rejection_rate, .. } = self.status();
+        Health::ClientThrottle { name, rejection_rate, healthy: rejection_rate <= 0.0 }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::ClientThrottle(self.status())
+    }
+}
+
+impl Inspect for Budget {
+    fn health(&self) -> Health {
+        let (name, remaining) = (self.name().clone(), self.remaining());
+        Health::Budget { name, remaining, healthy: !self.is_exhausted() }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::Budget(self.status())
     }
 }

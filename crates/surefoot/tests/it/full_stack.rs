@@ -70,7 +70,7 @@ impl Stack {
         }
     }
 
-    fn pipeline(&self) -> Pipeline<impl Policy + BlockingPolicy + use<>> {
+    fn pipeline(&self) -> Pipeline<impl BlockingPolicy + use<>> {
         let clock = &self.clock;
         Pipeline::builder("model")
             .idempotent()
