@@ -16,6 +16,7 @@ macro_rules! programs {
 
 const PROGRAMS: &[(&str, &str)] = programs![
     "http_client",
+    "keep_within_limits",
     "spec_2_1_circuit_breaker",
     "spec_2_2_circuit_states",
     "spec_2_3_fallback",
@@ -25,6 +26,7 @@ const PROGRAMS: &[(&str, &str)] = programs![
     "spec_3_3_retry_strategies",
     "spec_4_1_rate_limiting",
     "spec_4_2_throttling",
+    "spec_4_3_load_shedding",
     "spec_7_1_bulkhead",
     "spec_7_2_timeout",
     "spec_7_3_fallback",
@@ -111,18 +113,23 @@ fn the_readme_lists_every_program_in_this_order() {
 
 #[test]
 fn both_readmes_print_lines_that_compile() {
-    let read = |file| fs::read_to_string(package().join(file)).expect("both files are there");
+    let read = |file: &str| fs::read_to_string(package().join(file)).expect("both files are there");
     let between = |text: &str, start, end| {
         let (_, rest) = text.split_once(start).expect("a beginning");
         let (lines, _) = rest.split_once(end).expect("an end");
         lines.lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    let compiled: Vec<_> =
-        between(&read("src/bin/http_client.rs"), "// README: begin\n", "    // README: end")
+    let compiled = |program: &str| -> Vec<_> {
+        between(&read(program), "// README: begin\n", "    // README: end")
             .iter()
             .map(|line| line.strip_prefix("    ").unwrap_or(line).to_owned())
-            .collect();
+            .collect()
+    };
+    let call = compiled("src/bin/http_client.rs");
     for readme in ["README.md", "../README.md"] {
-        assert_eq!(between(&read(readme), "```rust\n", "```"), compiled, "{readme}");
+        assert_eq!(between(&read(readme), "```rust\n", "```"), call, "{readme}");
     }
+    let readme = read("../README.md");
+    let (_, limits) = readme.split_once("## Keep within limits").expect("the section");
+    assert_eq!(between(limits, "```rust\n", "```"), compiled("src/bin/keep_within_limits.rs"));
 }

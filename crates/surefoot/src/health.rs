@@ -23,19 +23,17 @@
 //! # Ok::<(), ConfigError>(())
 //! ```
 //!
-//! **Healthy** means that the next call would get through: a circuit breaker that is closed, a
-//! limiter that is below its limit, a throttler with a permit or a place in its queue, a load shedder
-//! that sheds nobody yet. Asking moves nothing and takes no permit; a load shedder's own functions are
-//! asked too. **Cost.** A short lock for each policy and one list; meant for probes and dashboards, not
-//! for every call.
+//! **Healthy** means that the next call would get through: a circuit breaker that is closed, a limiter
+//! below its limit, a throttler with a place free. Asking moves nothing and takes no permit. **Cost.** A short lock for each
+//! policy and one list; meant for probes and dashboards, not for every call.
 
 use std::hash::{BuildHasher, Hash};
 
-use surefoot_core::budget::{BudgetStatus, Limits};
+use surefoot_core::budget::{BudgetStatus, Cost, Limits};
 use surefoot_core::bulkhead::BulkheadStatus;
 use surefoot_core::circuit_breaker::CircuitStatus;
 use surefoot_core::client_throttle::ClientThrottleStatus;
-use surefoot_core::load_shedder::{LoadShedderStatus, Signal};
+use surefoot_core::load_shedder::LoadShedderStatus;
 use surefoot_core::rate_limiter::{KeyedRateLimiterStatus, RateLimiterStatus};
 use surefoot_core::throttler::ThrottlerStatus;
 use surefoot_core::{
@@ -81,57 +79,59 @@ pub enum Health {
         /// Whether there is room for another one.
         healthy: bool,
     },
-    /// Of a [`Throttler`], or of one compartment of a bulkhead.
+    /// Of a [`Throttler`].
     Throttler {
         /// The throttler.
         name: Name,
         /// Calls that run.
         in_flight: u32,
-        /// The most that may run at once.
-        max_concurrent: u32,
+        /// Calls that may run at once.
+        limit: u32,
         /// Calls that wait.
         queue_depth: u32,
-        /// The most that may wait.
+        /// Calls that may wait.
         queue_size: u32,
-        /// Whether it is open and has a permit or a place in its queue for one more.
+        /// Whether it is open and another call would run or wait.
         healthy: bool,
     },
     /// Of a [`Bulkhead`].
     Bulkhead {
         /// The bulkhead.
         name: Name,
-        /// Each compartment, in the order of their names.
-        compartments: Vec<Health>,
-        /// Whether every compartment is.
+        /// Its compartments that are not well; one that is exhausted is no fault of the others.
+        exhausted: Vec<Name>,
+        /// Whether there is none.
         healthy: bool,
     },
     /// Of a [`LoadShedder`].
     LoadShedder {
         /// The shedder.
         name: Name,
-        /// What its highest signal tells; `None` while all are unknown.
+        /// The highest load that a signal tells; none while all are unknown.
         load: Option<f64>,
-        /// Where it begins to shed the lowest priority.
+        /// The load from which calls are shed.
         max_load: f64,
-        /// Whether it sheds nobody at this load; always, in a dry run.
+        /// Whether the load is below it.
         healthy: bool,
     },
     /// Of a [`ClientThrottle`].
     ClientThrottle {
         /// The throttle.
         name: Name,
-        /// The share of calls that it holds back.
+        /// The share of calls that is held back now.
         rejection_rate: f64,
-        /// Whether it holds back none.
+        /// Whether none is.
         healthy: bool,
     },
     /// Of a [`Budget`].
     Budget {
         /// The budget.
         name: Name,
-        /// What is left of what is limited, here and above.
+        /// What was spent so far.
+        spent: Cost,
+        /// What is left of each limit, here and above.
         remaining: Limits,
-        /// Whether something is left of everything that is.
+        /// Whether one more attempt could be paid.
         healthy: bool,
     },
 }
@@ -223,8 +223,8 @@ pub trait Inspect: sealed::Publishable + Send + Sync {
 pub(crate) mod sealed {
     /// What else a registry does with all that is registered.
     pub trait Publishable {
-        /// The name it was built with, without asking anything else.
-        fn own_name(&self) -> &super::Name;
+        /// What it is called, without asking it anything else.
+        fn called(&self) -> &super::Name;
 
         /// Writes the present values to the installed recorder.
         #[cfg(feature = "metrics")]
@@ -234,7 +234,7 @@ pub(crate) mod sealed {
     macro_rules! publishable {
         ($([$($generics:tt)*] $policy:ty),*) => {
             $(impl<$($generics)*> Publishable for $policy {
-                fn own_name(&self) -> &super::Name {
+                fn called(&self) -> &super::Name {
                     self.name()
                 }
 
@@ -248,12 +248,12 @@ pub(crate) mod sealed {
     publishable!(
         [] super::CircuitBreaker,
         [] super::RateLimiter,
+        [K: std::hash::Hash + Eq, S: std::hash::BuildHasher] super::KeyedRateLimiter<K, S>,
         [] super::Throttler,
         [] super::Bulkhead,
         [] super::LoadShedder,
         [] super::ClientThrottle,
-        [] super::Budget,
-        [K: std::hash::Hash + Eq, S: std::hash::BuildHasher] super::KeyedRateLimiter<K, S>
+        [] super::Budget
     );
 }
 
@@ -297,7 +297,18 @@ where
 
 impl Inspect for Throttler {
     fn health(&self) -> Health {
-        of_throttler(self.status())
+        let ThrottlerStatus {
+            name,
+            in_flight,
+            max_concurrent: limit,
+            queue_depth,
+            queue_size,
+            closed,
+            ..
+        } = self.status();
+        let has_room = in_flight < limit || queue_depth < queue_size;
+        let healthy = has_room && !closed;
+        Health::Throttler { name, in_flight, limit, queue_depth, queue_size, healthy }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -305,19 +316,15 @@ impl Inspect for Throttler {
     }
 }
 
-fn of_throttler(status: ThrottlerStatus) -> Health {
-    let ThrottlerStatus { name, max_concurrent, in_flight, queue_size, queue_depth, .. } = status;
-    let is_free = in_flight < max_concurrent && queue_depth == 0;
-    let healthy = !status.closed && (is_free || queue_depth < queue_size);
-    Health::Throttler { name, in_flight, max_concurrent, queue_depth, queue_size, healthy }
-}
-
 impl Inspect for Bulkhead {
     fn health(&self) -> Health {
-        let BulkheadStatus { name, compartments } = self.status();
-        let compartments: Vec<_> = compartments.into_iter().map(of_throttler).collect();
-        let healthy = compartments.iter().all(Health::is_healthy);
-        Health::Bulkhead { name, compartments, healthy }
+        let compartments = self.compartments();
+        let exhausted: Vec<_> = compartments
+            .filter(|(_, compartment)| !compartment.health().is_healthy())
+            .map(|(name, _)| Name::from(name.to_owned()))
+            .collect();
+        let healthy = exhausted.is_empty();
+        Health::Bulkhead { name: self.name().clone(), exhausted, healthy }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -327,15 +334,11 @@ impl Inspect for Bulkhead {
 
 impl Inspect for LoadShedder {
     fn health(&self) -> Health {
-        let (max_load, status) = (self.config().max_load, self.status());
-        let known = || status.signals.iter().filter_map(|known| Some((known.signal, known.load?)));
-        // What is sampled sheds by the share that it lets in, not by the load of the moment.
-        let by_share = |signal| matches!(signal, Signal::Cpu | Signal::QueueDelay);
-        let sheds = status.admitted_share < 1.0
-            || known().any(|(signal, load)| !by_share(signal) && load >= max_load);
-        let load = known().map(|(_, load)| load).reduce(f64::max);
-        let healthy = status.dry_run || !sheds;
-        Health::LoadShedder { name: status.name, load, max_load, healthy }
+        let LoadShedderStatus { name, signals, .. } = self.status();
+        let load = signals.iter().filter_map(|signal| signal.load).reduce(f64::max);
+        let max_load = self.config().max_load;
+        let healthy = load.is_none_or(|load| load < max_load);
+        Health::LoadShedder { name, load, max_load, healthy }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -356,8 +359,8 @@ impl Inspect for ClientThrottle {
 
 impl Inspect for Budget {
     fn health(&self) -> Health {
-        let (name, remaining) = (self.name().clone(), self.remaining());
-        Health::Budget { name, remaining, healthy: !self.is_exhausted() }
+        let BudgetStatus { name, spent, remaining, .. } = self.status();
+        Health::Budget { name, spent, remaining, healthy: !self.is_exhausted() }
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -90,9 +90,9 @@ pub use system_load::SystemLoad;
 pub mod prelude {
     pub use crate::circuit_breaker::Trip;
     pub use crate::{
-        Acquire, AcquireIn, BlockingPolicy, Bulkhead, CircuitBreaker, CircuitState, Classification,
-        ClientThrottle, ConfigError, Error, Fallback, Hedge, Jitter, KeyedRateLimiter, Limiter,
-        LoadShedder, OrderRule, Pipeline, Policy, RateLimiter, Registry, Retry, RetryBudget,
-        Throttler, Timeout, Verdict, retry_on,
+        Acquire, AcquireIn, BlockingPolicy, Budget, BudgetScope, Bulkhead, CircuitBreaker,
+        CircuitState, Classification, ClientThrottle, ConfigError, Error, Fallback, Hedge, Jitter,
+        KeyedRateLimiter, Limiter, LoadShedder, OrderRule, Pipeline, Policy, RateLimiter, Registry,
+        Retry, RetryBudget, Throttler, Timeout, Verdict, retry_on,
     };
 }

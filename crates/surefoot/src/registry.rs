@@ -150,7 +150,7 @@ impl<K: Hash + Eq + fmt::Display> Registry<K> {
     pub fn deregister(&self, name: &str) -> bool {
         let gone: Vec<_> = {
             let mut registered = lock(&self.registered);
-            registered.extract_if(.., |policy| policy.own_name() == name).collect()
+            registered.extract_if(.., |policy| policy.called() == name).collect()
         };
         !gone.is_empty()
     }

@@ -172,12 +172,14 @@ async fn crowd(learns: bool) -> Result<(u32, Duration), Box<dyn std::error::Erro
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         refused.into_iter().sum::<Result<u32, Problem>>()
     };
-    let both: [Pin<Box<dyn Future<Output = Result<u32, Problem>> + '_>>; 2] =
-        [Box::pin(others), Box::pin(ours)];
+    let both: [Crowd<'_>; 2] = [Box::pin(others), Box::pin(ours)];
     let refused = in_virtual_time(&clock, all(both.into_iter())).await;
     let refused = refused.into_iter().sum::<Result<u32, Problem>>();
     Ok((refused.map_err(|problem| problem.to_string())?, clock.now() - Timestamp::ZERO))
 }
+
+/// Callers who count how often they were refused.
+type Crowd<'p> = Pin<Box<dyn Future<Output = Result<u32, Problem>> + 'p>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

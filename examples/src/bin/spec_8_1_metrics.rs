@@ -8,6 +8,10 @@
 //! # Track retries
 //! metrics.increment("retry.attempts", tags={"operation": op_name})
 //! metrics.timing("retry.delay", delay_ms)
+//!
+//! # Track backpressure
+//! metrics.gauge("backpressure.queue_depth", depth)
+//! metrics.increment("backpressure.shed_requests")
 //! ```
 //!
 //! Policies count by themselves. Here Prometheus is the recorder, which writes dots as
@@ -46,8 +50,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let invoice = async || Err::<(), _>(io::Error::from(io::ErrorKind::ConnectionRefused));
     assert!(in_virtual_time(&clock, billing.call(invoice)).await.is_err());
 
-    publish(&breaker); // before each scrape, or every few seconds
+    let throttler = Throttler::builder("reports").max_concurrent(1).clock(&clock).build()?;
+    let shedder = LoadShedder::builder("api").capacity(1).clock(&clock).build()?;
+    let registry: Registry = Registry::builder("host").build()?;
+    registry.register(&breaker);
+    registry.register(&throttler);
+    registry.register(&shedder);
+    let at_work = throttler.acquire().await?;
+    let mut waits = std::pin::pin!(throttler.acquire());
+    assert!(futures_lite::future::poll_once(&mut waits).await.is_none());
+    let inside = shedder.admit(3)?;
+    assert!(shedder.should_shed(1));
+
+    publish(&registry); // before each scrape, or every few seconds
     publish(&retry);
+    drop((at_work, inside));
     let scraped = prometheus.render();
     println!("{scraped}");
     for line in [
@@ -57,6 +74,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         r#"retry_attempts{operation="invoice"} 2"#,
         r#"retry_delay_sum{operation="invoice"} 3000"#,
         r#"retry_delay_count{operation="invoice"} 2"#,
+        r#"backpressure_queue_depth{throttler="reports"} 1"#,
+        r#"backpressure_shed_requests{shedder="api",priority="1"} 1"#,
     ] {
         assert!(scraped.lines().any(|scraped| scraped == line), "{line}");
     }

@@ -101,6 +101,47 @@ fn compare(bytes: &[u8]) -> TestCaseResult {
     Ok(())
 }
 
+/// What was asked for, and why it was refused if it was.
+type Asked = (Cost, Option<Refusal>);
+
+/// Opens a budget below budget `parent`, one that shares or a slice.
+fn open_child(
+    draw: &mut Draw<'_>,
+    tree: &mut Tree,
+    model: &mut Model,
+    parent: usize,
+    shares: bool,
+) -> Result<Asked, TestCaseError> {
+    let budget = tree.budgets[parent].clone().unwrap();
+    let limits = some_limits(draw);
+    if shares {
+        let child = tree.builder(limits).share_of(&budget).unwrap();
+        tree.budgets.push(Some(child));
+        model.open(Some(parent), false, limits);
+    } else if !limits.is_empty() {
+        let slice = Cost {
+            attempts: limits.attempts.unwrap_or(0),
+            tokens: limits.tokens.unwrap_or(0),
+            money: limits.money.unwrap_or_default(),
+        };
+        let expected = model.lacking(parent, slice, None);
+        match tree.builder(limits).slice_of(&budget) {
+            Ok(child) => {
+                prop_assert_eq!(expected, Ok(()));
+                tree.budgets.push(Some(child));
+                model.open(Some(parent), true, limits);
+            }
+            Err(SliceError::Refused(rejection)) => {
+                let refused = refusal(&rejection);
+                prop_assert_eq!(expected, Err(refused.clone()));
+                return Ok((slice, Some(refused)));
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    Ok((Cost::ZERO, None))
+}
+
 fn step(draw: &mut Draw<'_>, tree: &mut Tree, model: &mut Model) -> TestCaseResult {
     let kind = draw.from(0, 11);
     let held: Vec<usize> = (0..tree.budgets.len()).filter(|n| tree.budgets[*n].is_some()).collect();
@@ -113,32 +154,7 @@ fn step(draw: &mut Draw<'_>, tree: &mut Tree, model: &mut Model) -> TestCaseResu
     let mut asked = (Cost::ZERO, None);
     match kind {
         0 | 1 if tree.budgets.len() < 6 => {
-            let limits = some_limits(draw);
-            if kind == 0 {
-                let child = tree.builder(limits).share_of(&budget).unwrap();
-                tree.budgets.push(Some(child));
-                model.open(Some(number), false, limits);
-            } else if !limits.is_empty() {
-                let slice = Cost {
-                    attempts: limits.attempts.unwrap_or(0),
-                    tokens: limits.tokens.unwrap_or(0),
-                    money: limits.money.unwrap_or_default(),
-                };
-                let expected = model.lacking(number, slice, None);
-                match tree.builder(limits).slice_of(&budget) {
-                    Ok(child) => {
-                        prop_assert_eq!(expected, Ok(()));
-                        tree.budgets.push(Some(child));
-                        model.open(Some(number), true, limits);
-                    }
-                    Err(SliceError::Refused(rejection)) => {
-                        let refused = refusal(&rejection);
-                        prop_assert_eq!(expected, Err(refused.clone()));
-                        asked = (slice, Some(refused));
-                    }
-                    Err(other) => panic!("{other}"),
-                }
-            }
+            asked = open_child(draw, tree, model, number, kind == 0)?;
         }
         2..=5 => {
             let above: Vec<usize> = held

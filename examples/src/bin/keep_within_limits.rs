@@ -1,0 +1,39 @@
+//! Start here for limits: so many a minute, so many at once, who goes first, what a run may spend.
+
+use std::time::Duration;
+
+use surefoot::prelude::*;
+
+async fn run_the_agent() -> Result<(), Box<dyn std::error::Error>> {
+    let model = Timeout::new(Duration::from_secs(10))?;
+    model.call(async || Ok::<_, std::io::Error>(())).await?;
+    Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // README: begin
+    let minute = Duration::from_secs(60);
+    let limiter = RateLimiter::builder("search").max_requests(100).time_window(minute).build()?;
+    limiter.acquire().await?; // waits for its slot; `is_allowed()` and `check()` do not wait
+
+    let throttler = Throttler::builder("reports").max_concurrent(10).queue_size(100).build()?;
+    let permit = throttler.acquire().await?; // dropping it lets the next one in
+
+    let tools =
+        Bulkhead::builder("tools").compartment("critical", 10, 20).compartment("rest", 2, 5);
+    let tools = tools.build()?;
+    let critical = tools.acquire("critical").await?;
+
+    let shedder = LoadShedder::builder("api").capacity(200).build()?; // or CPU and memory: `SystemLoad`
+    let place = shedder.admit(3)?; // 3 is the highest of three priorities; under load 1 goes first
+
+    let run = Budget::builder("agent run").attempts(50).tokens(200_000).build()?;
+    run.scope(run_the_agent()).await?; // all calls, retries and hedges in there draw on it
+    // README: end
+    assert_eq!((limiter.current_rate(), throttler.in_flight()), (1, 1));
+    drop((permit, critical, place));
+    assert_eq!(run.remaining().attempts, Some(49));
+    println!("one attempt is spent: {:?}", run.spent());
+    Ok(())
+}
