@@ -1,5 +1,8 @@
 //! What was seen against what was expected: the same for every host.
 
+mod client_throttle;
+mod queue;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -14,6 +17,9 @@ use crate::format::{
     ShedderExpectation, StepExpectation,
 };
 use crate::hosts::{Answered, Limited, Raced, Seen, Shed, Spent, Tried, Trouble};
+
+pub(crate) use client_throttle::client_throttle;
+pub(crate) use queue::queue;
 
 /// Times compare equal within this.
 const NANOS_TOLERANCE: u128 = 1;

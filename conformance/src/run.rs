@@ -32,6 +32,10 @@ pub(crate) fn run(case: &Case, host: &dyn Host) -> Verdict {
         Body::RateLimiter(case) => Some(check::rate_limiter(case, host.rate_limiter(case))),
         Body::Budget(case) => Some(check::budget(case, host.budget(case))),
         Body::LoadShedder(case) => Some(check::load_shedder(case, host.load_shedder(case))),
+        Body::Queue(case) => Some(check::queue(case, host.queue(case))),
+        Body::ClientThrottle(case) => {
+            Some(check::client_throttle(case, host.client_throttle(case)))
+        }
         Body::Absent { .. } => None,
     }));
     match judged {

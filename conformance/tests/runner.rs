@@ -90,7 +90,11 @@ fn skips(host: &str, case: &Value) -> bool {
             count(&["cancel"]) > 0 || corrected > 0 && waits > corrected
         }
         (Some("rate_limiter"), "tower") => count(&["settle", "give_back"]) > 0,
-        (Some("load_shedder"), "blocking") => count(&["cancel"]) > 0,
+        (Some("load_shedder" | "client_throttle"), "blocking") => count(&["cancel"]) > 0,
+        (Some("throttler" | "bulkhead"), "blocking") => {
+            let leaves = |step: &Value| step.get("then_cancel").is_some();
+            count(&["cancel"]) > 0 || steps.is_some_and(|steps| steps.iter().any(leaves))
+        }
         (Some("fallback"), "blocking") => is_interrupted(),
         (Some("fallback"), "tower") => {
             let config = &case["config"];
@@ -205,13 +209,17 @@ fn what_does_not_follow_the_format_is_an_error_with_the_cases_name() {
         ("an unknown algorithm", "config.algorithm: unknown algorithm `dice`"),
         ("an unknown step", "steps[0].push: unknown field"),
         ("an unknown policy", "policy: unknown policy `oracle`"),
+        ("a throttler with compartments", "steps[0].compartment: unknown field"),
+        ("a call into nowhere", "steps[0].compartment: is missing"),
+        ("an unknown option of a compartment", "config.compartments.x.order: unknown field"),
+        ("an unknown refusal", "steps[0].expect.refused: unknown refusal `bad_mood`"),
         ("case 6 (unnamed)", "name: is missing"),
         ("case 7 (unnamed)", "must be an object, not a number"),
     ] {
         let told = errors.iter().any(|line| line.contains(name) && line.contains(problem));
         assert!(told, "{name}: {problem}\n{}", ran.output);
     }
-    assert_eq!(errors.len(), 8);
+    assert_eq!(errors.len(), 12);
     // The others are run all the same.
     for host in HOSTS {
         assert_eq!(ran.counts(host), [1, 1, 0, 0], "{host}");
@@ -227,7 +235,7 @@ fn skips_are_listed_with_their_reason_and_counted_for_each_host() {
         r#""on no host" on core, async, blocking, tower: "#,
         r#""all but tower: a correction" on tower: no layer corrects what a call took"#,
         r#""later: a machine" on core, async, blocking, tower: no state_machine in this build"#,
-        r#""later: a format" on core, async, blocking, tower: no throttler in this build"#,
+        r#""later: a format" on core, async, blocking, tower: no idempotency in this build"#,
     ] {
         assert!(
             ran.lines("skipped").iter().any(|skip| skip.contains(line)),

@@ -185,6 +185,15 @@ impl<'a> Fields<'a> {
         names.iter().enumerate().find_map(|(at, name)| Some((at, self.take(name)?)))
     }
 
+    /// All that were not read, whatever their names are.
+    pub(crate) fn rest(self) -> impl Iterator<Item = (&'a str, Value<'a>)> {
+        let Self { path, left } = self;
+        left.into_iter().map(move |(name, json)| {
+            let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            (name, Value { json, path })
+        })
+    }
+
     /// Whatever was not read is not part of the format.
     pub(crate) fn finish(self) -> Result<(), Problem> {
         match self.left.first() {

@@ -9,7 +9,7 @@ use surefoot_core::load_shedder::Signal;
 use super::fields::{Fields, Problem, Value};
 use super::json::Json;
 use super::settings::{Kind, Settings};
-use super::{Need, Refusal, expectations};
+use super::{Need, Refusal, bounds, expectations};
 
 #[derive(Clone, Debug)]
 pub(crate) struct LoadShedderCase {
@@ -230,17 +230,5 @@ impl ShedderExpectation {
         };
         fields.finish()?;
         Ok(expectation)
-    }
-}
-
-/// A count, or `[low, high]`.
-fn bounds(value: &Value<'_>) -> Result<(u64, u64), Problem> {
-    let Json::List(_) = value.json() else {
-        let count = value.count()?;
-        return Ok((count, count));
-    };
-    match value.list()?.as_slice() {
-        [low, high] => Ok((low.count()?, high.count()?)),
-        _ => Err(value.problem("must be a count or two bounds")),
     }
 }

@@ -2,12 +2,14 @@
 
 mod budget;
 mod circuit_breaker;
+mod client_throttle;
 mod decimal;
 mod fallback;
 mod fields;
 mod hedge;
 mod json;
 mod load_shedder;
+mod queue;
 mod rate_limiter;
 mod retry;
 mod settings;
@@ -20,11 +22,15 @@ pub(crate) use budget::{
 pub(crate) use circuit_breaker::{
     Action, CircuitBreakerCase, Ending, Operator, Promise, Step, StepExpectation,
 };
+pub(crate) use client_throttle::{ClientThrottleCase, ThrottleAction, ThrottleExpectation};
 pub(crate) use decimal::Decimal;
 pub(crate) use fallback::{FallbackCase, FallbackExpectation, FallbackStep};
 pub(crate) use fields::Problem;
 pub(crate) use hedge::{Ended, HedgeCase, HedgeExpectation};
 pub(crate) use load_shedder::{LoadShedderCase, ShedderAction, ShedderExpectation, Told};
+pub(crate) use queue::{
+    QueueAction, QueueCase, QueueExpectation, QueueKind, QueueRefusal, QueueStep, Refused,
+};
 pub(crate) use rate_limiter::{LimiterAction, LimiterExpectation, LimiterStep, RateLimiterCase};
 pub(crate) use retry::{Delays, Outcome, OutcomeKind, RetryCase, RetryExpectation, RetryRules};
 pub(crate) use settings::{Setting, Settings};
@@ -52,6 +58,8 @@ pub(crate) enum Body {
     RateLimiter(RateLimiterCase),
     Budget(BudgetCase),
     LoadShedder(LoadShedderCase),
+    Queue(QueueCase),
+    ClientThrottle(ClientThrottleCase),
     /// A case of a policy that this build does not have.
     Absent {
         policy: String,
@@ -68,6 +76,9 @@ impl Body {
             Self::RateLimiter(_) => "rate_limiter",
             Self::Budget(_) => "budget",
             Self::LoadShedder(_) => "load_shedder",
+            Self::Queue(QueueCase { kind: QueueKind::Throttler, .. }) => "throttler",
+            Self::Queue(QueueCase { kind: QueueKind::Bulkhead, .. }) => "bulkhead",
+            Self::ClientThrottle(_) => "client_throttle",
             Self::Absent { policy } => policy,
         }
     }
@@ -118,7 +129,7 @@ pub(crate) struct Refusal {
 }
 
 /// Policies whose format is still to be written down.
-const RESERVED: [&str; 3] = ["throttler", "bulkhead", "idempotency"];
+const RESERVED: [&str; 1] = ["idempotency"];
 
 /// A case that cannot be run, by the name it has or its place in the file.
 #[derive(Debug)]
@@ -166,6 +177,9 @@ fn read_body(policy: &Value<'_>, mut fields: Fields<'_>) -> Result<Body, Problem
         "rate_limiter" => Body::RateLimiter(RateLimiterCase::take(&mut fields)?),
         "budget" => Body::Budget(BudgetCase::take(&mut fields)?),
         "load_shedder" => Body::LoadShedder(LoadShedderCase::take(&mut fields)?),
+        "throttler" => Body::Queue(QueueCase::take(QueueKind::Throttler, &mut fields)?),
+        "bulkhead" => Body::Queue(QueueCase::take(QueueKind::Bulkhead, &mut fields)?),
+        "client_throttle" => Body::ClientThrottle(ClientThrottleCase::take(&mut fields)?),
         "state_machine" => {
             state_machine::take(&mut fields)?;
             Body::Absent { policy: name.to_owned() }
@@ -188,6 +202,8 @@ impl Body {
             Self::Fallback(case) => case.needs(),
             Self::RateLimiter(case) => case.needs(),
             Self::LoadShedder(case) => case.needs(),
+            Self::Queue(case) => case.needs(),
+            Self::ClientThrottle(case) => case.needs(),
             Self::CircuitBreaker(_) | Self::Retry(_) | Self::Budget(_) | Self::Absent { .. } => {
                 Vec::new()
             }
@@ -271,6 +287,18 @@ fn expectations<T>(
         }
     }
     Ok(accepted)
+}
+
+/// A count, or `[low, high]`.
+fn bounds(value: &Value<'_>) -> Result<(u64, u64), Problem> {
+    let Json::List(_) = value.json() else {
+        let count = value.count()?;
+        return Ok((count, count));
+    };
+    match value.list()?.as_slice() {
+        [low, high] => Ok((low.count()?, high.count()?)),
+        _ => Err(value.problem("must be a count or two bounds")),
+    }
 }
 
 #[cfg(test)]

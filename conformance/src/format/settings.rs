@@ -23,6 +23,8 @@ pub(crate) enum Setting {
     Word(String),
     Flag(bool),
     Group(Settings),
+    /// Groups by names that the case chooses.
+    Named(Vec<(String, Settings)>),
 }
 
 /// What an option of some name has to look like.
@@ -35,6 +37,7 @@ pub(crate) enum Kind {
     Word,
     Flag,
     Group(&'static [(&'static str, Kind)]),
+    Named(&'static [(&'static str, Kind)]),
 }
 
 impl Settings {
@@ -89,6 +92,12 @@ impl Setting {
             Kind::Word => value.text().map(|word| Self::Word(word.to_owned())),
             Kind::Flag => value.flag().map(Self::Flag),
             Kind::Group(known) => Settings::read(value, known).map(Self::Group),
+            Kind::Named(known) => {
+                let group = |(name, value): (&str, Value<'_>)| {
+                    Ok((name.to_owned(), Settings::read(&value, known)?))
+                };
+                value.fields()?.rest().map(group).collect::<Result<_, _>>().map(Self::Named)
+            }
         }
     }
 }

@@ -11,13 +11,14 @@ use super::refusals::Refusals;
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Limited, Raced, Seen, Shed, Spent, Tried, Trouble, budget, build, chains,
-    limiter, racing, shedder, since_start, without_state_machines,
+    Answered, Counted, Host, Limited, Queued, Raced, Seen, Shed, Spent, Tried, Trouble, budget,
+    build, chains, client_throttle, limiter, queue, racing, shedder, since_start,
+    without_state_machines,
 };
 use crate::driver::{Answer, Task, drive};
 use crate::format::{
-    BudgetCase, CircuitBreakerCase, Ending, FallbackCase, HedgeCase, LoadShedderCase, Need,
-    RateLimiterCase, RetryCase,
+    BudgetCase, CircuitBreakerCase, ClientThrottleCase, Ending, FallbackCase, HedgeCase,
+    LoadShedderCase, Need, QueueCase, RateLimiterCase, RetryCase,
 };
 
 /// `surefoot`'s async host.
@@ -62,6 +63,14 @@ impl Host for Async {
 
     fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble> {
         shedder::play(case, shedder::Futures::new)
+    }
+
+    fn queue(&self, case: &QueueCase) -> Result<Vec<Queued>, Trouble> {
+        queue::play(case, queue::Futures::new)
+    }
+
+    fn client_throttle(&self, case: &ClientThrottleCase) -> Result<Vec<Counted>, Trouble> {
+        client_throttle::play(case, client_throttle::Futures::new)
     }
 
     fn fallback(&self, case: &FallbackCase) -> Result<Vec<Answered>, Trouble> {

@@ -15,13 +15,13 @@ use super::refusals::Refusals;
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Limited, Seen, Shed, Spent, Tried, Trouble, budget, build, chains, limiter,
-    shedder, since_start, without_state_machines,
+    Answered, Counted, Host, Limited, Queued, Seen, Shed, Spent, Tried, Trouble, budget, build,
+    chains, client_throttle, limiter, queue, shedder, since_start, without_state_machines,
 };
 use crate::driver::serve_waits;
 use crate::format::{
-    BudgetCase, CircuitBreakerCase, Ending, FallbackCase, LoadShedderCase, Need, RateLimiterCase,
-    RetryCase,
+    BudgetCase, CircuitBreakerCase, ClientThrottleCase, Ending, FallbackCase, LoadShedderCase,
+    Need, QueueCase, RateLimiterCase, RetryCase,
 };
 
 /// `surefoot`'s blocking host.
@@ -69,6 +69,14 @@ impl Host for Blocking {
 
     fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble> {
         shedder::play(case, shedder::Threads::new)
+    }
+
+    fn queue(&self, case: &QueueCase) -> Result<Vec<Queued>, Trouble> {
+        queue::play(case, queue::Threads::new)
+    }
+
+    fn client_throttle(&self, case: &ClientThrottleCase) -> Result<Vec<Counted>, Trouble> {
+        client_throttle::play(case, client_throttle::Threads::new)
     }
 
     fn fallback(&self, case: &FallbackCase) -> Result<Vec<Answered>, Trouble> {

@@ -1,12 +1,15 @@
 //! Policies from a case's options, through the door that users' TOML comes in by.
 
 use surefoot_core::budget::{BudgetBuilder, BudgetConfig};
+use surefoot_core::bulkhead::{BulkheadBuilder, BulkheadConfig};
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig};
+use surefoot_core::client_throttle::{ClientThrottleBuilder, ClientThrottleConfig};
 use surefoot_core::config::from_deserializer;
 use surefoot_core::hedge::{HedgeBuilder, HedgeConfig};
 use surefoot_core::load_shedder::{LoadShedderBuilder, LoadShedderConfig};
 use surefoot_core::rate_limiter::{RateLimiterBuilder, RateLimiterConfig};
 use surefoot_core::retry::{RetryBuilder, RetryConfig};
+use surefoot_core::throttler::{ThrottlerBuilder, ThrottlerConfig};
 use surefoot_core::{CircuitBreaker, ConfigError, ManualClock};
 use toml::{Table, Value};
 
@@ -46,6 +49,23 @@ pub(super) fn load_shedder(settings: &Settings) -> Result<LoadShedderBuilder, Co
     Ok(LoadShedderBuilder::from(config).seed(SEED))
 }
 
+pub(super) fn throttler(settings: &Settings) -> Result<ThrottlerBuilder, ConfigError> {
+    let config: ThrottlerConfig = from_deserializer(ThrottlerConfig::POLICY, table(settings))?;
+    Ok(ThrottlerBuilder::from(config))
+}
+
+pub(super) fn bulkhead(settings: &Settings) -> Result<BulkheadBuilder, ConfigError> {
+    let config: BulkheadConfig = from_deserializer(BulkheadConfig::POLICY, table(settings))?;
+    Ok(BulkheadBuilder::from(config))
+}
+
+pub(super) fn client_throttle(settings: &Settings) -> Result<ClientThrottleBuilder, ConfigError> {
+    let mut options = table(settings);
+    options.insert("name".into(), Value::String("case".into()));
+    let config: ClientThrottleConfig = from_deserializer(ClientThrottleConfig::POLICY, options)?;
+    Ok(ClientThrottleBuilder::from(config).seed(SEED))
+}
+
 /// A retry that is ready but for its listeners.
 pub(super) fn retry(settings: &Settings, clock: &ManualClock) -> Result<RetryBuilder, ConfigError> {
     let config: RetryConfig = from_deserializer(RetryConfig::POLICY, table(settings))?;
@@ -75,6 +95,10 @@ fn value(setting: &Setting) -> Value {
         Setting::Flag(flag) => Value::Boolean(*flag),
         Setting::Word(word) => Value::String(word.clone()),
         Setting::Group(settings) => Value::Table(table(settings)),
+        Setting::Named(groups) => {
+            let groups = groups.iter().map(|(name, group)| (name.clone(), table(group).into()));
+            Value::Table(groups.collect())
+        }
     }
 }
 

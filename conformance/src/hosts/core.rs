@@ -12,12 +12,13 @@ use surefoot_core::{
 use super::script::{Fault, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Host, Limited, Raced, Seen, Shed, Spent, Tried, Trouble, budget, build, limiter, racing,
-    refusals, shedder, since_start, without_state_machines,
+    Counted, Host, Limited, Queued, Raced, Seen, Shed, Spent, Tried, Trouble, budget, build,
+    client_throttle, limiter, queue, racing, refusals, shedder, since_start,
+    without_state_machines,
 };
 use crate::format::{
-    BudgetCase, CircuitBreakerCase, Ended, Ending, HedgeCase, LoadShedderCase, Need, Outcome,
-    OutcomeKind, RateLimiterCase, RetryCase,
+    BudgetCase, CircuitBreakerCase, ClientThrottleCase, Ended, Ending, HedgeCase, LoadShedderCase,
+    Need, Outcome, OutcomeKind, QueueCase, RateLimiterCase, RetryCase,
 };
 
 /// Permits and attempts in two steps.
@@ -116,6 +117,14 @@ impl Host for Core {
 
     fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble> {
         shedder::play(case, shedder::Permits::new)
+    }
+
+    fn queue(&self, case: &QueueCase) -> Result<Vec<Queued>, Trouble> {
+        queue::play(case, queue::Waiters::new)
+    }
+
+    fn client_throttle(&self, case: &ClientThrottleCase) -> Result<Vec<Counted>, Trouble> {
+        client_throttle::play(case, client_throttle::Permits::new)
     }
 }
 

@@ -9,8 +9,10 @@ mod budget;
 mod build;
 mod calls;
 mod chains;
+mod client_throttle;
 mod core;
 mod limiter;
+mod queue;
 mod racing;
 mod refusals;
 mod script;
@@ -20,13 +22,16 @@ mod tower;
 
 use std::time::Duration;
 
+pub(crate) use client_throttle::Counted;
+pub(crate) use queue::Queued;
+
 use surefoot_core::budget::{BudgetStatus, Dimension};
 use surefoot_core::load_shedder::Signal;
 use surefoot_core::{CircuitState, ConfigError, Rejection, Timestamp};
 
 use crate::format::{
-    BudgetCase, BudgetNews, CallEnd, CircuitBreakerCase, Ended, FallbackCase, HedgeCase,
-    LoadShedderCase, Need, OutcomeKind, RateLimiterCase, RetryCase,
+    BudgetCase, BudgetNews, CallEnd, CircuitBreakerCase, ClientThrottleCase, Ended, FallbackCase,
+    HedgeCase, LoadShedderCase, Need, OutcomeKind, QueueCase, RateLimiterCase, RetryCase,
 };
 
 /// Something that carries out the decisions of Surefoot.
@@ -61,6 +66,12 @@ pub(crate) trait Host {
 
     /// Plays the steps on a new load shedder: one entry for each.
     fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble>;
+
+    /// Plays the steps on a new throttler or bulkhead: one entry for each.
+    fn queue(&self, case: &QueueCase) -> Result<Vec<Queued>, Trouble>;
+
+    /// Plays the steps on a new client throttle: one entry for each.
+    fn client_throttle(&self, case: &ClientThrottleCase) -> Result<Vec<Counted>, Trouble>;
 }
 
 /// Every host there is.

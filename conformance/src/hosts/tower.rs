@@ -19,13 +19,14 @@ use super::refusals::{refusal, shut_breaker};
 use super::script::{self, Reply, Script};
 use super::steps::{Admission, Calls, Plan, play};
 use super::{
-    Answered, Host, Limited, Raced, Seen, Shed, Spent, Tried, Trouble, budget, build, chains,
-    limiter, racing, shedder, since_start, without_state_machines,
+    Answered, Counted, Host, Limited, Queued, Raced, Seen, Shed, Spent, Tried, Trouble, budget,
+    build, chains, client_throttle, limiter, queue, racing, shedder, since_start,
+    without_state_machines,
 };
 use crate::driver::{Answer, Task, drive, drive_until};
 use crate::format::{
-    BudgetCase, CircuitBreakerCase, Ended, Ending, FallbackCase, FallbackStep, HedgeCase,
-    LoadShedderCase, Need, RateLimiterCase, RetryCase,
+    BudgetCase, CircuitBreakerCase, ClientThrottleCase, Ended, Ending, FallbackCase, FallbackStep,
+    HedgeCase, LoadShedderCase, Need, QueueCase, RateLimiterCase, RetryCase,
 };
 
 /// `surefoot-tower`'s layers.
@@ -75,6 +76,14 @@ impl Host for Tower {
 
     fn load_shedder(&self, case: &LoadShedderCase) -> Result<Vec<Shed>, Trouble> {
         shedder::play(case, shedder::Services::new)
+    }
+
+    fn queue(&self, case: &QueueCase) -> Result<Vec<Queued>, Trouble> {
+        queue::play(case, queue::Services::new)
+    }
+
+    fn client_throttle(&self, case: &ClientThrottleCase) -> Result<Vec<Counted>, Trouble> {
+        client_throttle::play(case, client_throttle::Services::new)
     }
 
     fn fallback(&self, case: &FallbackCase) -> Result<Vec<Answered>, Trouble> {

@@ -212,8 +212,7 @@ impl Machine {
         Counters::add(&self.counters.queued);
         let slot = state.queue.push(level, now, deadline, waker);
         let leaves_at = waiter::leaves_at(now, self.config.timeout, deadline);
-        let look_at = state.codel.as_ref().map_or(Timestamp::MAX, Codel::next_look);
-        let look_at = look_at.min(now + self.config.timeout);
+        let look_at = self.look_for(state.codel.as_ref(), now);
         Received::Queued { slot, leaves_at, look_at }
     }
 
@@ -482,10 +481,14 @@ impl Machine {
 
     fn next_look(&self, state: &State) -> Option<Timestamp> {
         let oldest = state.queue.oldest().map(|waiting| waiting.since).min()?;
-        let codel = state.codel.as_ref();
+        Some(self.look_for(state.codel.as_ref(), oldest))
+    }
+
+    /// When to look for somebody who waits since then.
+    fn look_for(&self, codel: Option<&Codel>, since: Timestamp) -> Timestamp {
         let longest = codel.and_then(Codel::longest_wait).unwrap_or(Duration::MAX);
-        let next = oldest + self.config.timeout.min(longest);
-        Some(codel.map_or(next, |codel| next.min(codel.next_look())))
+        let next = since + self.config.timeout.min(longest);
+        codel.map_or(next, |codel| next.min(codel.next_look()))
     }
 
     /// Whether the host that asks has to set a timer for `at`, as none is set that early.

@@ -429,6 +429,26 @@ fn while_the_queue_stands_waits_are_cut_short() {
 }
 
 #[test]
+fn one_who_comes_while_the_queue_stands_is_looked_for_in_time() {
+    let clock = ManualClock::new();
+    let codel = CodelConfig { target: Some(seconds(1)), interval: Some(seconds(10)) };
+    let throttler = builder(&clock, 1).codel(codel).build().unwrap();
+    let _running = throttler.try_acquire().unwrap();
+    let _old = queue(&throttler);
+    clock.advance(seconds(10));
+    throttler.machine.look_now();
+    clock.advance(seconds(10));
+    throttler.machine.look_now();
+    assert!(throttler.status().stands);
+    clock.advance(seconds(1));
+    let mut young = queue(&throttler);
+    assert_eq!(young.waiter.look_at(), Timestamp::ZERO + seconds(23));
+    clock.advance(seconds(2));
+    young.waiter.look();
+    assert_eq!(reason(&young.refused()), Some((LeftQueue::StandingQueue, seconds(2))));
+}
+
+#[test]
 fn an_adaptive_limit_follows_what_the_calls_of_a_window_showed() {
     let clock = ManualClock::new();
     let config = AdaptiveConfig { initial_limit: Some(10), min_samples: 10, ..Default::default() };
