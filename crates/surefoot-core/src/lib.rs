@@ -58,6 +58,7 @@ pub mod throttler;
 mod time;
 pub mod timeout;
 mod verdict;
+mod wake;
 
 pub use budget::Budget;
 pub use bulkhead::{Bulkhead, Compartment};

@@ -23,13 +23,24 @@ use crate::{Attempt, BlockingPolicy, Policy, WithFallback};
 ///
 /// The recommended order, and why:
 ///
-/// 1. **total timeout**: fixed when the call starts, so that every wait inside is bounded by what
+/// 1. **[fallback](Pipeline::with_fallback)**, around all: whatever was refused or failed inside has
+///    another answer;
+/// 2. **total timeout**: fixed when the call starts, so that every wait inside is bounded by what
 ///    is left;
-/// 2. **retry**: each attempt goes through everything below, and waits do not hold anything;
-/// 3. **circuit breaker**: sees every attempt and every attempt's timeout, and refuses attempts
+/// 3. **load shedder**: what is not to be done at all is refused before it waits for anything;
+/// 4. **admission limiter**: how often callers may ask, however often we have to try;
+/// 5. **bulkhead or throttler**: how many run at once; a call keeps its permit while it is tried
+///    again, so that retries do not add to the crowd;
+/// 6. **retry**: each attempt goes through everything below;
+/// 7. **the callee's rate limiter**: counts every attempt, as the callee does;
+/// 8. **circuit breaker**: sees every attempt and every attempt's timeout, and refuses attempts
 ///    that cannot work;
-/// 4. **attempt timeout**: a hanging callee becomes a failure the breaker counts, in time for
+/// 9. **attempt timeout**: a hanging callee becomes a failure the breaker counts, in time for
 ///    another attempt.
+///
+/// What a policy took for a call (a permit, a place, units, an attempt of a budget, a retry's
+/// token) comes back if a policy inside refuses it, or whatever ends it before the operation has
+/// been started.
 ///
 /// An order that defeats a policy does not build ([`OrderRule`]), unless
 /// [allowed](PipelineBuilder::allow) by name. A retry in a pipeline draws on a

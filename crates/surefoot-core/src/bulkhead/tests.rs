@@ -196,3 +196,42 @@ fn every_option_has_its_rule() {
     }
     assert_eq!(error(of_spec().compartment(" ", 1, 1)).field(), "compartments. .name");
 }
+
+#[test]
+fn a_compartment_is_drained_when_what_runs_on_a_borrowed_permit_has_ended_too() {
+    let bulkhead = lending(1);
+    let own = bulkhead.try_acquire("background").unwrap();
+    let borrowed = bulkhead.try_acquire("background").unwrap();
+    let background = bulkhead.compartment("background").unwrap();
+    background.close();
+    let mut drain = std::pin::pin!(background.drain());
+    let mut is_drained = || drain.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+    assert!(!is_drained());
+    drop(own);
+    assert!(!is_drained(), "one call runs still");
+    drop(borrowed);
+    assert!(is_drained());
+    assert_eq!(counts(&bulkhead, "critical"), (0, 0, 0));
+}
+
+#[test]
+fn the_end_of_a_borrowed_permit_wakes_whoever_drains_the_borrower() {
+    struct Bell(std::sync::atomic::AtomicBool);
+    impl std::task::Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+    let bulkhead = lending(1);
+    let own = bulkhead.try_acquire("background").unwrap();
+    let borrowed = bulkhead.try_acquire("background").unwrap();
+    let background = bulkhead.compartment("background").unwrap();
+    background.close();
+    drop(own);
+    let bell = Arc::new(Bell(false.into()));
+    let mut drain = std::pin::pin!(background.drain());
+    let waker = Waker::from(bell.clone());
+    assert!(drain.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(borrowed);
+    assert!(bell.0.load(std::sync::atomic::Ordering::SeqCst));
+}

@@ -7,6 +7,7 @@ use std::task::Waker;
 use super::engine::{Placed, Refusal};
 use super::machine::{Machine, Taken};
 use super::reservation::sealed::Turn;
+use crate::wake::wake_all;
 
 /// The open reservations of one key.
 ///
@@ -71,7 +72,7 @@ pub(super) struct Moved(Vec<Waker>);
 
 impl Moved {
     pub(super) fn wake(self) {
-        self.0.into_iter().for_each(Waker::wake);
+        wake_all(self.0);
     }
 }
 

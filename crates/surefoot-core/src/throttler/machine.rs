@@ -105,7 +105,7 @@ impl Machine {
         if state.queue.waiting() < self.config.queue_size {
             state.told_full = false;
         }
-        if !state.drains.is_empty() && self.out(&state) == 0 {
+        if !state.drains.is_empty() && self.is_drained(&state) {
             state.drains.end(&mut wakes);
         }
         drop(state);

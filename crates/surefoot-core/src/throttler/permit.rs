@@ -42,6 +42,11 @@ impl<B: Borrow<Throttler>> Permit<B> {
     /// The same, for hosts that work out the verdict only if it matters.
     #[inline(always)]
     pub fn close_for(&mut self, verdict: impl FnOnce() -> Verdict) {
+        if self.is_closed() {
+            return;
+        }
+        // While the permit is still held: if this panics, it is returned when it is dropped.
+        let verdict = (!self.grant.is_untimed()).then(verdict);
         if let Some(throttler) = self.throttler.take() {
             throttler.borrow().machine.release(self.grant, verdict);
         }

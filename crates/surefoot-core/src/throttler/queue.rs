@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use super::grant::Grant;
+use crate::wake::wake_all;
 use crate::{Deadline, Timestamp};
 
 /// Places for those who wait, in a list for each level of priority.
@@ -211,6 +212,6 @@ impl Wakes {
     }
 
     pub(super) fn wake(self) {
-        self.first.into_iter().chain(self.more).for_each(Waker::wake);
+        wake_all(self.first.into_iter().chain(self.more));
     }
 }

@@ -197,3 +197,20 @@ fn every_option_has_its_rule() {
     }
     assert!(base().validate().is_ok());
 }
+
+#[test]
+fn a_verdict_that_panics_costs_no_permit() {
+    let throttler = throttler(&ManualClock::new(), 1);
+    let running = throttler.try_acquire().unwrap();
+    let mut guest = queue(&throttler);
+    drop(running);
+    // Of one that waited, the time it takes is looked at, and so is how it ended.
+    let mut permit = guest.admitted();
+    let mut next = queue(&throttler);
+    let hostile = std::panic::AssertUnwindSafe(|| permit.close_for(|| panic!("hostile")));
+    assert!(std::panic::catch_unwind(hostile).is_err());
+    assert!(next.waits(), "it is held as long as the permit lives");
+    drop(permit);
+    drop(next.admitted());
+    assert_eq!(throttler.in_flight(), 0);
+}

@@ -189,3 +189,41 @@ fn what_is_deregistered_is_reported_no_more() {
 fn a_registry_without_anything_is_well() {
     assert!(registry().health().healthy);
 }
+
+#[test]
+fn asking_a_load_shedder_how_it_is_counts_as_no_call() {
+    let shedder = LoadShedder::builder("api").signal(|| 1.0).build().unwrap();
+    assert!(!shedder.health().is_healthy());
+    assert_eq!(shedder.status().shed(), 0);
+}
+
+/// Whoever is asked may ask, register and let go in turn, from any thread.
+#[test]
+fn a_registry_can_be_asked_and_changed_by_all_at_once_and_from_within() {
+    let registry = std::sync::Arc::new(registry());
+    let inner = std::sync::Arc::downgrade(&registry);
+    let nosy = LoadShedder::builder("nosy").signal(move || {
+        let Some(registry) = inner.upgrade() else { return 0.0 };
+        registry.register(&breaker("from within"));
+        registry.deregister("from within");
+        0.0
+    });
+    registry.register(&nosy.build().unwrap());
+    std::thread::scope(|scope| {
+        for thread in 0..4_u32 {
+            let registry = &registry;
+            scope.spawn(move || {
+                for call in 0..200 {
+                    let throttler = Throttler::builder(format!("{thread}")).build().unwrap();
+                    registry.register(&throttler);
+                    registry.get(&format!("host {}", call % 7));
+                    assert!(registry.health().healthy);
+                    let _ = registry.snapshot();
+                    assert!(registry.deregister(throttler.name()));
+                }
+            });
+        }
+    });
+    let report = registry.health();
+    assert_eq!(report.policies.len(), 8, "{report:?}");
+}

@@ -18,6 +18,7 @@ mod deadlines;
 mod events;
 mod executors;
 mod fallback_chains;
+mod full_stack;
 #[cfg(feature = "serde")]
 mod health;
 mod hedging;

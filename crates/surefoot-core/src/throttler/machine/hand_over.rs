@@ -10,13 +10,12 @@ use crate::sync::{MutexGuard, lock};
 use crate::{Timestamp, Verdict};
 
 impl Machine {
-    /// Returns a permit.
+    /// Returns a permit. Of one that is untimed nobody need know how the call ended.
     #[inline(always)]
-    pub(in crate::throttler) fn release(&self, grant: Grant, verdict: impl FnOnce() -> Verdict) {
-        if grant.is_untimed() {
-            self.put_back();
-        } else {
-            self.release_timed(grant, &verdict());
+    pub(in crate::throttler) fn release(&self, grant: Grant, verdict: Option<Verdict>) {
+        match verdict {
+            None => self.put_back(),
+            Some(verdict) => self.release_timed(grant, &verdict),
         }
     }
 
@@ -45,7 +44,8 @@ impl Machine {
 
     pub(super) fn return_permit(&self, grant: Grant, now: Timestamp) {
         if grant.is_borrowed() {
-            return self.fellowship.give_back();
+            self.fellowship.give_back();
+            return self.notice_if_watched();
         }
         match self.word.put_back() {
             Returned::Free => {}

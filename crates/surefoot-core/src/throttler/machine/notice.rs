@@ -19,7 +19,7 @@ impl Machine {
         let mut state = lock(&self.state);
         // The flag first: a permit that returns after this look then brings its holder here.
         self.word.raise(Flag::Watched);
-        if self.out(&state) == 0 {
+        if self.is_drained(&state) {
             self.finish(state, Wakes::default());
             return Poll::Ready(());
         }

@@ -44,4 +44,9 @@ impl Machine {
         let limit = if state.is_closed { 0 } else { self.limit() };
         state.claims.out(&self.word, limit)
     }
+
+    /// Whether no call runs, with a permit of its own or a borrowed one.
+    pub(super) fn is_drained(&self, state: &State) -> bool {
+        self.out(state) == 0 && self.fellowship.counts().0 == 0
+    }
 }
