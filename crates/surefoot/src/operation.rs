@@ -283,6 +283,7 @@ impl<Fut> Paid<Fut> {
     /// In a box, as is what comes of it: a call without a budget then has neither in memory.
     #[cold]
     #[inline(never)]
+    #[expect(clippy::unnecessary_box_returns, reason = "see above")]
     fn start_covered(start: impl Fn() -> Fut) -> Box<Self> {
         Box::new(match spending::draw() {
             Ok(None) => Self::Running { started: Started::new(start), cover: None },
