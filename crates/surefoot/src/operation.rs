@@ -281,26 +281,38 @@ pin_project! {
 impl<Fut> Paid<Fut> {
     #[inline(always)]
     fn start(start: impl Fn() -> Fut) -> Self {
-        if !scope::is_budgeted() {
-            return Self::Running { started: Started::new(start), cover: None };
+        if scope::is_budgeted() {
+            *Self::start_covered(start)
+        } else {
+            Self::Running { started: Started::new(start), cover: None }
         }
-        match draw() {
+    }
+
+    /// In a box, as is what comes of it: a call without a budget then has neither in memory.
+    #[cold]
+    #[inline(never)]
+    #[expect(clippy::unnecessary_box_returns, reason = "see above")]
+    fn start_covered(start: impl Fn() -> Fut) -> Box<Self> {
+        Box::new(match spending::draw() {
             Ok(None) => Self::Running { started: Started::new(start), cover: None },
             Ok(Some(cover)) => {
                 cover.spend();
                 let started = cover.enter(|| Started::new(start));
                 Self::Running { started, cover: Some(cover) }
             }
-            Err(rejection) => Self::Refused { rejection: Some(rejection) },
-        }
+            Err(rejection) => Self::Refused { rejection: Some(Box::new(rejection)) },
+        })
     }
 }
 
-/// [`spending::draw`], with an answer of two words.
 #[cold]
 #[inline(never)]
-fn draw() -> Result<Option<Cover>, Box<Rejection>> {
-    spending::draw().map_err(Box::new)
+fn poll_covered<T, E>(
+    started: Pin<&mut Started<impl Future<Output = Result<T, E>>>>,
+    cover: &Cover,
+    cx: &mut Context<'_>,
+) -> Poll<Box<Result<T, Error<E>>>> {
+    cover.enter(|| started.poll(cx)).map(Box::new)
 }
 
 impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Paid<Fut> {
@@ -311,7 +323,7 @@ impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Paid<Fut> {
         match self.project() {
             PaidProjection::Running { started, cover: None } => started.poll(cx),
             PaidProjection::Running { started, cover: Some(cover) } => {
-                cover.enter(|| started.poll(cx))
+                poll_covered(started, cover, cx).map(|result| *result)
             }
             PaidProjection::Refused { rejection } => match rejection.take() {
                 Some(rejection) => Poll::Ready(Err(Error::Rejected(*rejection))),
