@@ -65,7 +65,7 @@ pub enum Health {
         current_rate: u64,
         /// The most there may be.
         limit: u64,
-        /// Whether there are fewer.
+        /// Whether there are fewer, and the callee has asked for no pause.
         healthy: bool,
     },
     /// Of a [`KeyedRateLimiter`], whose keys have rates of their own.
@@ -111,7 +111,7 @@ pub enum Health {
         load: Option<f64>,
         /// The load from which calls are shed.
         max_load: f64,
-        /// Whether the load is below it.
+        /// Whether the load is below it, or only watched in a dry run.
         healthy: bool,
     },
     /// Of a [`ClientThrottle`].
@@ -270,8 +270,10 @@ impl Inspect for CircuitBreaker {
 
 impl Inspect for RateLimiter {
     fn health(&self) -> Health {
-        let RateLimiterStatus { name, current_rate, max_requests: limit, .. } = self.status();
-        Health::RateLimiter { name, current_rate, limit, healthy: current_rate < limit }
+        let RateLimiterStatus { name, current_rate, max_requests: limit, paused_for, .. } =
+            self.status();
+        let healthy = current_rate < limit && paused_for.is_zero();
+        Health::RateLimiter { name, current_rate, limit, healthy }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -334,10 +336,10 @@ impl Inspect for Bulkhead {
 
 impl Inspect for LoadShedder {
     fn health(&self) -> Health {
-        let LoadShedderStatus { name, signals, .. } = self.status();
+        let LoadShedderStatus { name, dry_run, signals, .. } = self.status();
         let load = signals.iter().filter_map(|signal| signal.load).reduce(f64::max);
         let max_load = self.config().max_load;
-        let healthy = load.is_none_or(|load| load < max_load);
+        let healthy = dry_run || load.is_none_or(|load| load < max_load);
         Health::LoadShedder { name, load, max_load, healthy }
     }
 

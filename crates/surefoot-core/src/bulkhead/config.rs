@@ -71,7 +71,8 @@ impl Default for CompartmentConfig {
 }
 
 impl CompartmentConfig {
-    /// A compartment for `max_concurrent` calls, and a queue for `queue_size` more.
+    /// A compartment for `max_concurrent` calls, and a queue for `queue_size` more. Of several with
+    /// one name the last counts, so that a file's options can be overridden.
     pub fn new(max_concurrent: u32, queue_size: u32) -> Self {
         Self { max_concurrent, queue_size, ..Self::default() }
     }

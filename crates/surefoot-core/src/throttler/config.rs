@@ -23,7 +23,8 @@ pub enum Order {
     /// others time out.
     Lifo,
     /// The most important, and of those whoever has waited longest. A lower priority can wait until
-    /// it times out.
+    /// it times out. Nobody who waits is sent away for one who comes: a full queue refuses every
+    /// priority alike, so put a load shedder in front that keeps room for the important.
     Priority,
 }
 

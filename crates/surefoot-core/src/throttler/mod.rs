@@ -44,8 +44,8 @@
 //! clock reading (two of those, where `codel` or `adaptive` is on). One that waits: a short lock to queue up, one when a permit returns
 //! and one to collect it. Memory: some 80 bytes for each place, once as many have waited at once.
 //!
-//! **Sources.** Queue management: `research` on folly's and HBase's CoDel (see [`CodelConfig`]); the adaptive limit
-//! has its own ([`adaptive`]).
+//! **Sources.** Cutting waits short: the CoDel of folly and of HBase's call queue ([`CodelConfig`]); the
+//! adaptive limit has its own ([`adaptive`]).
 
 pub mod adaptive;
 mod claim;

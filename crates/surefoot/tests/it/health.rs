@@ -44,6 +44,20 @@ fn a_rate_limiter_says_how_it_is_in_the_specifications_shape() {
 }
 
 #[test]
+fn a_limiter_whose_callee_asked_for_a_pause_is_not_well() {
+    let limiter = RateLimiter::builder("search").build().unwrap();
+    limiter.pause_for(std::time::Duration::from_secs(60));
+    assert!(!limiter.health().is_healthy());
+}
+
+#[test]
+fn a_dry_run_sheds_nothing_and_is_well() {
+    let shedder = LoadShedder::builder("api").capacity(1).dry_run(true).build().unwrap();
+    let _inside = shedder.admit(3).unwrap();
+    assert!(shedder.health().is_healthy());
+}
+
+#[test]
 fn a_keyed_limiter_is_well_while_there_is_room_for_a_key() {
     let limiter: KeyedRateLimiter<u32> =
         RateLimiter::builder("users").max_requests(1).max_keys(1).build_keyed().unwrap();
