@@ -154,7 +154,7 @@ fn limiters() -> Result<Vec<Case>, ConfigError> {
             Algorithm::Gcra | Algorithm::GcraExact | Algorithm::TokenBucket => {
                 Duration::from_micros(100)
             }
-            _ => Duration::from_secs(3600),
+            _ => Duration::from_hours(1),
         };
         RateLimiter::builder("measured")
             .max_requests(1_000_000_000)
