@@ -149,13 +149,13 @@ pub struct LimitsFrom<C, R> {
 /// struct Answer { calls_left: u64 }
 ///
 /// let limiter = RateLimiter::builder("search").build()?; // 100 a minute
-/// let read = |result: Result<&Answer, &()>| match result {
+/// let read = |result: Result<&Answer, &std::io::Error>| match result {
 ///     Ok(answer) => {
 ///         let remaining = Some(answer.calls_left);
 ///         let budgets = vec![ServerBudget { remaining, ..ServerBudget::of("requests") }];
 ///         ServerLimits { budgets, ..ServerLimits::default() }
 ///     }
-///     Err(()) => ServerLimits::default(),
+///     Err(_) => ServerLimits::default(),
 /// };
 /// let search = limiter.learning().classify_with(limits_from(DefaultClassifier, read));
 /// search.call(|| async { Ok(Answer { calls_left: 7 }) }).await?;

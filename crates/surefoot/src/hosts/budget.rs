@@ -59,7 +59,7 @@ impl BlockingPolicy for Budget {
 ///     }
 ///     let refused = breaker.call(|| async { Ok::<_, ()>(()) }).await.unwrap_err();
 ///     assert_eq!(
-///         refused.to_string(),
+///         refused.rejection().unwrap().to_string(),
 ///         "budget `run` has nothing left of its 2 attempts: end here, ask for less or give it more"
 ///     );
 /// })
