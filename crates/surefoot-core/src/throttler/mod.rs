@@ -208,10 +208,10 @@ impl Throttler {
     /// let throttler = Throttler::builder("reports").max_concurrent(1).build()?;
     /// let Ok(permit) = Throttler::claim(&throttler) else { unreachable!("one is free") };
     /// let Err(claim) = Throttler::claim(&throttler) else { unreachable!("none is free") };
-    /// drop(permit); // it meets the claim,
-    /// assert!(throttler.try_acquire().is_err());
-    /// drop(claim); // which is withdrawn
-    /// assert!(throttler.try_acquire().is_ok());
+    /// drop(permit);
+    /// assert!(throttler.try_acquire().is_ok()); // a claim that is not queued keeps nobody out
+    /// drop(claim);
+    /// assert!(throttler.try_acquire().is_ok()); // nor does one that is withdrawn take anything along
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
