@@ -115,7 +115,7 @@ fn standard(headers: &HeaderMap) -> Vec<ServerBudget> {
         let unit = unit.filter(|unit| !unit.is_empty() && *unit != "requests");
         let unit = unit.map_or(Name::from("requests"), |unit| Name::from(unit.replace('-', "_")));
         Some(ServerBudget {
-            limit: count("q"),
+            limit: count("q").filter(|quota| *quota > 0),
             window: count("w").filter(|w| *w > 0).map(Duration::from_secs),
             remaining: Some(limit.count("r")?),
             reset_after: limit.count("t").map(Duration::from_secs),
