@@ -78,11 +78,6 @@ fn with_breaker() -> Vec<Figure> {
             "95 % of calls done again after",
             guarded.recovery(),
             Bound::AtMost(latest),
-        )
-        .but_only(
-            Bound::AtMost(60.0),
-            "it was 2 s while a retry that the breaker refused kept its token; now those who wait for it \
-             are not limited by the budget, and come at once when it closes",
         ),
         Figure::count(
             "requests in a second while it stands still, at most",

@@ -10,28 +10,19 @@ use crate::{Classification, Deadline, Event, StopReason, Timestamp, Verdict};
 /// [`Retry::into_attempts`].
 ///
 /// The host calls [`begin`](Self::begin) before each attempt and [`next`](Self::next) after it,
-/// and does what it is told. A token that was not used goes back to the budget: if it is dropped
-/// during a wait, or if the attempt is refused, so that the callee has nothing of it.
+/// and does what it is told. A token that was not used goes back to the budget if it is dropped during
+/// a wait. An attempt that a policy of our own refuses has used its token: otherwise all who wait for
+/// a circuit breaker would come at once when it closes, and no budget would hold them.
 #[derive(Debug)]
 pub struct Attempts<B: Borrow<Retry> = Retry> {
     retry: B,
     made: u32,
     started: Option<Timestamp>,
     previous_delay: Option<Duration>,
-    token: Token,
+    /// A token was taken for the attempt that is to come.
+    holds_token: bool,
     /// Another attempt is possible, and does no harm.
     repeatable: bool,
-}
-
-/// What has become of the token that the latest wait took from the budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token {
-    /// None was taken, or it is spent for good.
-    None,
-    /// The attempt it was taken for has not begun.
-    Held,
-    /// That attempt runs. It is spent, unless it turns out that nothing was dispatched.
-    Running,
 }
 
 /// How an attempt ended, as far as trying again is concerned.
@@ -72,14 +63,12 @@ impl<B: Borrow<Retry>> Attempts<B> {
     }
 
     pub(super) fn resume(retry: B, made: u32, started: Option<Timestamp>) -> Self {
-        Self { retry, made, started, previous_delay: None, token: Token::None, repeatable: true }
+        Self { retry, made, started, previous_delay: None, holds_token: false, repeatable: true }
     }
 
     /// Notes that an attempt begins, and gives its number from 1.
     pub fn begin(&mut self) -> u32 {
-        if self.token == Token::Held {
-            self.token = Token::Running;
-        }
+        self.holds_token = false;
         if self.made > 0 {
             self.retry().count_retry();
         }
@@ -143,7 +132,6 @@ impl<B: Borrow<Retry>> Attempts<B> {
         pay: impl FnOnce() -> bool,
     ) -> NextStep {
         self.note_start(now);
-        self.settle_token(result);
         let step = self.decide(result, now, deadline, pay);
         self.report(step, now);
         step
@@ -152,17 +140,9 @@ impl<B: Borrow<Retry>> Attempts<B> {
     /// Ends the retrying for a reason that only the host knows; the attempt was not dispatched.
     pub fn stop(&mut self, now: Timestamp, stop: StopReason) -> NextStep {
         self.note_start(now);
-        self.settle_token(AttemptResult::Rejected { retry_after: None });
         let step = NextStep::Stop(stop);
         self.report(step, now);
         step
-    }
-
-    fn settle_token(&mut self, result: AttemptResult) {
-        let token = std::mem::replace(&mut self.token, Token::None);
-        if token == Token::Running && matches!(result, AttemptResult::Rejected { .. }) {
-            self.give_back();
-        }
     }
 
     fn give_back(&self) {
@@ -224,7 +204,7 @@ impl<B: Borrow<Retry>> Attempts<B> {
             if !budget.try_withdraw() {
                 return NextStep::Stop(StopReason::Budget);
             }
-            self.token = Token::Held;
+            self.holds_token = true;
         }
         self.previous_delay = Some(own.total());
         NextStep::Wait(wait)
@@ -254,7 +234,7 @@ impl<B: Borrow<Retry>> Attempts<B> {
 
 impl<B: Borrow<Retry>> Drop for Attempts<B> {
     fn drop(&mut self) {
-        if self.token == Token::Held {
+        if self.holds_token {
             self.give_back();
         }
     }
@@ -288,14 +268,14 @@ mod tests {
         }
     }
 
-    /// DESIGN §4: a token is returned if unused, and one that was used is not.
+    /// Or no budget would hold back those who wait for a breaker.
     #[test]
-    fn an_attempt_that_was_refused_costs_no_token_and_one_that_ran_does() {
-        let budget = RetryBudget::builder().initial(3).ratio(0.0).build().unwrap();
+    fn an_attempt_that_was_refused_costs_a_token_as_one_that_ran_does() {
+        let budget = RetryBudget::builder().initial(5).ratio(0.0).build().unwrap();
         let retry = Retry::builder().max_attempts(9).budget(budget.clone()).build().unwrap();
         let refused = AttemptResult::Rejected { retry_after: Some(SECOND) };
         let mut attempts = retry.attempts();
-        for (result, balance) in [(FAILED, 2), (FAILED, 1), (refused, 1), (refused, 1), (FAILED, 0)]
+        for (result, balance) in [(FAILED, 4), (FAILED, 3), (refused, 2), (refused, 1), (FAILED, 0)]
         {
             attempts.begin();
             attempts.next(result, Timestamp::ZERO, None);

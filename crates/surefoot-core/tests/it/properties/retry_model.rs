@@ -54,17 +54,15 @@ pub(super) struct Call {
     started: u128,
     previous: Option<u128>,
     pub(super) holds_token: bool,
-    /// The running attempt was paid for.
-    paid: bool,
 }
 
 impl Call {
     pub(super) fn new(started: u128) -> Self {
-        Self { made: 0, started, previous: None, holds_token: false, paid: false }
+        Self { made: 0, started, previous: None, holds_token: false }
     }
 
     pub(super) fn begin(&mut self) -> u32 {
-        self.paid = std::mem::replace(&mut self.holds_token, false);
+        self.holds_token = false;
         self.made += 1;
         self.made
     }
@@ -73,7 +71,7 @@ impl Call {
     pub(super) fn follow(
         &mut self,
         config: &RetryConfig,
-        mut budget: Option<&mut Bucket>,
+        budget: Option<&mut Bucket>,
         result: AttemptResult,
         now: u128,
         deadline: Option<u128>,
@@ -86,9 +84,6 @@ impl Call {
             AttemptResult::Ran(is) => (is.retryable, is.retry_after, true),
             AttemptResult::Rejected { retry_after } => (true, retry_after, false),
         };
-        if let (true, false, Some(budget)) = (self.paid, ran, &mut budget) {
-            budget.give_back(); // nothing was dispatched
-        }
         let longest = config.max_retry_after.unwrap_or(config.max_delay).as_nanos();
         let asked = asked.map(|wait| wait.as_nanos());
         let stop = if !retryable {
