@@ -176,13 +176,13 @@ fn a_budget_that_ends_in_mid_run_ends_the_retrying_and_leaves_the_rest_as_it_is(
 }
 
 #[test]
-fn the_providers_limit_that_ends_in_mid_run_gives_back_the_token_and_the_attempt() {
+fn the_providers_limit_that_ends_in_mid_run_gives_back_the_attempt_and_keeps_the_retrys_token() {
     for host in Host::BOTH {
         let stack = Stack::new(100, 1);
         let service = Service::new(&stack.clock, [fails("down")]);
         let error = stack.call(host, &service).unwrap_err();
         assert_eq!(error.operation(), Some(&"down"), "{host:?}: {error:?}");
-        let books = Books { admitted: 1, retries: 0, provider: 1, attempts: 1, ..Books::default() };
+        let books = Books { admitted: 1, retries: 1, provider: 1, attempts: 1, ..Books::default() };
         assert_eq!((service.calls(), stack.books()), (1, books), "{host:?}");
     }
 }
