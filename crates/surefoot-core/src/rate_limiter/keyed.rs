@@ -2,6 +2,7 @@
 
 mod key;
 pub(super) mod shards;
+mod table;
 
 use std::borrow::Borrow;
 use std::fmt;
