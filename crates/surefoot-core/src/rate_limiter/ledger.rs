@@ -66,6 +66,12 @@ impl Ledger {
         self.taken.wrapping_sub(self.left)
     }
 
+    /// Whether one more entry needs no larger ring.
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.entries.len() < self.entries.capacity()
+    }
+
     #[inline]
     fn expire(&mut self, now: u64) {
         // Usually as many leave as come, so this is short.
@@ -108,9 +114,13 @@ impl Machine for Windowed {
         if n > self.limit {
             return None;
         }
-        ledger.expire(now);
         let at = now.max(behind);
-        match (ledger.live() + n).saturating_sub(self.limit) {
+        // What has left is looked for only when its place is needed: most calls fit beside it.
+        if ledger.live().saturating_add(n) <= self.limit.min(LIVE_MOST) && ledger.has_room() {
+            return Some(at);
+        }
+        ledger.expire(now);
+        match ledger.live().saturating_add(n).saturating_sub(self.limit) {
             0 => Some(at),
             too_many => Some(at.max(ledger.left_by(too_many))),
         }

@@ -106,9 +106,9 @@ pub(in super::super) struct Full;
 /// So that few of the threads there are meet at a lock.
 const SHARDS_LEAST: usize = 64;
 /// So that the locks stay in the first cache.
-const SHARDS_MOST: usize = 512;
+const SHARDS_MOST: usize = 256;
 /// Sweeping a shard should take microseconds, so it should not hold many more than this.
-const KEYS_IN_A_SHARD: usize = 4096;
+const KEYS_IN_A_SHARD: usize = 8192;
 /// Shards that one call sweeps at most where sweeps are overdue.
 const OVERDUE_MOST: u64 = 4;
 /// Entries that a call with a new key looks at, in whole shards, before it takes the table to be
