@@ -2,9 +2,10 @@
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
+use std::ops::Range;
 
 use super::super::config::WhenFull;
-use super::table::Table;
+use super::table::{PLACES, Table};
 use crate::TimeSource;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, lock};
@@ -78,8 +79,9 @@ pub(in super::super) struct Shards<K, T: State, S> {
     when_full: WhenFull,
     /// Keys in all shards: claimed before one is inserted, given up after it is removed.
     keys: AtomicUsize,
-    /// Idle keys are looked for in one shard after the other, a whole turn each window, or each
-    /// second where windows are shorter.
+    /// Idle keys are looked for in a stretch of one shard after the other: everywhere within a turn
+    /// of so many sweeps, which lasts a window, or a second where windows are shorter.
+    turn: u64,
     next_sweep: AtomicU64,
     sweep_every: u64,
     /// Sweeps so far: which shard is the next one's.
@@ -97,6 +99,8 @@ struct Part<K, T: State> {
     known: Table<K, T::Kept>,
     /// Those whose states have grown.
     grown: Table<K, T>,
+    /// How many lines of the known were swept in this turn.
+    swept: usize,
 }
 
 /// No room for a new key.
@@ -105,15 +109,20 @@ pub(in super::super) struct Full;
 
 /// So that few of the threads there are meet at a lock.
 const SHARDS_LEAST: usize = 64;
-/// So that the locks stay in the first cache.
+/// Of few locks, more are at hand in a processor's caches.
 const SHARDS_MOST: usize = 256;
-/// Sweeping a shard should take microseconds, so it should not hold many more than this.
-const KEYS_IN_A_SHARD: usize = 8192;
-/// Shards that one call sweeps at most where sweeps are overdue.
+/// So that a table does not take longer than some hundred microseconds to grow.
+const KEYS_IN_A_SHARD: usize = 32_768;
+/// Lines of a shard that are swept at once, or among which the idlest key is evicted: what takes
+/// microseconds.
+const STRETCH: usize = 1_024;
+/// With a sweep for so many keys, tables are swept in a turn even when they are at their emptiest.
+const KEYS_IN_A_SWEEP: usize = 1_024;
+/// Sweeps that one call makes at most where they are overdue.
 const OVERDUE_MOST: u64 = 4;
-/// Entries that a call with a new key looks at, in whole shards, before it takes the table to be
+/// Places that a call with a new key looks at, in whole stretches, before it takes the table to be
 /// full.
-const SEARCH_MOST: usize = 4096;
+const SEARCH_MOST: usize = 8_192;
 /// How long a search that found nothing is not repeated: a flood of new keys would else have every
 /// call search.
 const SEARCH_PAUSE: u64 = 1_000_000;
@@ -125,7 +134,8 @@ const CAPACITY_KEPT: usize = 8;
 
 impl<K, T: State> Default for Shard<K, T> {
     fn default() -> Self {
-        Self(Mutex::new(Part { known: Table::default(), grown: Table::default() }))
+        let (known, grown) = (Table::default(), Table::default());
+        Self(Mutex::new(Part { known, grown, swept: 0 }))
     }
 }
 
@@ -140,6 +150,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         let max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
         let count = (max_keys / KEYS_IN_A_SHARD).next_power_of_two();
         let count = count.clamp(SHARDS_LEAST, SHARDS_MOST);
+        let turn = count.max(max_keys / KEYS_IN_A_SWEEP) as u64;
         Self {
             rule,
             hasher,
@@ -148,7 +159,8 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
             when_full,
             keys: AtomicUsize::new(0),
             next_sweep: AtomicU64::new(0),
-            sweep_every: window.max(GRACE) / count as u64,
+            turn,
+            sweep_every: (window.max(GRACE) / turn).max(1),
             sweeps: AtomicUsize::new(0),
             search_from: AtomicU64::new(0),
         }
@@ -221,7 +233,11 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
 
     pub(in super::super) fn evict_all_idle(&self, now: u64) {
         for shard in &self.parts {
-            self.sweep(shard, now, now);
+            let part = &mut *lock(&shard.0);
+            self.take_back(part, now);
+            let all = part.known.lines();
+            self.forget_idle(part, all, now, now);
+            self.shrink(part);
         }
     }
 
@@ -255,7 +271,8 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
             Err(work) => work,
         };
         if part.known.len() >= part.known.capacity() {
-            self.forget_idle(&mut part, now.saturating_sub(GRACE), now);
+            let all = part.known.lines();
+            self.forget_idle(&mut part, all, now.saturating_sub(GRACE), now);
         }
         let mut kept = T::Kept::new(&self.rule);
         let (answer, grown) = kept.work(|state| work(&self.rule, state));
@@ -354,14 +371,17 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         false
     }
 
-    /// Forgets the key of this shard, or of the next that has any, that would be idle soonest.
+    /// Forgets the key that would be idle soonest, of those that stand near to this hash, in its
+    /// shard or in the next that has any there.
     fn evict_idlest(&self, hash: u64, now: u64) -> Result<(), Full> {
         let first = self.place_of(hash);
         let (before, from) = self.parts.split_at(first);
         for shard in from.iter().chain(before) {
             let part = &mut *lock(&shard.0);
             self.take_back(part, now);
-            let evictable = part.known.iter().filter(|(_, kept)| !kept.is_reserved(now));
+            let lines = part.known.lines_around(hash, STRETCH);
+            let near = part.known.iter(lines.clone());
+            let evictable = near.filter(|(_, kept)| !kept.is_reserved(now));
             let idlest = evictable.map(|(_, kept)| kept.idle_at(&self.rule)).min();
             let Some(idlest) = idlest else { continue };
             let mut evicted = false;
@@ -371,14 +391,14 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
                 evicted |= is_idlest;
                 is_first
             };
-            part.known.extract(first_idlest, self.hash(), |_, _| ());
+            part.known.extract(lines, first_idlest, self.hash(), |_, _| ());
             self.give_up_places(1);
             return Ok(());
         }
         Err(Full)
     }
 
-    /// One shard for each sweep that is due, or a few of those that are overdue.
+    /// The sweep that is due, or a few of those that are overdue.
     #[cold]
     fn sweep_some(&self, now: u64) {
         let due = self.next_sweep.load(Ordering::Relaxed);
@@ -394,33 +414,49 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         }
         // What is still overdue is for the next calls.
         if overdue > OVERDUE_MOST && self.keys() > 0 {
-            let rest = overdue.min(self.parts.len() as u64) - OVERDUE_MOST;
+            let rest = overdue.min(self.turn) - OVERDUE_MOST;
             let back = now.saturating_sub(rest.saturating_mul(self.sweep_every));
             self.next_sweep.store(back, Ordering::Relaxed);
         }
     }
 
-    /// Forgets keys idle since `since` or longer. How many keys were there, and how many were
-    /// forgotten.
+    /// Forgets keys of a shard's next stretch that are idle since `since` or longer. How many places
+    /// it looked at, and how many keys were forgotten.
     fn sweep(&self, shard: &Shard<K, T>, since: u64, now: u64) -> (usize, usize) {
-        let mut part = lock(&shard.0);
-        let before = part.known.len() + part.grown.len();
-        let forgotten = self.forget_idle(&mut part, since, now);
-        if part.known.capacity() > CAPACITY_KEPT {
-            part.known.shrink(self.hash());
+        let part = &mut *lock(&shard.0);
+        self.take_back(part, now);
+        let end = part.known.lines().end;
+        let from = part.swept.min(end);
+        let to = end.min(from + STRETCH);
+        let forgotten = self.forget_idle(part, from..to, since, now);
+        part.swept = to;
+        if to == end {
+            part.swept = 0;
+            self.shrink(part);
         }
-        (before, forgotten)
+        (PLACES * (to - from), forgotten)
     }
 
-    fn forget_idle(&self, part: &mut Part<K, T>, since: u64, now: u64) -> usize {
-        self.take_back(part, now);
-        let before = part.known.len();
+    fn forget_idle(
+        &self,
+        part: &mut Part<K, T>,
+        lines: Range<usize>,
+        since: u64,
+        now: u64,
+    ) -> usize {
         let is_idle =
             |_: &K, kept: &T::Kept| kept.idle_at(&self.rule) <= since && !kept.is_reserved(now);
-        part.known.extract(is_idle, self.hash(), |_, _| ());
+        let before = part.known.len();
+        part.known.extract(lines, is_idle, self.hash(), |_, _| ());
         let forgotten = before - part.known.len();
         self.give_up_places(forgotten);
         forgotten
+    }
+
+    fn shrink(&self, part: &mut Part<K, T>) {
+        if part.known.capacity() > CAPACITY_KEPT {
+            part.known.shrink(self.hash());
+        }
     }
 
     /// Takes states back that have grown and need it no more.
@@ -428,9 +464,9 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         if part.grown.len() == 0 {
             return;
         }
-        let Part { known, grown } = part;
+        let Part { known, grown, .. } = part;
         let is_small = |_: &K, state: &T| T::Kept::of(state, now).is_some();
-        grown.extract(is_small, self.hash(), |key, state| {
+        grown.extract(grown.lines(), is_small, self.hash(), |key, state| {
             if let Some(kept) = T::Kept::of(&state, now) {
                 known.insert(self.hasher.hash_one(&key), key, kept, self.hash());
             }

@@ -1,5 +1,7 @@
 //! A hash table in which a look-up of a small key touches one cache line.
 
+use std::ops::Range;
+
 /// Keys with what is kept of each, in lines of a few places.
 ///
 /// With more keys than fit into caches, a look-up waits for memory and for little else. Tables that
@@ -19,7 +21,7 @@ pub(super) struct Table<K, V> {
 }
 
 /// Keys in a line: with 16 bytes for a key and its state, three and their tags fill a cache line.
-const PLACES: usize = 3;
+pub(super) const PLACES: usize = 3;
 
 #[repr(align(64))]
 #[derive(Debug)]
@@ -94,14 +96,26 @@ impl<K, V> Table<K, V> {
         self.take(at, self.home(hash))
     }
 
-    /// Takes out all keys that are `wanted`, and hands each on.
+    /// All of it, for what looks at lines.
+    pub(super) fn lines(&self) -> Range<usize> {
+        0..self.lines.len()
+    }
+
+    /// Up to `most` lines, among them the one of `hash`.
+    pub(super) fn lines_around(&self, hash: u64, most: usize) -> Range<usize> {
+        let from = self.home(hash).min(self.lines.len().saturating_sub(most));
+        from..self.lines.len().min(from + most)
+    }
+
+    /// Takes out all keys in some lines that are `wanted`, and hands each on.
     pub(super) fn extract(
         &mut self,
+        lines: Range<usize>,
         mut wanted: impl FnMut(&K, &V) -> bool,
         rehash: impl Fn(&K) -> u64,
         mut each: impl FnMut(K, V),
     ) {
-        for line in 0..self.lines.len() {
+        for line in lines {
             for place in 0..PLACES {
                 let Some((key, value)) = &self.lines[line].places[place] else { continue };
                 if wanted(key, value) {
@@ -122,8 +136,10 @@ impl<K, V> Table<K, V> {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &(K, V)> {
-        self.lines.iter().flat_map(|line| line.places.iter().flatten())
+    /// What is in some lines.
+    pub(super) fn iter(&self, lines: Range<usize>) -> impl Iterator<Item = &(K, V)> {
+        let lines = self.lines.get(lines).unwrap_or_default();
+        lines.iter().flat_map(|line| line.places.iter().flatten())
     }
 
     #[inline]
@@ -192,7 +208,7 @@ impl<K, V> Table<K, V> {
 
     fn rebuild(&mut self, lines: usize, rehash: impl Fn(&K) -> u64) {
         // All hashes first: while something is moved, nothing is called that may panic.
-        let hashes: Vec<u64> = self.iter().map(|(key, _)| rehash(key)).collect();
+        let hashes: Vec<u64> = self.iter(self.lines()).map(|(key, _)| rehash(key)).collect();
         let lines = (0..lines).map(|_| Line::default()).collect();
         let old = std::mem::replace(self, Self { lines, len: 0 });
         let entries = old.lines.into_iter().flat_map(|line| line.places.into_iter().flatten());
@@ -256,7 +272,15 @@ mod tests {
 
         fn retain(&mut self, stays: impl Fn(u64) -> bool) {
             let mut left = vec![];
-            self.table.extract(|key, _| !stays(*key), rehash(self.hash), |key, _| left.push(key));
+            let lines = self.table.lines();
+            self.table.extract(
+                lines,
+                |key, _| !stays(*key),
+                rehash(self.hash),
+                |key, _| {
+                    left.push(key);
+                },
+            );
             assert!(left.iter().all(|key| !stays(*key) && self.model.contains_key(key)));
             self.table.shrink(rehash(self.hash));
             self.model.retain(|key, _| stays(*key));
@@ -264,7 +288,7 @@ mod tests {
 
         fn agree(&mut self) {
             assert_eq!(self.table.len(), self.model.len());
-            let entries: BTreeMap<_, _> = self.table.iter().copied().collect();
+            let entries: BTreeMap<_, _> = self.table.iter(self.table.lines()).copied().collect();
             assert_eq!(entries, self.model);
             for key in 0..700 {
                 let found = self.table.find_mut((self.hash)(key), |known| *known == key);
@@ -326,6 +350,19 @@ mod tests {
             pair.set(key, 0);
             let places = pair.table.lines.len() * PLACES;
             assert!(key < 30 || places < 2 * pair.table.len(), "{key}: {places}");
+        }
+    }
+
+    #[test]
+    fn a_stretch_of_lines_has_the_one_of_the_hash_and_does_not_go_beyond_the_last() {
+        let mut pair = Pair::new(spread);
+        (0..1_000).for_each(|key| pair.set(key, 0));
+        let all = pair.table.lines();
+        for hash in (0..1_000).map(spread) {
+            let stretch = pair.table.lines_around(hash, 7);
+            assert_eq!(stretch.len(), 7);
+            assert!(stretch.contains(&pair.table.home(hash)) && stretch.end <= all.end);
+            assert_eq!(pair.table.lines_around(hash, all.len()), all);
         }
     }
 
