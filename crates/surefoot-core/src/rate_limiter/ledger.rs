@@ -213,3 +213,22 @@ impl Machine for Windowed {
         ledger.entries.back().map_or(0, |newest| newest.leaves_at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_ring_is_no_larger_than_what_is_in_the_window_however_long_it_is_not_looked_through() {
+        let log = SlidingLog::new(Duration::from_nanos(10));
+        let machine = Windowed { limit: u64::MAX, leaving: Leaving::Sliding(log) };
+        let mut ledger = Ledger::default();
+        for now in 0..10_000 {
+            assert!(machine.try_take(&mut ledger, 1, now));
+            assert!(ledger.entries.capacity() <= 16);
+        }
+        assert_eq!(machine.used(&mut ledger, 9_999), 10);
+    }
+}
