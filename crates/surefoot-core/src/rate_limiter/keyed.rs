@@ -40,7 +40,7 @@ use shards::{Full, Shards};
 /// **Cost.** A known key: a lock that is rarely contended, one clock reading, no allocation.
 /// **Memory.** A table has a cache line of 64 bytes, or as many as it takes, for three keys with 8 bytes
 /// each (GCRA) or 56 and a ring of at least 64 (the others), and is filled to between a half and four
-/// fifths. Measured with a million `u64` keys: 33 bytes a key for GCRA, 193 for the exact window.
+/// fifths. Measured with a million `u64` keys: 33 bytes a key for GCRA, 197 for the exact window.
 /// And 64 bytes for each of up to 256 shards.
 ///
 /// ```
