@@ -40,13 +40,22 @@ pub(in super::super) struct Shards<K, T: State, S> {
     sweep_every: u64,
     /// Sweeps so far: which shard is the next one's.
     sweeps: AtomicUsize,
-    /// Until when it is not worth looking for idle keys again, since none was found.
+    /// Until when it is not worth looking for idle keys again, since none was found and the first
+    /// of those seen is idle no sooner.
     search_from: AtomicU64,
 }
 
 /// Alone on its cache line, so that the locks do not disturb each other.
 #[repr(align(64))]
 struct Shard<K, T>(Mutex<HashTable<(K, T)>>);
+
+/// What a look at one shard came to.
+struct Swept {
+    looked_at: usize,
+    forgotten: usize,
+    /// When the first of the keys that stay is idle.
+    next_idle: u64,
+}
 
 /// No room for a new key.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +70,8 @@ const OVERDUE_MOST: u64 = 4;
 /// Entries that a call with a new key looks at, in whole shards, before it takes the table to be
 /// full.
 const SEARCH_MOST: usize = 4096;
-/// How long a search that found nothing is not repeated: a flood of new keys would else have every
-/// call search.
+/// How long a search that found nothing is not repeated, unless a key it saw is idle sooner: a flood
+/// of new keys would else have every call search.
 const SEARCH_PAUSE: u64 = 1_000_000;
 /// How long a key stays after it has become idle, as long as there is room: it is likely to be
 /// asked for again, and to be put back costs more than to be kept.
@@ -220,40 +229,58 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
             return false;
         }
         let mut searched = 0;
+        let mut next_idle = now.saturating_add(SEARCH_PAUSE);
         for _ in 0..self.parts.len() {
-            let (looked_at, found) = self.sweep(self.next_shard(), now, now);
-            searched += looked_at;
-            if found > 0 {
+            let swept = self.sweep(self.next_shard(), now, now);
+            if swept.forgotten > 0 {
                 return true;
             }
+            searched += swept.looked_at;
+            next_idle = next_idle.min(swept.next_idle);
             if searched > SEARCH_MOST {
                 break;
             }
         }
-        self.search_from.store(now.saturating_add(SEARCH_PAUSE), Ordering::Relaxed);
+        self.search_from.store(next_idle, Ordering::Relaxed);
         false
     }
 
-    /// Forgets the key of this shard, or of the next that has any, that would be idle soonest.
+    /// Forgets the key that would be idle soonest: in a small table of all, in a large one of
+    /// this shard, or of the next that has any.
     fn evict_idlest(&self, hash: u64, now: u64) -> Result<(), Full> {
-        let first = self.place_of(hash);
-        let (before, from) = self.parts.split_at(first);
+        let is_small = self.max_keys <= KEYS_IN_A_SHARD;
+        let (before, from) = self.parts.split_at(self.place_of(hash));
+        let mut idlest = None;
         for shard in from.iter().chain(before) {
-            let mut table = lock(&shard.0);
-            let evictable = table.iter().filter(|(_, state)| !state.is_reserved(now));
-            let idlest = evictable.map(|(_, state)| state.idle_at(&self.rule)).min();
-            let Some(idlest) = idlest else { continue };
-            let mut evicted = false;
-            table.retain(|(_, state)| {
-                let is_idlest = state.idle_at(&self.rule) == idlest && !state.is_reserved(now);
-                let stays = evicted || !is_idlest;
-                evicted = !stays || evicted;
-                stays
-            });
-            self.give_up_places(1);
-            return Ok(());
+            let least = self.idlest_of(&lock(&shard.0), now);
+            if least.is_some_and(|least| idlest.is_none_or(|(earlier, _)| least < earlier)) {
+                idlest = least.map(|least| (least, shard));
+            }
+            if idlest.is_some() && !is_small {
+                break;
+            }
         }
-        Err(Full)
+        let (_, shard) = idlest.ok_or(Full)?;
+        let mut table = lock(&shard.0);
+        // Its key may have been used since: then another one of the shard goes, if any can. If none
+        // can, there is nothing to give up and whoever asks looks again.
+        let idlest = self.idlest_of(&table, now);
+        let mut evicted = false;
+        table.retain(|(_, state)| {
+            let is_idlest =
+                Some(state.idle_at(&self.rule)) == idlest && !state.is_reserved(now);
+            let stays = evicted || !is_idlest;
+            evicted = !stays || evicted;
+            stays
+        });
+        self.give_up_places(usize::from(evicted));
+        Ok(())
+    }
+
+    /// When the first of a table's keys that may be forgotten is idle.
+    fn idlest_of(&self, table: &HashTable<(K, T)>, now: u64) -> Option<u64> {
+        let evictable = table.iter().filter(|(_, state)| !state.is_reserved(now));
+        evictable.map(|(_, state)| state.idle_at(&self.rule)).min()
     }
 
     /// One shard for each sweep that is due, or a few of those that are overdue.
@@ -278,23 +305,35 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         }
     }
 
-    /// Forgets keys idle since `since` or longer. How many keys were there, and how many were
-    /// forgotten.
-    fn sweep(&self, shard: &Shard<K, T>, since: u64, now: u64) -> (usize, usize) {
+    /// Forgets keys idle since `since` or longer.
+    fn sweep(&self, shard: &Shard<K, T>, since: u64, now: u64) -> Swept {
         let mut table = lock(&shard.0);
         let before = table.len();
-        self.forget_idle(&mut table, since, now);
+        let next_idle = self.forget_idle(&mut table, since, now);
         let left = table.len();
         if table.capacity() > CAPACITY_KEPT && table.capacity() / 4 > left {
             table.shrink_to(left, |(key, _)| self.hasher.hash_one(key));
         }
-        (before, before - left)
+        Swept { looked_at: before, forgotten: before - left, next_idle }
     }
 
-    fn forget_idle(&self, table: &mut HashTable<(K, T)>, since: u64, now: u64) {
+    /// When the first of the keys that stay is idle, if it may be forgotten then.
+    fn forget_idle(&self, table: &mut HashTable<(K, T)>, since: u64, now: u64) -> u64 {
         let before = table.len();
-        table.retain(|(_, state)| state.idle_at(&self.rule) > since || state.is_reserved(now));
+        let mut next_idle = u64::MAX;
+        table.retain(|(_, state)| {
+            let idle_at = state.idle_at(&self.rule);
+            if state.is_reserved(now) {
+                return true;
+            }
+            let stays = idle_at > since;
+            if stays {
+                next_idle = next_idle.min(idle_at);
+            }
+            stays
+        });
         self.give_up_places(before - table.len());
+        next_idle
     }
 
     fn next_shard(&self) -> &Shard<K, T> {
