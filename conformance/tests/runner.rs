@@ -206,7 +206,7 @@ fn what_does_not_follow_the_format_is_an_error_with_the_cases_name() {
         ("an unknown verb", "steps[0].do: unknown verb `explode`"),
         ("an unknown field", "steps: is missing"),
         ("an unknown option", "config.retries: unknown field"),
-        ("an unknown algorithm", "config.algorithm: unknown algorithm `dice`"),
+        ("a number for an algorithm", "config.algorithm: must be text, not a number"),
         ("an unknown step", "steps[0].push: unknown field"),
         ("an unknown policy", "policy: unknown policy `oracle`"),
         ("a throttler with compartments", "steps[0].compartment: unknown field"),
@@ -255,6 +255,16 @@ fn a_file_that_cannot_be_read_does_not_stop_the_others() {
     assert_eq!(ran.status, Some(2), "{}", ran.output);
     assert_eq!(ran.lines("error ").len(), 2);
     assert!(ran.counts("async")[1] > 0);
+}
+
+#[test]
+fn a_directory_without_cases_is_an_error() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-cases");
+    fs::create_dir_all(&directory).unwrap();
+    let ran = run(&[&directory]);
+    assert_eq!(ran.status, Some(2), "{}", ran.output);
+    let [error] = ran.lines("error ")[..] else { panic!("{}", ran.output) };
+    assert!(error.contains("no-cases: no .json file is in this directory"), "{error}");
 }
 
 #[test]
