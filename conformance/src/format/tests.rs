@@ -135,7 +135,7 @@ fn a_hedge_case_is_held_to_the_format() {
         (r#""config": {}, "outcomes": ["ok"]"#.to_owned(), "expect"),
         (r#""config": {}, "expect": {"calls": 1}"#.to_owned(), "outcomes"),
         (r#""config": {"hedges": 1}, "expect": {"config_error": "x"}"#.into(), "config.hedges"),
-        (r#""config": {"delay": "1s"}, "expect": {"config_error": "x"}"#.into(), "config.delay"),
+        (r#""config": {"delay": [1]}, "expect": {"config_error": "x"}"#.into(), "config.delay"),
         (r#""config": {"budget": -1}, "expect": {"config_error": "x"}"#.into(), "config.budget"),
         (r#""config": {"budget": 1e12}, "expect": {"config_error": "x"}"#.into(), "config.budget"),
         (with(r#""seen": 1"#), "seen"),

@@ -23,13 +23,15 @@ pub(super) fn circuit_breaker(
     clock: &ManualClock,
 ) -> Result<CircuitBreaker, ConfigError> {
     let options = named(settings);
-    let config: CircuitBreakerConfig = from_deserializer(CircuitBreakerConfig::POLICY, Options(&options))?;
+    let config: CircuitBreakerConfig =
+        from_deserializer(CircuitBreakerConfig::POLICY, Options(&options))?;
     CircuitBreakerBuilder::from(config).clock(clock).build()
 }
 
 /// A limiter that is ready but for its clock.
 pub(super) fn rate_limiter(settings: &Settings) -> Result<RateLimiterBuilder, ConfigError> {
-    let config: RateLimiterConfig = from_deserializer(RateLimiterConfig::POLICY, Options(settings))?;
+    let config: RateLimiterConfig =
+        from_deserializer(RateLimiterConfig::POLICY, Options(settings))?;
     Ok(RateLimiterBuilder::from(config))
 }
 
@@ -42,7 +44,8 @@ pub(super) fn budget(name: &str, settings: &Settings) -> Result<BudgetBuilder, C
 /// A load shedder that is ready but for its clock and functions.
 pub(super) fn load_shedder(settings: &Settings) -> Result<LoadShedderBuilder, ConfigError> {
     let options = named(settings);
-    let config: LoadShedderConfig = from_deserializer(LoadShedderConfig::POLICY, Options(&options))?;
+    let config: LoadShedderConfig =
+        from_deserializer(LoadShedderConfig::POLICY, Options(&options))?;
     Ok(LoadShedderBuilder::from(config).seed(SEED))
 }
 
@@ -58,7 +61,8 @@ pub(super) fn bulkhead(settings: &Settings) -> Result<BulkheadBuilder, ConfigErr
 
 pub(super) fn client_throttle(settings: &Settings) -> Result<ClientThrottleBuilder, ConfigError> {
     let options = named(settings);
-    let config: ClientThrottleConfig = from_deserializer(ClientThrottleConfig::POLICY, Options(&options))?;
+    let config: ClientThrottleConfig =
+        from_deserializer(ClientThrottleConfig::POLICY, Options(&options))?;
     Ok(ClientThrottleBuilder::from(config).seed(SEED))
 }
 

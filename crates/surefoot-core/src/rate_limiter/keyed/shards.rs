@@ -267,8 +267,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         let idlest = self.idlest_of(&table, now);
         let mut evicted = false;
         table.retain(|(_, state)| {
-            let is_idlest =
-                Some(state.idle_at(&self.rule)) == idlest && !state.is_reserved(now);
+            let is_idlest = Some(state.idle_at(&self.rule)) == idlest && !state.is_reserved(now);
             let stays = evicted || !is_idlest;
             evicted = !stays || evicted;
             stays
