@@ -58,12 +58,13 @@ impl Decimal {
     /// The number without an exponent, for those who read digits only; as it was written if that
     /// would be absurdly long.
     pub(crate) fn plain(&self) -> String {
-        if !self.text.contains(['e', 'E']) || self.exponent.abs() > DIGITS_MOST {
+        if !self.text.contains(['e', 'E']) {
             return self.text.clone();
         }
+        let Ok(exponent) = i8::try_from(self.exponent) else { return self.text.clone() };
         let sign = if self.negative { "-" } else { "" };
-        let (zeros, places) = (self.exponent.max(0), (-self.exponent).max(0));
-        let (zeros, places) = (zeros.unsigned_abs() as usize, places.unsigned_abs() as usize);
+        let zeros = usize::from(exponent.max(0).unsigned_abs());
+        let places = usize::from(exponent.min(0).unsigned_abs());
         let digits = format!("{}{}", self.digits, "0".repeat(zeros));
         let digits = format!("{digits:0>width$}", width = places + 1);
         let (whole, fraction) = digits.split_at(digits.len() - places);
