@@ -268,6 +268,28 @@ fn a_directory_without_cases_is_an_error() {
 }
 
 #[test]
+fn a_step_about_what_is_not_there_is_named() {
+    let cases = r#"[
+        {"policy": "budget", "name": "a charge", "config": {"tokens": 5}, "steps": [{"do": "observe"},
+         {"do": "settle", "charge": "ghost", "tokens": 1}]},
+        {"policy": "throttler", "name": "a call", "config": {}, "steps": [{"at": 2, "do": "release", "call": "ghost"}]},
+        {"policy": "rate_limiter", "name": "a slot", "config": {}, "steps": [{"at": 3, "do": "settle", "call": "ghost", "used": 1}]}
+    ]"#;
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ghosts.json");
+    fs::write(&file, cases).unwrap();
+    let ran = run(&[&file]);
+    assert_eq!(ran.status, Some(1), "{}", ran.output);
+    for what in [
+        r#"ghosts.json: "a charge" on async: step 1 (settle of run): there is no charge `ghost`"#,
+        r#"ghosts.json: "a call" on async: step 0 (at 2, release ghost): ghost holds nothing"#,
+        r#"ghosts.json: "a slot" on async: step 0 (at 3, settle ghost with 1): "#,
+    ] {
+        let named = ran.lines("failed").iter().any(|line| line.contains(what));
+        assert!(named, "{what}\n{}", ran.output);
+    }
+}
+
+#[test]
 fn many_calls_may_be_under_way_at_once() {
     let mut steps = String::new();
     for call in 0..500 {
