@@ -81,6 +81,9 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
             files.push(file);
         }
     }
+    if files.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "no .json file is in this directory"));
+    }
     files.sort();
     Ok(files)
 }

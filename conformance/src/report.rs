@@ -121,7 +121,8 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { files, cases, errors, hosts, .. } = self;
-        writeln!(f, "{cases} cases in {files} files, {errors} errors")?;
+        let (cases, files) = (counted(*cases, "case"), counted(*files, "file"));
+        writeln!(f, "{cases} in {files}, {}", counted(*errors, "error"))?;
         writeln!(f, "{:<12}{:>8}{:>8}{:>8}{:>8}", "host", "runs", "passed", "failed", "skipped")?;
         for Tally { host, passed, failed, skipped } in hosts {
             let runs = passed + failed;
@@ -134,6 +135,10 @@ impl fmt::Display for Report {
 /// Prints a line. Whoever reads no further has seen enough.
 fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn one_line(text: &str) -> String {

@@ -206,7 +206,7 @@ fn what_does_not_follow_the_format_is_an_error_with_the_cases_name() {
         ("an unknown verb", "steps[0].do: unknown verb `explode`"),
         ("an unknown field", "steps: is missing"),
         ("an unknown option", "config.retries: unknown field"),
-        ("an unknown algorithm", "config.algorithm: unknown algorithm `dice`"),
+        ("a number for an algorithm", "config.algorithm: must be text, not a number"),
         ("an unknown step", "steps[0].push: unknown field"),
         ("an unknown policy", "policy: unknown policy `oracle`"),
         ("a throttler with compartments", "steps[0].compartment: unknown field"),
@@ -255,6 +255,38 @@ fn a_file_that_cannot_be_read_does_not_stop_the_others() {
     assert_eq!(ran.status, Some(2), "{}", ran.output);
     assert_eq!(ran.lines("error ").len(), 2);
     assert!(ran.counts("async")[1] > 0);
+}
+
+#[test]
+fn a_directory_without_cases_is_an_error() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-cases");
+    fs::create_dir_all(&directory).unwrap();
+    let ran = run(&[&directory]);
+    assert_eq!(ran.status, Some(2), "{}", ran.output);
+    let [error] = ran.lines("error ")[..] else { panic!("{}", ran.output) };
+    assert!(error.contains("no-cases: no .json file is in this directory"), "{error}");
+}
+
+#[test]
+fn a_step_about_what_is_not_there_is_named() {
+    let cases = r#"[
+        {"policy": "budget", "name": "a charge", "config": {"tokens": 5}, "steps": [{"do": "observe"},
+         {"do": "settle", "charge": "ghost", "tokens": 1}]},
+        {"policy": "throttler", "name": "a call", "config": {}, "steps": [{"at": 2, "do": "release", "call": "ghost"}]},
+        {"policy": "rate_limiter", "name": "a slot", "config": {}, "steps": [{"at": 3, "do": "settle", "call": "ghost", "used": 1}]}
+    ]"#;
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ghosts.json");
+    fs::write(&file, cases).unwrap();
+    let ran = run(&[&file]);
+    assert_eq!(ran.status, Some(1), "{}", ran.output);
+    for what in [
+        r#"ghosts.json: "a charge" on async: step 1 (settle of run): there is no charge `ghost`"#,
+        r#"ghosts.json: "a call" on async: step 0 (at 2, release ghost): ghost holds nothing"#,
+        r#"ghosts.json: "a slot" on async: step 0 (at 3, settle ghost with 1): "#,
+    ] {
+        let named = ran.lines("failed").iter().any(|line| line.contains(what));
+        assert!(named, "{what}\n{}", ran.output);
+    }
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn cost(fields: &mut Fields<'_>) -> Result<Cost, Problem> {
 
 fn money(value: &Value<'_>) -> Result<Money, Problem> {
     let number = value.number()?;
-    number.text().parse().map_err(|problem| value.problem(problem))
+    number.plain().parse().map_err(|problem| value.problem(problem))
 }
 
 impl BudgetExpectation {

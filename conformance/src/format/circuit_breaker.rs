@@ -138,6 +138,9 @@ const TRIPS: [(&str, &[(&str, Kind)]); 4] = [
     ),
 ];
 
+/// A kind that the policy is to refuse.
+const UNKNOWN_TRIP: &[(&str, Kind)] = &[("kind", Kind::Word)];
+
 #[derive(Clone, Copy)]
 enum Verb {
     Admit,
@@ -184,8 +187,10 @@ fn read_config(value: &Value<'_>) -> Result<Settings, Problem> {
     let mut fields = value.fields()?;
     let mut settings = Settings::take(&mut fields, OPTIONS)?;
     if let Some(trip) = fields.take("trip") {
-        let kind = trip.fields()?.require("kind")?.word("kind of trip", &TRIPS)?;
-        settings.0.push(("trip", super::Setting::Group(Settings::read(&trip, kind)?)));
+        let kind = trip.fields()?.require("kind")?;
+        let known = TRIPS.iter().find(|(name, _)| kind.text() == Ok(*name));
+        let options = known.map_or(UNKNOWN_TRIP, |(_, options)| *options);
+        settings.0.push(("trip", super::Setting::Group(Settings::read(&trip, options)?)));
     }
     fields.finish()?;
     Ok(settings)

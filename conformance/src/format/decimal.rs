@@ -55,6 +55,23 @@ impl Decimal {
         &self.text
     }
 
+    /// The number without an exponent, for those who read digits only; as it was written if that
+    /// would be absurdly long.
+    pub(crate) fn plain(&self) -> String {
+        if !self.text.contains(['e', 'E']) {
+            return self.text.clone();
+        }
+        let Ok(exponent) = i8::try_from(self.exponent) else { return self.text.clone() };
+        let sign = if self.negative { "-" } else { "" };
+        let zeros = usize::from(exponent.max(0).unsigned_abs());
+        let places = usize::from(exponent.min(0).unsigned_abs());
+        let digits = format!("{}{}", self.digits, "0".repeat(zeros));
+        let digits = format!("{digits:0>width$}", width = places + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - places);
+        let point = if fraction.is_empty() { "" } else { "." };
+        format!("{sign}{whole}{point}{fraction}")
+    }
+
     pub(crate) fn is_negative(&self) -> bool {
         self.negative
     }
@@ -175,6 +192,21 @@ mod tests {
         ];
         for (text, nanos) in table {
             assert_eq!(read(text).nearest_nanos(), nanos, "{text}");
+        }
+    }
+
+    #[test]
+    fn exponents_are_written_out() {
+        let table = [
+            ("1e-6", "0.000001"),
+            ("-2.50E+3", "-2500"),
+            ("12.5e-1", "1.25"),
+            ("0e5", "0"),
+            ("1.50", "1.50"),
+            ("1e999", "1e999"),
+        ];
+        for (text, plain) in table {
+            assert_eq!(read(text).plain(), plain, "{text}");
         }
     }
 

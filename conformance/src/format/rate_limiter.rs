@@ -100,22 +100,9 @@ const VERBS: [(&str, Verb); 6] = [
     ("observe", Verb::Observe),
 ];
 
-const ALGORITHMS: [(&str, ()); 6] = [
-    ("sliding_log", ()),
-    ("gcra", ()),
-    ("gcra_exact", ()),
-    ("token_bucket", ()),
-    ("bucket_ring", ()),
-    ("fixed_window", ()),
-];
-
 impl RateLimiterCase {
     pub(super) fn take(fields: &mut Fields<'_>) -> Result<Self, Problem> {
-        let options = fields.require("config")?;
-        let config = Settings::read(&options, OPTIONS)?;
-        if let Some(algorithm) = options.fields()?.take("algorithm") {
-            algorithm.word("algorithm", &ALGORITHMS)?;
-        }
+        let config = Settings::read(&fields.require("config")?, OPTIONS)?;
         let refusal = Refusal::take(fields)?;
         let steps = match fields.take("steps") {
             Some(steps) => steps.list()?.iter().map(LimiterStep::read).collect::<Result<_, _>>()?,

@@ -20,6 +20,7 @@ pub(crate) enum Setting {
     Amount(Decimal),
     /// `"NaN"` in place of any number.
     NotANumber,
+    /// One of several words, or a length of time as config files write it.
     Word(String),
     Flag(bool),
     Group(Settings),
@@ -72,6 +73,7 @@ impl Setting {
         if let (Json::Text(text), Kind::Time | Kind::Count | Kind::Ratio) = (value.json(), kind) {
             return match text.as_str() {
                 "NaN" => Ok(Self::NotANumber),
+                _ if matches!(kind, Kind::Time) => Ok(Self::Word(text.clone())),
                 _ => Err(value.problem(r#"must be a number or "NaN""#)),
             };
         }

@@ -38,10 +38,12 @@ fn a_breaker_case_is_held_to_the_format() {
             (r#""steps": []"#, "config"),
             (r#""config": [], "steps": []"#, "config"),
             (r#""config": {"failures": 3}, "steps": []"#, "config.failures"),
-            (r#""config": {"timeout": "60s"}, "steps": []"#, "config.timeout"),
+            (r#""config": {"timeout": true}, "steps": []"#, "config.timeout"),
+            (r#""config": {"failure_threshold": "5"}, "steps": []"#, "config.failure_threshold"),
             (r#""config": {"timeout": null}, "steps": []"#, "config.timeout"),
             (r#""config": {"timeout": 0.0000000001}, "steps": []"#, "config.timeout"),
-            (r#""config": {"trip": {"kind": "gut_feeling"}}, "steps": []"#, "config.trip.kind"),
+            (r#""config": {"trip": {"kind": 1}}, "steps": []"#, "config.trip.kind"),
+            (r#""config": {"trip": {"rate": 1}}, "steps": []"#, "config.trip.kind"),
             (
                 r#""config": {"trip": {"kind": "consecutive", "rate": 1}}, "steps": []"#,
                 "config.trip.rate",
@@ -133,7 +135,7 @@ fn a_hedge_case_is_held_to_the_format() {
         (r#""config": {}, "outcomes": ["ok"]"#.to_owned(), "expect"),
         (r#""config": {}, "expect": {"calls": 1}"#.to_owned(), "outcomes"),
         (r#""config": {"hedges": 1}, "expect": {"config_error": "x"}"#.into(), "config.hedges"),
-        (r#""config": {"delay": "1s"}, "expect": {"config_error": "x"}"#.into(), "config.delay"),
+        (r#""config": {"delay": [1]}, "expect": {"config_error": "x"}"#.into(), "config.delay"),
         (r#""config": {"budget": -1}, "expect": {"config_error": "x"}"#.into(), "config.budget"),
         (r#""config": {"budget": 1e12}, "expect": {"config_error": "x"}"#.into(), "config.budget"),
         (with(r#""seen": 1"#), "seen"),
@@ -230,7 +232,7 @@ fn cases_of_policies_to_come_are_held_to_the_format_too() {
     assert_problems(
         "rate_limiter",
         &[
-            (r#""config": {"algorithm": "dice"}, "steps": []"#, "config.algorithm"),
+            (r#""config": {"algorithm": 1}, "steps": []"#, "config.algorithm"),
             (r#""config": {"limit": 5}, "steps": []"#, "config.limit"),
             (r#""config": {}, "steps": [{"key": "a"}]"#, "steps[0].at"),
             (r#""config": {}, "steps": [{"at": 0, "n": -1}]"#, "steps[0].n"),

@@ -1,4 +1,4 @@
-//! Functions through [`Policy::call_blocking`]: each call on a thread of its own, so that many can
+//! Functions through [`BlockingPolicy::call_blocking`]: each call on a thread of its own, so that many can
 //! be under way at once, in step with the case by handshakes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

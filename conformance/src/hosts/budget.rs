@@ -64,7 +64,12 @@ pub(super) fn play(case: &BudgetCase, host: &impl Spend) -> Result<Vec<Spent>, T
     purse.budgets.insert(ROOT.to_owned(), root.build()?);
     let mut seen = Vec::new();
     for (index, step) in case.steps.iter().enumerate() {
-        let mut spent = purse.take(step, host)?;
+        let mut spent = purse.take(step, host).map_err(|trouble| match trouble {
+            Trouble::Broken(what) => {
+                Trouble::Broken(format!("step {index} ({}): {what}", step.title))
+            }
+            refused @ Trouble::Refused { .. } => refused,
+        })?;
         spent.step = index;
         spent.told =
             std::mem::take(&mut *purse.told.lock().unwrap_or_else(PoisonError::into_inner));
@@ -77,12 +82,12 @@ pub(super) fn play(case: &BudgetCase, host: &impl Spend) -> Result<Vec<Spent>, T
 impl Purse {
     fn budget(&self, name: &str) -> Result<Budget, Trouble> {
         let budget = self.budgets.get(name).cloned();
-        budget.ok_or_else(|| Trouble::Broken(format!("the case has no budget `{name}` here")))
+        budget.ok_or_else(|| Trouble::Broken(format!("there is no budget `{name}`")))
     }
 
     fn charge(&mut self, name: &str) -> Result<Charge, Trouble> {
         let charge = self.charges.remove(name);
-        charge.ok_or_else(|| Trouble::Broken(format!("the case has no charge `{name}` here")))
+        charge.ok_or_else(|| Trouble::Broken(format!("there is no charge `{name}`")))
     }
 
     fn take(&mut self, step: &BudgetStep, host: &impl Spend) -> Result<Spent, Trouble> {

@@ -1,4 +1,4 @@
-//! Policies from a case's options, through the door that users' TOML comes in by.
+//! Policies from a case's options, through the door that users' config files come in by.
 
 use surefoot_core::budget::{BudgetBuilder, BudgetConfig};
 use surefoot_core::bulkhead::{BulkheadBuilder, BulkheadConfig};
@@ -11,11 +11,10 @@ use surefoot_core::rate_limiter::{RateLimiterBuilder, RateLimiterConfig};
 use surefoot_core::retry::{RetryBuilder, RetryConfig};
 use surefoot_core::throttler::{ThrottlerBuilder, ThrottlerConfig};
 use surefoot_core::{CircuitBreaker, ConfigError, ManualClock};
-use toml::{Table, Value};
 
-use crate::format::{Decimal, Setting, Settings};
+use super::options::Options;
+use crate::format::{Setting, Settings};
 
-const NANOS_PER_SECOND: u128 = 1_000_000_000;
 /// Jitter that can be repeated.
 const SEED: u32 = 0x005E_EDED;
 
@@ -23,113 +22,73 @@ pub(super) fn circuit_breaker(
     settings: &Settings,
     clock: &ManualClock,
 ) -> Result<CircuitBreaker, ConfigError> {
-    let mut options = table(settings);
-    options.insert("name".into(), Value::String("case".into()));
-    let config: CircuitBreakerConfig = from_deserializer(CircuitBreakerConfig::POLICY, options)?;
+    let options = named(settings);
+    let config: CircuitBreakerConfig =
+        from_deserializer(CircuitBreakerConfig::POLICY, Options(&options))?;
     CircuitBreakerBuilder::from(config).clock(clock).build()
 }
 
 /// A limiter that is ready but for its clock.
 pub(super) fn rate_limiter(settings: &Settings) -> Result<RateLimiterBuilder, ConfigError> {
-    let config: RateLimiterConfig = from_deserializer(RateLimiterConfig::POLICY, table(settings))?;
+    let config: RateLimiterConfig =
+        from_deserializer(RateLimiterConfig::POLICY, Options(settings))?;
     Ok(RateLimiterBuilder::from(config))
 }
 
 /// A budget that is ready but for what it is taken from.
 pub(super) fn budget(name: &str, settings: &Settings) -> Result<BudgetBuilder, ConfigError> {
-    let config: BudgetConfig = from_deserializer(BudgetConfig::POLICY, table(settings))?;
+    let config: BudgetConfig = from_deserializer(BudgetConfig::POLICY, Options(settings))?;
     Ok(BudgetBuilder::from(config).name(name.to_owned()))
 }
 
 /// A load shedder that is ready but for its clock and functions.
 pub(super) fn load_shedder(settings: &Settings) -> Result<LoadShedderBuilder, ConfigError> {
-    let mut options = table(settings);
-    options.insert("name".into(), Value::String("case".into()));
-    let config: LoadShedderConfig = from_deserializer(LoadShedderConfig::POLICY, options)?;
+    let options = named(settings);
+    let config: LoadShedderConfig =
+        from_deserializer(LoadShedderConfig::POLICY, Options(&options))?;
     Ok(LoadShedderBuilder::from(config).seed(SEED))
 }
 
 pub(super) fn throttler(settings: &Settings) -> Result<ThrottlerBuilder, ConfigError> {
-    let config: ThrottlerConfig = from_deserializer(ThrottlerConfig::POLICY, table(settings))?;
+    let config: ThrottlerConfig = from_deserializer(ThrottlerConfig::POLICY, Options(settings))?;
     Ok(ThrottlerBuilder::from(config))
 }
 
 pub(super) fn bulkhead(settings: &Settings) -> Result<BulkheadBuilder, ConfigError> {
-    let config: BulkheadConfig = from_deserializer(BulkheadConfig::POLICY, table(settings))?;
+    let config: BulkheadConfig = from_deserializer(BulkheadConfig::POLICY, Options(settings))?;
     Ok(BulkheadBuilder::from(config))
 }
 
 pub(super) fn client_throttle(settings: &Settings) -> Result<ClientThrottleBuilder, ConfigError> {
-    let mut options = table(settings);
-    options.insert("name".into(), Value::String("case".into()));
-    let config: ClientThrottleConfig = from_deserializer(ClientThrottleConfig::POLICY, options)?;
+    let options = named(settings);
+    let config: ClientThrottleConfig =
+        from_deserializer(ClientThrottleConfig::POLICY, Options(&options))?;
     Ok(ClientThrottleBuilder::from(config).seed(SEED))
 }
 
 /// A retry that is ready but for its listeners.
 pub(super) fn retry(settings: &Settings, clock: &ManualClock) -> Result<RetryBuilder, ConfigError> {
-    let config: RetryConfig = from_deserializer(RetryConfig::POLICY, table(settings))?;
+    let config: RetryConfig = from_deserializer(RetryConfig::POLICY, Options(settings))?;
     Ok(RetryBuilder::from(config).seed(SEED).clock(clock))
 }
 
 /// A hedge that is ready but for its budget.
 pub(super) fn hedge(settings: &Settings, clock: &ManualClock) -> Result<HedgeBuilder, ConfigError> {
-    let config: HedgeConfig = from_deserializer(HedgeConfig::POLICY, table(settings))?;
+    let config: HedgeConfig = from_deserializer(HedgeConfig::POLICY, Options(settings))?;
     Ok(HedgeBuilder::from(config).clock(clock))
 }
 
-fn table(Settings(settings): &Settings) -> Table {
-    settings.iter().map(|(name, setting)| ((*name).to_owned(), value(setting))).collect()
-}
-
-fn value(setting: &Setting) -> Value {
-    match setting {
-        Setting::Time(seconds) => Value::String(humantime(seconds)),
-        Setting::Count(count) => {
-            let integer = count.integer().and_then(|count| i64::try_from(count).ok());
-            integer.map_or_else(|| Value::Float(count.float()), Value::Integer)
-        }
-        Setting::Ratio(ratio) => Value::Float(ratio.float()),
-        Setting::Amount(amount) => Value::String(amount.text().to_owned()),
-        Setting::NotANumber => Value::Float(f64::NAN),
-        Setting::Flag(flag) => Value::Boolean(*flag),
-        Setting::Word(word) => Value::String(word.clone()),
-        Setting::Group(settings) => Value::Table(table(settings)),
-        Setting::Named(groups) => {
-            let groups = groups.iter().map(|(name, group)| (name.clone(), table(group).into()));
-            Value::Table(groups.collect())
-        }
-    }
-}
-
-/// A length of time as config files write it. One that cannot be is written all the same: to
-/// refuse it is the policy's part.
-fn humantime(seconds: &Decimal) -> String {
-    let sign = if seconds.is_negative() { "-" } else { "" };
-    match seconds.nanos() {
-        Ok(nanos) if u64::try_from(nanos).is_ok() => format!("{sign}{nanos}ns"),
-        Ok(nanos) => format!("{sign}{}s {}ns", nanos / NANOS_PER_SECOND, nanos % NANOS_PER_SECOND),
-        Err(_) => format!("{}s", seconds.text()),
-    }
+/// With the name that listeners and errors tell.
+fn named(settings: &Settings) -> Settings {
+    let mut settings = settings.clone();
+    settings.0.push(("name", Setting::Word("case".into())));
+    settings
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_written_exactly_and_impossible_ones_too() {
-        let table = [
-            ("1.5", "1500000000ns"),
-            ("0", "0ns"),
-            ("-5", "-5000000000ns"),
-            ("100000000000", "100000000000s 0ns"),
-            ("1e30", "1e30s"),
-        ];
-        for (seconds, text) in table {
-            assert_eq!(humantime(&Decimal::parse(seconds).unwrap()), text);
-        }
-    }
+    use crate::format::Decimal;
 
     #[test]
     fn what_cannot_be_is_refused_by_the_policy_with_its_name() {
@@ -140,10 +99,17 @@ mod tests {
             let settings = Settings(vec![("timeout", setting)]);
             assert_eq!(circuit_breaker(&settings, &clock).unwrap_err().field(), "timeout");
         }
-        for text in ["-1", "2.5", "1e30", "4294967296"] {
+        for text in ["-1", "2.5", "1e30", "4294967296", "-9223372036854775809"] {
             let settings = Settings(vec![("max_attempts", Setting::Count(number(text)))]);
             let error = retry(&settings, &clock).err();
             assert_eq!(error.as_ref().map(ConfigError::field), Some("max_attempts"), "{text}");
         }
+    }
+
+    #[test]
+    fn the_largest_count_is_handed_over_to_the_unit() {
+        let tokens = Setting::Count(Decimal::parse("18446744073709551615").unwrap());
+        let budget = budget("run", &Settings(vec![("tokens", tokens)])).unwrap().build().unwrap();
+        assert_eq!(budget.remaining().tokens, Some(u64::MAX));
     }
 }

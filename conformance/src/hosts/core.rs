@@ -163,23 +163,29 @@ impl<'a> Simulation<'a> {
             // At one moment: first the caller who leaves, then answers, then the limit, then hedges.
             let answer = self.running.iter().enumerate().min_by_key(|(_, (end, _))| *end);
             let Some((place, &(end, outcome))) = answer else {
-                let kind = last.map_or(OutcomeKind::Rejected, |outcome| outcome.kind.clone());
-                return Ok(self.ended(Ended::Gave(kind)));
+                let kind = last.map_or(&OutcomeKind::Rejected, |outcome| &outcome.kind);
+                return Ok(self.answered(kind));
             };
             let next = due.map_or(end, |due| due.min(end));
             let cancel = self.case.cancel.map(|after| self.began + after);
-            let deadline = self.case.deadline.map(|after| self.began + after);
+            let deadline = self.deadline();
             if let Some(at) = cancel.filter(|at| *at <= next) {
                 self.clock.set(at);
                 return Ok(self.ended(Ended::Cancelled));
             }
             if let Some(at) = deadline.filter(|at| *at < end && *at <= next) {
                 self.clock.set(at);
-                return Ok(self.ended(Ended::Timeout));
+                // A result that was not accepted is better than none.
+                let result = last.map(|outcome| outcome.kind.clone());
+                return Ok(self.ended(match result {
+                    Some(kind @ OutcomeKind::Result(_)) => Ended::Gave(kind),
+                    _ => Ended::Timeout,
+                }));
             }
             self.clock.set(next);
+            let in_time = deadline.is_none_or(|deadline| next < deadline);
             if end > next {
-                if race.begin(next) {
+                if in_time && race.begin(next) {
                     self.begin();
                 }
                 due = race.next_at(next);
@@ -188,9 +194,9 @@ impl<'a> Simulation<'a> {
             self.running.remove(place);
             let judged = self.judge(outcome);
             match race.answered(judged) {
-                AfterAnswer::Return => return Ok(self.ended(Ended::Gave(outcome.kind.clone()))),
+                AfterAnswer::Return => return Ok(self.answered(&outcome.kind)),
                 AfterAnswer::Begin => {
-                    if race.begin(next) {
+                    if in_time && race.begin(next) {
                         self.begin();
                     }
                     due = race.next_at(next);
@@ -211,9 +217,28 @@ impl<'a> Simulation<'a> {
         }
     }
 
+    /// A time limit around the call.
+    fn deadline(&self) -> Option<Timestamp> {
+        self.case.deadline.map(|after| self.began + after)
+    }
+
+    /// An answer ends the call; a failure at the limit is its end by the limit.
+    fn answered(self, kind: &OutcomeKind) -> Raced {
+        let is_over = self.deadline().is_some_and(|deadline| deadline <= self.clock.now());
+        let gives = matches!(kind, OutcomeKind::Ok | OutcomeKind::Result(_));
+        let outcome = if is_over && !gives { Ended::Timeout } else { Ended::Gave(kind.clone()) };
+        let left = self.running.len() as u64;
+        self.over(outcome, left, 0)
+    }
+
+    /// The caller or the limit ends the call.
     fn ended(self, outcome: Ended) -> Raced {
         let left = self.running.len() as u64;
-        let (cancelled, overdue) = if outcome == Ended::Timeout { (0, left) } else { (left, 0) };
+        let (cancelled, overdue) = if outcome == Ended::Cancelled { (left, 0) } else { (0, left) };
+        self.over(outcome, cancelled, overdue)
+    }
+
+    fn over(self, outcome: Ended, cancelled: u64, overdue: u64) -> Raced {
         Raced {
             calls: self.script.attempts(),
             started: self.started,

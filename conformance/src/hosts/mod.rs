@@ -12,6 +12,7 @@ mod chains;
 mod client_throttle;
 mod core;
 mod limiter;
+mod options;
 mod queue;
 mod racing;
 mod refusals;

@@ -225,6 +225,11 @@ fn fallen_back(
                         failures.push(failure(link, error)?);
                     }
                 }
+                // Two refusals come as one.
+                Err(error) if fell_back.load(Ordering::SeqCst) => {
+                    failures.push((name(0), outcomes[0][0].kind.clone()));
+                    failures.push(failure(1, error)?);
+                }
                 Err(error) => failures.push(failure(0, error)?),
             }
             let (link, outcome) =

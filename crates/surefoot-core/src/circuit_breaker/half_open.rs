@@ -45,7 +45,9 @@ impl HalfOpen {
             return Err(free);
         }
         while self.places.len() >= self.limit {
-            let oldest = self.places.iter().enumerate().min_by_key(|(_, place)| place.expires);
+            // Of those taken at one moment the first goes first.
+            let age = |(_, place): &(usize, &Place)| (place.expires, place.probe.0);
+            let oldest = self.places.iter().enumerate().min_by_key(age);
             let Some((oldest, _)) = oldest else { break };
             self.places.swap_remove(oldest); // expired, or there would be no free place
         }
@@ -114,6 +116,19 @@ mod tests {
         let hung = half_open.take_place(at(0)).unwrap();
         assert!(half_open.give_back(hung));
         assert!(!half_open.give_back(hung));
+    }
+
+    #[test]
+    fn of_places_taken_at_one_moment_the_first_is_given_away_first() {
+        let mut half_open = HalfOpen::new(3, TIMEOUT);
+        let [first, second, third] = [0; 3].map(|second| half_open.take_place(at(second)).unwrap());
+        assert!(half_open.give_back(first));
+        let fourth = half_open.take_place(at(0)).unwrap();
+        half_open.take_place(at(10)).unwrap();
+        assert_eq!(
+            [second, third, fourth].map(|probe| half_open.give_back(probe)),
+            [false, true, true]
+        );
     }
 
     #[test]

@@ -280,6 +280,39 @@ fn new_keys_are_refused_when_all_that_fit_are_in_use() {
 }
 
 #[test]
+fn a_key_that_becomes_idle_makes_room_at_that_moment_also_right_after_a_refusal() {
+    let clock = ManualClock::new();
+    let keyed: KeyedRateLimiter<u32> = builder(1, 10, &clock).max_keys(2).build_keyed().unwrap();
+    keyed.check(&0).unwrap();
+    clock.advance(SEC);
+    keyed.check(&1).unwrap();
+    clock.advance(Duration::from_nanos(8_999_999_999));
+    assert!(matches!(keyed.check(&2), Err(Rejection::KeysFull { .. })));
+    clock.advance(Duration::from_nanos(1));
+    assert_eq!(keyed.check(&2), Ok(()));
+    assert!(matches!(keyed.check(&3), Err(Rejection::KeysFull { .. })));
+}
+
+#[test]
+fn in_a_small_table_the_idlest_key_of_all_makes_room() {
+    let clock = ManualClock::new();
+    let keyed: KeyedRateLimiter<u32> = builder(1, 1000, &clock)
+        .max_keys(1024)
+        .when_full(WhenFull::EvictIdlest)
+        .build_keyed()
+        .unwrap();
+    let nanosecond = Duration::from_nanos(1);
+    for key in 0..1024 {
+        assert!(keyed.is_allowed(&key));
+        clock.advance(nanosecond);
+    }
+    for evicted in 0..100 {
+        assert!(keyed.is_allowed(&(5000 + evicted)));
+        assert_eq!((keyed.remaining(&evicted), keyed.remaining(&(evicted + 1))), (1, 0));
+    }
+}
+
+#[test]
 fn a_flood_of_new_keys_stays_within_the_cap_and_evicts_the_idlest() {
     let clock = ManualClock::new();
     let keyed: KeyedRateLimiter<u32> = builder(1, 1000, &clock)

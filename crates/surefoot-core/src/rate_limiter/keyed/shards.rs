@@ -86,7 +86,8 @@ pub(in super::super) struct Shards<K, T: State, S> {
     sweep_every: u64,
     /// Sweeps so far: which shard is the next one's.
     sweeps: AtomicUsize,
-    /// Until when it is not worth looking for idle keys again, since none was found.
+    /// Until when it is not worth looking for idle keys again, since none was found and the first
+    /// of those seen is idle no sooner.
     search_from: AtomicU64,
 }
 
@@ -103,6 +104,14 @@ struct Part<K, T: State> {
     swept: usize,
 }
 
+/// What a look at one shard came to.
+struct Swept {
+    looked_at: usize,
+    forgotten: usize,
+    /// When the first of the keys that stay is idle.
+    next_idle: u64,
+}
+
 /// No room for a new key.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Full;
@@ -116,6 +125,8 @@ const KEYS_IN_A_SHARD: usize = 32_768;
 /// Lines of a shard that are swept at once, or among which the idlest key is evicted: what takes
 /// microseconds.
 const STRETCH: usize = 1_024;
+/// Where no more keys fit, the idlest of all is found in a few thousand cache lines.
+const SMALL: usize = 1_024;
 /// With a sweep for so many keys, tables are swept in a turn even when they are at their emptiest.
 const KEYS_IN_A_SWEEP: usize = 1_024;
 /// Sweeps that one call makes at most where they are overdue.
@@ -123,8 +134,8 @@ const OVERDUE_MOST: u64 = 4;
 /// Places that a call with a new key looks at, in whole stretches, before it takes the table to be
 /// full.
 const SEARCH_MOST: usize = 8_192;
-/// How long a search that found nothing is not repeated: a flood of new keys would else have every
-/// call search.
+/// How long a search that found nothing is not repeated, unless a key it saw is idle sooner: a flood
+/// of new keys would else have every call search.
 const SEARCH_PAUSE: u64 = 1_000_000;
 /// How long a key stays after it has become idle, as long as there is room: it is likely to be
 /// asked for again, and to be put back costs more than to be kept.
@@ -357,45 +368,62 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
             return false;
         }
         let mut searched = 0;
+        let mut next_idle = now.saturating_add(SEARCH_PAUSE);
         for _ in 0..self.parts.len() {
-            let (looked_at, found) = self.sweep(self.next_shard(), now, now);
-            searched += looked_at;
-            if found > 0 {
+            let swept = self.sweep(self.next_shard(), now, now);
+            if swept.forgotten > 0 {
                 return true;
             }
+            searched += swept.looked_at;
+            next_idle = next_idle.min(swept.next_idle);
             if searched > SEARCH_MOST {
                 break;
             }
         }
-        self.search_from.store(now.saturating_add(SEARCH_PAUSE), Ordering::Relaxed);
+        self.search_from.store(next_idle, Ordering::Relaxed);
         false
     }
 
-    /// Forgets the key that would be idle soonest, of those that stand near to this hash, in its
-    /// shard or in the next that has any there.
+    /// Forgets the key that would be idle soonest: in a small table of all, in a large one of those
+    /// that stand near to this hash, in its shard or in the next that has any there.
     fn evict_idlest(&self, hash: u64, now: u64) -> Result<(), Full> {
-        let first = self.place_of(hash);
-        let (before, from) = self.parts.split_at(first);
+        let is_small = self.max_keys <= SMALL;
+        let (before, from) = self.parts.split_at(self.place_of(hash));
+        let mut idlest = None;
         for shard in from.iter().chain(before) {
             let part = &mut *lock(&shard.0);
             self.take_back(part, now);
-            let lines = part.known.lines_around(hash, STRETCH);
-            let near = part.known.iter(lines.clone());
-            let evictable = near.filter(|(_, kept)| !kept.is_reserved(now));
-            let idlest = evictable.map(|(_, kept)| kept.idle_at(&self.rule)).min();
-            let Some(idlest) = idlest else { continue };
-            let mut evicted = false;
-            let first_idlest = |_: &K, kept: &T::Kept| {
-                let is_idlest = kept.idle_at(&self.rule) == idlest && !kept.is_reserved(now);
-                let is_first = is_idlest && !evicted;
-                evicted |= is_idlest;
-                is_first
-            };
-            part.known.extract(lines, first_idlest, self.hash(), |_, _| ());
-            self.give_up_places(1);
-            return Ok(());
+            let least = self.idlest_around(part, hash, now);
+            if least.is_some_and(|least| idlest.is_none_or(|(earlier, _)| least < earlier)) {
+                idlest = least.map(|least| (least, shard));
+            }
+            if idlest.is_some() && !is_small {
+                break;
+            }
         }
-        Err(Full)
+        let (_, shard) = idlest.ok_or(Full)?;
+        let part = &mut *lock(&shard.0);
+        // Its key may have been used since: then another one near it goes, if any can. If none
+        // can, there is nothing to give up and whoever asks looks again.
+        let idlest = self.idlest_around(part, hash, now);
+        let mut evicted = false;
+        let first_idlest = |_: &K, kept: &T::Kept| {
+            let is_idlest = Some(kept.idle_at(&self.rule)) == idlest && !kept.is_reserved(now);
+            let is_first = is_idlest && !evicted;
+            evicted |= is_idlest;
+            is_first
+        };
+        let lines = part.known.lines_around(hash, STRETCH);
+        part.known.extract(lines, first_idlest, self.hash(), |_, _| ());
+        self.give_up_places(usize::from(evicted));
+        Ok(())
+    }
+
+    /// When the first of the keys near to this hash that may be forgotten is idle.
+    fn idlest_around(&self, part: &Part<K, T>, hash: u64, now: u64) -> Option<u64> {
+        let near = part.known.iter(part.known.lines_around(hash, STRETCH));
+        let evictable = near.filter(|(_, kept)| !kept.is_reserved(now));
+        evictable.map(|(_, kept)| kept.idle_at(&self.rule)).min()
     }
 
     /// The sweep that is due, or a few of those that are overdue.
@@ -420,37 +448,41 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         }
     }
 
-    /// Forgets keys of a shard's next stretch that are idle since `since` or longer. How many places
-    /// it looked at, and how many keys were forgotten.
-    fn sweep(&self, shard: &Shard<K, T>, since: u64, now: u64) -> (usize, usize) {
+    /// Forgets keys of a shard's next stretch that are idle since `since` or longer.
+    fn sweep(&self, shard: &Shard<K, T>, since: u64, now: u64) -> Swept {
         let part = &mut *lock(&shard.0);
         self.take_back(part, now);
         let end = part.known.lines().end;
         let from = part.swept.min(end);
         let to = end.min(from + STRETCH);
-        let forgotten = self.forget_idle(part, from..to, since, now);
+        let before = part.known.len();
+        let next_idle = self.forget_idle(part, from..to, since, now);
+        let forgotten = before - part.known.len();
         part.swept = to;
         if to == end {
             part.swept = 0;
             self.shrink(part);
         }
-        (PLACES * (to - from), forgotten)
+        Swept { looked_at: PLACES * (to - from), forgotten, next_idle }
     }
 
-    fn forget_idle(
-        &self,
-        part: &mut Part<K, T>,
-        lines: Range<usize>,
-        since: u64,
-        now: u64,
-    ) -> usize {
-        let is_idle =
-            |_: &K, kept: &T::Kept| kept.idle_at(&self.rule) <= since && !kept.is_reserved(now);
+    /// When the first of the keys that stay is idle, if it may be forgotten then.
+    fn forget_idle(&self, part: &mut Part<K, T>, lines: Range<usize>, since: u64, now: u64) -> u64 {
+        let mut next_idle = u64::MAX;
+        let is_idle = |_: &K, kept: &T::Kept| {
+            if kept.is_reserved(now) {
+                return false;
+            }
+            let idle_at = kept.idle_at(&self.rule);
+            if idle_at > since {
+                next_idle = next_idle.min(idle_at);
+            }
+            idle_at <= since
+        };
         let before = part.known.len();
         part.known.extract(lines, is_idle, self.hash(), |_, _| ());
-        let forgotten = before - part.known.len();
-        self.give_up_places(forgotten);
-        forgotten
+        self.give_up_places(before - part.known.len());
+        next_idle
     }
 
     fn shrink(&self, part: &mut Part<K, T>) {
