@@ -9,6 +9,7 @@ use crate::{Name, Rejection};
 /// Why a protected call gave no value. `E` is the operation's own error.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[repr(u64)]
 pub enum Error<E> {
     /// The operation ran and failed.
     Operation(E),

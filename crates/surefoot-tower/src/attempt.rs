@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use surefoot::host::{Cover, Limited, covered, draw, is_budgeted, note_dispatch};
+use surefoot::host::{Cover, Elsewhere, Limited, covered, draw, is_budgeted, note_dispatch};
 use surefoot::{Rejection, Timeout};
 use tower_service::Service;
 
@@ -51,8 +51,8 @@ fn start<S: Service<Q>, Q>(service: &mut S, request: Q) -> (S::Future, bool) {
 /// Takes an attempt from the budgets in scope first. It is given back if nothing is dispatched.
 #[cold]
 #[inline(never)]
-fn call_covered<S: Service<Q>, Q>(service: &mut S, request: Q) -> Pin<Box<Covered<S::Future>>> {
-    Box::pin(match draw() {
+fn call_covered<S: Service<Q>, Q>(service: &mut S, request: Q) -> Elsewhere<Covered<S::Future>> {
+    Elsewhere::new(match draw() {
         Err(rejection) => {
             take_over();
             Covered { response: None, cover: None, rejection: Some(rejection) }
@@ -106,8 +106,8 @@ pin_project! {
     enum Call<F> {
         // No budget was in scope.
         Free { #[pin] response: F },
-        // In an allocation of its own, so that nothing of a call without a budget has to be in memory.
-        Covered { call: Pin<Box<Covered<F>>> },
+        // So that nothing of a call without a budget has to be in memory.
+        Covered { call: Elsewhere<Covered<F>> },
     }
 }
 
@@ -134,9 +134,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().call.project() {
             CallProjection::Free { response } => response.poll(cx).map_err(ours),
-            CallProjection::Covered { call } => {
-                poll_covered(call.as_mut(), cx).map(|result| *result)
-            }
+            CallProjection::Covered { call } => match call.get_mut() {
+                Some(call) => poll_covered(call, cx).map(|result| *result),
+                None => Poll::Pending,
+            },
         }
     }
 }
@@ -153,7 +154,10 @@ where
     let call = call.project();
     let polled = match call.response.as_pin_mut() {
         Some(response) => covered(call.cover.as_ref(), || response.poll(cx)).map_err(ours),
-        None => refuse(call.rejection),
+        None => match call.rejection.take() {
+            Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
+            None => Poll::Pending, // polled again after it was ready
+        },
     };
     polled.map(Box::new)
 }
@@ -164,17 +168,20 @@ pin_project! {
     #[project = DecidedProjection]
     pub enum Decided<F> {
         Admitted { #[pin] call: F },
-        Refused { rejection: Option<Rejection> },
+        Refused { rejection: Elsewhere<Rejection> },
     }
 }
 
 impl<F> Decided<F> {
     /// Of an answer to which `call` follows, if it is a permit.
     #[inline]
-    pub(crate) fn of<P>(answer: Result<P, Rejection>, call: impl FnOnce(P) -> F) -> Self {
+    pub(crate) fn of<P>(
+        answer: Result<P, impl Into<Elsewhere<Rejection>>>,
+        call: impl FnOnce(P) -> F,
+    ) -> Self {
         match answer {
             Ok(permit) => Self::Admitted { call: call(permit) },
-            Err(rejection) => Self::Refused { rejection: Some(rejection) },
+            Err(rejection) => Self::Refused { rejection: rejection.into() },
         }
     }
 }
@@ -195,10 +202,10 @@ where
 }
 
 /// Answers with a rejection, once.
-#[inline]
-pub(crate) fn refuse<R>(rejection: &mut Option<Rejection>) -> Poll<Result<R, Error>> {
+#[cold]
+pub(crate) fn refuse<R>(rejection: &mut Elsewhere<Rejection>) -> Poll<Result<R, Error>> {
     match rejection.take() {
-        Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
+        Some(rejection) => Poll::Ready(Err(Error::Rejected(*rejection))),
         None => Poll::Pending, // polled again after it was ready
     }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use surefoot::host::{Acquiring, Admitted};
+use surefoot::host::{Acquiring, Admitted, Elsewhere};
 use surefoot::throttler::{Claim, Permit};
 use surefoot::{Classify, DefaultClassifier, Rejection, Throttler};
 use tower_layer::Layer;
@@ -52,7 +52,7 @@ impl<S, C: Clone> Layer<S> for ThrottlerLayer<C> {
 
     fn layer(&self, inner: S) -> Self::Service {
         let Self { throttler, classifier } = self.clone();
-        ThrottlerService { inner, throttler, classifier, turn: Turn::Unasked }
+        ThrottlerService { inner, throttler, classifier, permit: None, turn: Turn::Unasked }
     }
 }
 
@@ -61,14 +61,15 @@ pub struct ThrottlerService<S, C = DefaultClassifier> {
     inner: S,
     throttler: Throttler,
     classifier: C,
+    /// For the next call. A clone has none.
+    permit: Option<Permit>,
+    /// How far it is with getting one that was not free at once. A clone begins anew.
     turn: Turn,
 }
 
-/// How far it is with getting ready. A clone begins anew.
 enum Turn {
     Unasked,
     Waiting(Acquiring),
-    Has(Permit),
     Refused(Rejection),
 }
 
@@ -83,15 +84,54 @@ impl<S, C> ThrottlerService<S, C> {
         &self.inner
     }
 
+    /// The permit, or the answer that there will be none.
+    #[inline]
+    fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let (None, Turn::Unasked) = (&self.permit, &self.turn) {
+            match Throttler::claim(self.throttler.clone()) {
+                Ok(permit) => self.permit = Some(permit),
+                Err(claim) => return self.queue_up(claim, cx),
+            }
+        }
+        if self.permit.is_some() { Poll::Ready(()) } else { self.poll_turn(cx) }
+    }
+
     #[cold]
     #[inline(never)]
-    fn queue_up(&mut self, claim: Claim<Throttler>, cx: &mut Context<'_>) {
+    fn queue_up(&mut self, claim: Claim<Throttler>, cx: &mut Context<'_>) -> Poll<()> {
         let (acquiring, answer) = Acquiring::begin(claim, cx);
-        self.turn = match answer {
-            Poll::Pending => Turn::Waiting(acquiring),
-            Poll::Ready(Ok(permit)) => Turn::Has(permit),
-            Poll::Ready(Err(rejection)) => Turn::Refused(rejection),
+        self.turn = Turn::Waiting(acquiring);
+        self.take_in(answer)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Turn::Waiting(acquiring) = &mut self.turn else { return Poll::Ready(()) };
+        let answer = Pin::new(acquiring).poll(cx);
+        self.take_in(answer)
+    }
+
+    fn take_in(&mut self, answer: Poll<Result<Permit, Rejection>>) -> Poll<()> {
+        self.turn = match ready!(answer) {
+            Ok(permit) => {
+                self.permit = Some(permit);
+                Turn::Unasked
+            }
+            Err(rejection) => Turn::Refused(rejection),
         };
+        Poll::Ready(())
+    }
+
+    /// For a call that has no permit: it is given one if one is free, unless it was refused already.
+    #[cold]
+    #[inline(never)]
+    fn answer(&mut self) -> Result<Permit, Elsewhere<Rejection>> {
+        match std::mem::replace(&mut self.turn, Turn::Unasked) {
+            Turn::Refused(rejection) => Err(rejection),
+            Turn::Unasked | Turn::Waiting(_) => self.throttler.try_acquire_owned(),
+        }
+        .map_err(Elsewhere::new)
     }
 }
 
@@ -101,6 +141,7 @@ impl<S: Clone, C: Clone> Clone for ThrottlerService<S, C> {
             inner: self.inner.clone(),
             throttler: self.throttler.clone(),
             classifier: self.classifier.clone(),
+            permit: None,
             turn: Turn::Unasked,
         }
     }
@@ -129,22 +170,11 @@ where
     /// keep it through the wait.
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        loop {
-            match &mut self.turn {
-                Turn::Has(_) => return attempt::poll_ready(&mut self.inner, cx),
-                Turn::Refused(_) => return Poll::Ready(Ok(())),
-                Turn::Unasked => match Throttler::claim(self.throttler.clone()) {
-                    Ok(permit) => self.turn = Turn::Has(permit),
-                    Err(claim) => self.queue_up(claim, cx),
-                },
-                Turn::Waiting(acquiring) => {
-                    self.turn = match ready!(Pin::new(acquiring).poll(cx)) {
-                        Ok(permit) => Turn::Has(permit),
-                        Err(rejection) => Turn::Refused(rejection),
-                    };
-                }
-            }
+        ready!(self.poll_permit(cx));
+        if self.permit.is_none() {
+            return Poll::Ready(Ok(())); // to refuse the call
         }
+        attempt::poll_ready(&mut self.inner, cx)
     }
 
     /// Without `poll_ready` before it, the call has no permit: then it is given one if one is free, and
@@ -152,11 +182,7 @@ where
     #[inline]
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
-        let admitted = match std::mem::replace(&mut self.turn, Turn::Unasked) {
-            Turn::Has(permit) => Ok(permit),
-            Turn::Refused(rejection) => Err(rejection),
-            Turn::Unasked | Turn::Waiting(_) => self.throttler.try_acquire_owned(),
-        };
+        let admitted = self.permit.take().map_or_else(|| self.answer(), Ok);
         let call = Decided::of(admitted, |permit| {
             let judge = Judge::new(self.classifier.clone());
             Admitted::new(permit, judge, attempt::call(&mut self.inner, request))

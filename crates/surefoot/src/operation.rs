@@ -9,6 +9,7 @@ use surefoot_core::rate_limiter::ServerLimits;
 use surefoot_core::{AttemptResult, Classification, Classify, Error, Verdict};
 
 use crate::Attempt;
+use crate::elsewhere::Elsewhere;
 use crate::scope;
 use crate::scope::spending::{self, Cover};
 use crate::stream::Kept;
@@ -273,8 +274,8 @@ pin_project! {
     pub(crate) enum Paid<F: Future> {
         // No budget is in scope.
         Free { #[pin] started: F },
-        // In an allocation of its own, so that nothing of a call without a budget has to be in memory.
-        Covered { call: Pin<Box<Covered<F>>> },
+        // So that nothing of a call without a budget has to be in memory.
+        Covered { call: Elsewhere<Covered<F>> },
     }
 }
 
@@ -303,7 +304,7 @@ impl<T, E, Fut: Future<Output = Result<T, E>>> Paid<Started<Fut>> {
 impl<T, E, Fut: Future<Output = Result<T, E>>> Covered<Started<Fut>> {
     #[cold]
     #[inline(never)]
-    fn start(start: impl Fn() -> Fut) -> Pin<Box<Self>> {
+    fn start(start: impl Fn() -> Fut) -> Elsewhere<Self> {
         let (started, cover, output) = match spending::draw() {
             Ok(cover) => {
                 if let Some(cover) = &cover {
@@ -314,7 +315,7 @@ impl<T, E, Fut: Future<Output = Result<T, E>>> Covered<Started<Fut>> {
             }
             Err(rejection) => (None, None, Poll::Ready(Err(Error::Rejected(rejection)))),
         };
-        Box::pin(Self { started, cover, output })
+        Elsewhere::new(Self { started, cover, output })
     }
 }
 
@@ -340,7 +341,9 @@ impl<F: Future> Future for Paid<F> {
             PaidProjection::Free { started } => started.poll(cx),
             PaidProjection::Covered { call } => {
                 let mut polled = Poll::Pending;
-                std::mem::swap(&mut polled, call.as_mut().poll(cx));
+                if let Some(call) = call.get_mut() {
+                    std::mem::swap(&mut polled, call.poll(cx));
+                }
                 polled
             }
         }
