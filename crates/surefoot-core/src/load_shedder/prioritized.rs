@@ -48,6 +48,16 @@ impl Prioritized {
         Ok(Permit::new(self.shedder.clone(), counted))
     }
 
+    /// The same with a permit that has this handle: two atomic steps cheaper.
+    ///
+    /// # Errors
+    /// [`Rejection::Shed`].
+    #[inline]
+    pub fn into_permit(self) -> Result<Permit, Rejection> {
+        let counted = self.shedder.machine().admit(self.arrival)?;
+        Ok(Permit::new(self.shedder, counted))
+    }
+
     /// The same with a permit that borrows the shedder: two atomic steps cheaper.
     ///
     /// # Errors

@@ -58,6 +58,12 @@ impl<B: Borrow<Throttler>> Permit<B> {
         self.throttler.is_none()
     }
 
+    /// Moves it out of where it is, unless it is returned. What stays there is one that is.
+    #[inline(always)]
+    pub fn take(&mut self) -> Option<Self> {
+        Some(Self::new(self.throttler.take()?, self.grant))
+    }
+
     /// Moves what this permit stands for into one with a handle of its own to the throttler, which
     /// can outlive a borrow. This one is closed then.
     pub fn hand_over(&mut self) -> Option<Permit> {
