@@ -134,17 +134,17 @@ impl<S, C> ThrottlerService<S, C> {
         };
         Poll::Ready(())
     }
+}
 
-    /// For a call that has no permit: it is given one if one is free, unless it was refused already.
-    #[cold]
-    #[inline(never)]
-    fn answer(&mut self) -> Result<Permit, Elsewhere<Rejection>> {
-        match std::mem::replace(&mut self.turn, Turn::Unasked) {
-            Turn::Refused(rejection) => Err(rejection),
-            Turn::Unasked | Turn::Waiting(_) => self.throttler.try_acquire_owned(),
-        }
-        .map_err(Elsewhere::new)
+/// For a call that has no permit: it is given one if one is free, unless it was refused already.
+#[cold]
+#[inline(never)]
+fn answer(throttler: &Throttler, turn: &mut Turn) -> Result<Permit, Elsewhere<Rejection>> {
+    match std::mem::replace(turn, Turn::Unasked) {
+        Turn::Refused(rejection) => Err(rejection),
+        Turn::Unasked | Turn::Waiting(_) => throttler.try_acquire_owned(),
     }
+    .map_err(Elsewhere::new)
 }
 
 impl<S: Clone, C: Clone> Clone for ThrottlerService<S, C> {
@@ -194,15 +194,20 @@ where
     #[inline]
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
-        // Out of its place and not together with it, which would be one move of two words that have
-        // just been written one by one (ARCHITECTURE.md, "Goals that are missed").
-        let permit = self.permit.as_mut().and_then(Permit::take);
-        let admitted = permit.map_or_else(|| self.answer(), Ok);
-        let call = Decided::of(admitted, |permit| {
+        // Each way to a permit has a call of its own: where two meet, what they bring would be moved
+        // through memory (ARCHITECTURE.md, "Goals that are missed").
+        let mut admitted = |permit, request| {
             let judge = Judge::new(self.classifier.clone());
-            Admitted::new(permit, judge, attempt::call(&mut self.inner, request))
-        });
-        ThrottlerFuture { call }
+            let call = Admitted::new(permit, judge, attempt::call(&mut self.inner, request));
+            ThrottlerFuture { call: Decided::Admitted { call } }
+        };
+        if let Some(permit) = self.permit.as_mut().and_then(Permit::take) {
+            return admitted(permit, request);
+        }
+        match answer(&self.throttler, &mut self.turn) {
+            Ok(permit) => admitted(permit, request),
+            Err(rejection) => ThrottlerFuture { call: Decided::Refused { rejection } },
+        }
     }
 }
 

@@ -203,7 +203,7 @@ where
         if units == 0 {
             return PerRequestFuture { step: admitted(None, request) };
         }
-        let step = match Waiting::in_line(&limit, units).and_then(Waiting::begin_now) {
+        let step = match Waiting::begin(&limit, units) {
             Ok(Ok(charge)) => admitted(Some(charge), request),
             Ok(Err(waiting)) => {
                 Step::Waiting { waiting, next: Some((self.inner.clone(), request)) }
