@@ -38,7 +38,7 @@ use crate::{BoxError, Error};
 /// behind it move up; a clone has none. A response future gives it back if a layer below refused the
 /// call, or it is dropped while it waits there.
 ///
-/// **Cost.** Two short locks for each call. A wait allocates once.
+/// **Cost.** Three short locks for each call, two where nothing waits. A wait allocates once.
 #[derive(Clone, Debug)]
 pub struct RateLimiterLayer {
     limiter: RateLimiter,

@@ -91,3 +91,18 @@ impl Prioritized {
         self.arrival.priority()
     }
 }
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_that_has_the_handle_counts_as_any_other() {
+        let shedder = LoadShedder::builder("api").capacity(1).build().unwrap();
+        let highest = shedder.priority(shedder.priority_levels()).unwrap();
+        let permit = highest.clone().into_permit().unwrap();
+        assert!(highest.clone().into_permit().is_err());
+        drop(permit);
+        assert!(highest.into_permit().is_ok());
+    }
+}

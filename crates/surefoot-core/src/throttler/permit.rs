@@ -88,3 +88,20 @@ impl<B: Borrow<Throttler>> fmt::Debug for Permit<B> {
         f.debug_struct("Permit").field("throttler", &throttler).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_is_taken_out_of_its_place_once() {
+        let throttler = Throttler::builder("jobs").max_concurrent(1).build().unwrap();
+        let mut place = throttler.try_acquire().unwrap();
+        let taken = place.take().unwrap();
+        assert!(place.is_closed() && place.take().is_none());
+        drop(place);
+        assert!(throttler.try_acquire().is_err(), "the one that was taken is held");
+        drop(taken);
+        assert!(throttler.try_acquire().is_ok());
+    }
+}
