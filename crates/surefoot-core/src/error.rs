@@ -9,6 +9,10 @@ use crate::{Name, Rejection};
 /// Why a protected call gave no value. `E` is the operation's own error.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+// Results are moved on every call. With a tag of one byte the seven after it are moved as two pieces
+// that overlap, and to read such a piece the processor waits until both have been written; after a tag of
+// two bytes there are six, which are two pieces side by side.
+#[repr(u16)]
 pub enum Error<E> {
     /// The operation ran and failed.
     Operation(E),
@@ -27,15 +31,15 @@ pub enum Error<E> {
     },
     /// A retry gave up.
     Exhausted {
+        /// What stopped the retrying.
+        stop: StopReason,
+        /// Attempts made, the first included, and those that were refused.
+        attempts: u32,
         /// The last failure of an attempt that was dispatched; a refusal only if there is none.
         last: Box<Error<E>>,
         /// What became of the attempt after it, if that ended before anything was dispatched:
         /// mostly a policy's [`Rejected`](Self::Rejected).
         refusal: Option<Box<Error<E>>>,
-        /// What stopped the retrying.
-        stop: StopReason,
-        /// Attempts made, the first included, and those that were refused.
-        attempts: u32,
         /// Time spent, waits included.
         elapsed: Duration,
         /// How long the callee, or a policy, asked to wait before the next try.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use surefoot::host::{Cover, Limited, draw, is_budgeted, note_dispatch};
+use surefoot::host::{Cover, Elsewhere, Limited, covered, draw, is_budgeted, note_dispatch};
 use surefoot::{Rejection, Timeout};
 use tower_service::Service;
 
@@ -28,10 +28,12 @@ pub(crate) fn take_over() {
 /// it returns, is taken for the operation itself, which may take effect from here on.
 #[inline]
 pub(crate) fn call<S: Service<Q>, Q>(service: &mut S, request: Q) -> Called<S::Future> {
-    if is_budgeted() {
-        return call_covered(service, request);
-    }
-    Called { call: Call::Unasked { response: start(service, request).0 } }
+    let call = if is_budgeted() {
+        Call::Covered { call: call_covered(service, request) }
+    } else {
+        Call::Free { response: start(service, request).0 }
+    };
+    Called { call }
 }
 
 /// Calls the service, and tells whether it was taken for the operation itself.
@@ -48,13 +50,16 @@ fn start<S: Service<Q>, Q>(service: &mut S, request: Q) -> (S::Future, bool) {
 
 /// Takes an attempt from the budgets in scope first. It is given back if nothing is dispatched.
 #[cold]
-fn call_covered<S: Service<Q>, Q>(service: &mut S, request: Q) -> Called<S::Future> {
-    let call = match draw() {
+#[inline(never)]
+fn call_covered<S: Service<Q>, Q>(service: &mut S, request: Q) -> Elsewhere<Covered<S::Future>> {
+    Elsewhere::new(match draw() {
         Err(rejection) => {
             take_over();
-            Call::Refused { rejection: Some(rejection) }
+            Covered { response: None, cover: None, rejection: Some(rejection) }
         }
-        Ok(None) => Call::Unasked { response: start(service, request).0 },
+        Ok(None) => {
+            Covered { response: Some(start(service, request).0), cover: None, rejection: None }
+        }
         Ok(Some(cover)) => {
             let unless_it_returns = SpendOnPanic(&cover);
             let (response, dispatched) = cover.enter(|| start(service, request));
@@ -62,10 +67,9 @@ fn call_covered<S: Service<Q>, Q>(service: &mut S, request: Q) -> Called<S::Futu
             if dispatched {
                 cover.spend();
             }
-            Call::Covered { response, cover }
+            Covered { response: Some(response), cover: Some(cover), rejection: None }
         }
-    };
-    Called { call }
+    })
 }
 
 /// Dropped when `Service::call` panics, which may have begun anything.
@@ -101,11 +105,21 @@ pin_project! {
     #[project = CallProjection]
     enum Call<F> {
         // No budget was in scope.
-        Unasked { #[pin] response: F },
-        // The budgets in scope pay for it.
-        Covered { #[pin] response: F, cover: Cover },
-        // They do not.
-        Refused { rejection: Option<Rejection> },
+        Free { #[pin] response: F },
+        // So that nothing of a call without a budget has to be in memory.
+        Covered { call: Elsewhere<Covered<F>> },
+    }
+}
+
+pin_project! {
+    /// A call for which the budgets in scope were asked.
+    #[derive(Debug)]
+    struct Covered<F> {
+        // None if they do not pay.
+        #[pin]
+        response: Option<F>,
+        cover: Option<Cover>,
+        rejection: Option<Rejection>,
     }
 }
 
@@ -119,13 +133,33 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().call.project() {
-            CallProjection::Unasked { response } => response.poll(cx).map_err(ours),
-            CallProjection::Covered { response, cover } => {
-                cover.enter(|| response.poll(cx)).map_err(ours)
-            }
-            CallProjection::Refused { rejection } => refuse(rejection),
+            CallProjection::Free { response } => response.poll(cx).map_err(ours),
+            CallProjection::Covered { call } => match call.get_mut() {
+                Some(call) => poll_covered(call, cx).map(|result| *result),
+                None => Poll::Pending,
+            },
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn poll_covered<R, E>(
+    call: Pin<&mut Covered<impl Future<Output = Result<R, E>>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Box<Result<R, Error>>>
+where
+    E: Into<BoxError> + 'static,
+{
+    let call = call.project();
+    let polled = match call.response.as_pin_mut() {
+        Some(response) => covered(call.cover.as_ref(), || response.poll(cx)).map_err(ours),
+        None => match call.rejection.take() {
+            Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
+            None => Poll::Pending, // polled again after it was ready
+        },
+    };
+    polled.map(Box::new)
 }
 
 pin_project! {
@@ -134,17 +168,20 @@ pin_project! {
     #[project = DecidedProjection]
     pub enum Decided<F> {
         Admitted { #[pin] call: F },
-        Refused { rejection: Option<Rejection> },
+        Refused { rejection: Elsewhere<Rejection> },
     }
 }
 
 impl<F> Decided<F> {
     /// Of an answer to which `call` follows, if it is a permit.
     #[inline]
-    pub(crate) fn of<P>(answer: Result<P, Rejection>, call: impl FnOnce(P) -> F) -> Self {
+    pub(crate) fn of<P>(
+        answer: Result<P, impl Into<Elsewhere<Rejection>>>,
+        call: impl FnOnce(P) -> F,
+    ) -> Self {
         match answer {
             Ok(permit) => Self::Admitted { call: call(permit) },
-            Err(rejection) => Self::Refused { rejection: Some(rejection) },
+            Err(rejection) => Self::Refused { rejection: rejection.into() },
         }
     }
 }
@@ -165,10 +202,10 @@ where
 }
 
 /// Answers with a rejection, once.
-#[inline]
-pub(crate) fn refuse<R>(rejection: &mut Option<Rejection>) -> Poll<Result<R, Error>> {
+#[cold]
+pub(crate) fn refuse<R>(rejection: &mut Elsewhere<Rejection>) -> Poll<Result<R, Error>> {
     match rejection.take() {
-        Some(rejection) => Poll::Ready(Err(Error::Rejected(rejection))),
+        Some(rejection) => Poll::Ready(Err(Error::Rejected(*rejection))),
         None => Poll::Pending, // polled again after it was ready
     }
 }

@@ -174,7 +174,7 @@ where
     #[inline]
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
-        let admitted = self.priority.prioritize(&request).and_then(|shedder| shedder.admit());
+        let admitted = self.priority.prioritize(&request).and_then(Prioritized::into_permit);
         let call = Decided::of(admitted, |permit| {
             Counted::new(permit, attempt::call(&mut self.inner, request))
         });

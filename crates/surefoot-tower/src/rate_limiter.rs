@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use surefoot::host::{Metered, Waiting};
+use surefoot::host::{Elsewhere, Metered, Waiting};
 use surefoot::rate_limiter::Charge;
 use surefoot::{KeyedRateLimiter, RateLimiter, Rejection};
 use tower_layer::Layer;
@@ -38,7 +38,7 @@ use crate::{BoxError, Error};
 /// behind it move up; a clone has none. A response future gives it back if a layer below refused the
 /// call, or it is dropped while it waits there.
 ///
-/// **Cost.** Two short locks for each call. A wait allocates once.
+/// **Cost.** Three short locks for each call, two where nothing waits. A wait allocates once.
 #[derive(Clone, Debug)]
 pub struct RateLimiterLayer {
     limiter: RateLimiter,
@@ -81,12 +81,12 @@ pub struct RateLimiterService<S> {
     slot: Slot,
 }
 
-/// What `poll_ready` has found out for the next call.
+/// What `poll_ready` has found out for the next call. In few words, as each call moves it.
 enum Slot {
     None,
     Waiting(Pin<Box<Waiting<RateLimiter>>>),
     Reserved(Unused),
-    Refused(Rejection),
+    Refused(Elsewhere<Rejection>),
 }
 
 /// A slot that is given back unless a call takes it.
@@ -110,23 +110,24 @@ impl<S> RateLimiterService<S> {
     }
 
     /// For a call that did not wait.
-    fn take_now(&self) -> Result<Charge, Rejection> {
-        self.limiter.try_reserve(1)
+    #[inline]
+    fn take_now(&self) -> Result<Charge, Elsewhere<Rejection>> {
+        self.limiter.try_reserve(1).map_err(Elsewhere::new)
     }
 
     /// Reserves a slot, or learns that there is none in time. A refusal is asked about again.
     fn poll_slot(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Slot::None | Slot::Refused(_) = self.slot {
-            self.slot = match Waiting::in_line(&self.limiter, 1).and_then(Waiting::begin_now) {
+            self.slot = match Waiting::begin(&self.limiter, 1) {
                 Ok(Ok(charge)) => Slot::Reserved(Unused(Some(charge))),
                 Ok(Err(waiting)) => Slot::Waiting(Box::pin(waiting)),
-                Err(rejection) => Slot::Refused(rejection),
+                Err(rejection) => Slot::Refused(Elsewhere::new(rejection)),
             };
         }
         if let Slot::Waiting(waiting) = &mut self.slot {
             self.slot = match ready!(waiting.as_mut().poll(cx)) {
                 Ok(charge) => Slot::Reserved(Unused(Some(charge))),
-                Err(rejection) => Slot::Refused(rejection),
+                Err(rejection) => Slot::Refused(Elsewhere::new(rejection)),
             };
         }
         Poll::Ready(())

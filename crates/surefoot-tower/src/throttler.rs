@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use surefoot::host::{Acquiring, Admitted};
+use surefoot::host::{Acquiring, Admitted, Elsewhere};
 use surefoot::throttler::{Claim, Permit};
 use surefoot::{Classify, DefaultClassifier, Rejection, Throttler};
 use tower_layer::Layer;
@@ -52,7 +52,7 @@ impl<S, C: Clone> Layer<S> for ThrottlerLayer<C> {
 
     fn layer(&self, inner: S) -> Self::Service {
         let Self { throttler, classifier } = self.clone();
-        ThrottlerService { inner, throttler, classifier, turn: Turn::Unasked }
+        ThrottlerService { inner, throttler, classifier, permit: None, turn: Turn::Unasked }
     }
 }
 
@@ -61,14 +61,15 @@ pub struct ThrottlerService<S, C = DefaultClassifier> {
     inner: S,
     throttler: Throttler,
     classifier: C,
+    /// For the next call, and closed when that has it. A clone has none.
+    permit: Option<Permit>,
+    /// How far it is with getting one that was not free at once. A clone begins anew.
     turn: Turn,
 }
 
-/// How far it is with getting ready. A clone begins anew.
 enum Turn {
     Unasked,
     Waiting(Acquiring),
-    Has(Permit),
     Refused(Rejection),
 }
 
@@ -83,16 +84,67 @@ impl<S, C> ThrottlerService<S, C> {
         &self.inner
     }
 
+    /// The permit, or the answer that there will be none.
+    #[inline]
+    fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_permit() {
+            return Poll::Ready(());
+        }
+        if let Turn::Unasked = self.turn {
+            match Throttler::claim(self.throttler.clone()) {
+                Ok(permit) => {
+                    self.permit = Some(permit);
+                    Poll::Ready(())
+                }
+                Err(claim) => self.queue_up(claim, cx),
+            }
+        } else {
+            self.poll_turn(cx)
+        }
+    }
+
+    #[inline]
+    fn has_permit(&self) -> bool {
+        self.permit.as_ref().is_some_and(|permit| !permit.is_closed())
+    }
+
     #[cold]
     #[inline(never)]
-    fn queue_up(&mut self, claim: Claim<Throttler>, cx: &mut Context<'_>) {
+    fn queue_up(&mut self, claim: Claim<Throttler>, cx: &mut Context<'_>) -> Poll<()> {
         let (acquiring, answer) = Acquiring::begin(claim, cx);
-        self.turn = match answer {
-            Poll::Pending => Turn::Waiting(acquiring),
-            Poll::Ready(Ok(permit)) => Turn::Has(permit),
-            Poll::Ready(Err(rejection)) => Turn::Refused(rejection),
-        };
+        self.turn = Turn::Waiting(acquiring);
+        self.take_in(answer)
     }
+
+    #[cold]
+    #[inline(never)]
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Turn::Waiting(acquiring) = &mut self.turn else { return Poll::Ready(()) };
+        let answer = Pin::new(acquiring).poll(cx);
+        self.take_in(answer)
+    }
+
+    fn take_in(&mut self, answer: Poll<Result<Permit, Rejection>>) -> Poll<()> {
+        self.turn = match ready!(answer) {
+            Ok(permit) => {
+                self.permit = Some(permit);
+                Turn::Unasked
+            }
+            Err(rejection) => Turn::Refused(rejection),
+        };
+        Poll::Ready(())
+    }
+}
+
+/// For a call that has no permit: it is given one if one is free, unless it was refused already.
+#[cold]
+#[inline(never)]
+fn answer(throttler: &Throttler, turn: &mut Turn) -> Result<Permit, Elsewhere<Rejection>> {
+    match std::mem::replace(turn, Turn::Unasked) {
+        Turn::Refused(rejection) => Err(rejection),
+        Turn::Unasked | Turn::Waiting(_) => throttler.try_acquire_owned(),
+    }
+    .map_err(Elsewhere::new)
 }
 
 impl<S: Clone, C: Clone> Clone for ThrottlerService<S, C> {
@@ -101,6 +153,7 @@ impl<S: Clone, C: Clone> Clone for ThrottlerService<S, C> {
             inner: self.inner.clone(),
             throttler: self.throttler.clone(),
             classifier: self.classifier.clone(),
+            permit: None,
             turn: Turn::Unasked,
         }
     }
@@ -129,22 +182,11 @@ where
     /// keep it through the wait.
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        loop {
-            match &mut self.turn {
-                Turn::Has(_) => return attempt::poll_ready(&mut self.inner, cx),
-                Turn::Refused(_) => return Poll::Ready(Ok(())),
-                Turn::Unasked => match Throttler::claim(self.throttler.clone()) {
-                    Ok(permit) => self.turn = Turn::Has(permit),
-                    Err(claim) => self.queue_up(claim, cx),
-                },
-                Turn::Waiting(acquiring) => {
-                    self.turn = match ready!(Pin::new(acquiring).poll(cx)) {
-                        Ok(permit) => Turn::Has(permit),
-                        Err(rejection) => Turn::Refused(rejection),
-                    };
-                }
-            }
+        ready!(self.poll_permit(cx));
+        if !self.has_permit() {
+            return Poll::Ready(Ok(())); // to refuse the call
         }
+        attempt::poll_ready(&mut self.inner, cx)
     }
 
     /// Without `poll_ready` before it, the call has no permit: then it is given one if one is free, and
@@ -152,16 +194,20 @@ where
     #[inline]
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
-        let admitted = match std::mem::replace(&mut self.turn, Turn::Unasked) {
-            Turn::Has(permit) => Ok(permit),
-            Turn::Refused(rejection) => Err(rejection),
-            Turn::Unasked | Turn::Waiting(_) => self.throttler.try_acquire_owned(),
-        };
-        let call = Decided::of(admitted, |permit| {
+        // Each way to a permit has a call of its own: where two meet, what they bring would be moved
+        // through memory (ARCHITECTURE.md, "Goals that are missed").
+        let mut admitted = |permit, request| {
             let judge = Judge::new(self.classifier.clone());
-            Admitted::new(permit, judge, attempt::call(&mut self.inner, request))
-        });
-        ThrottlerFuture { call }
+            let call = Admitted::new(permit, judge, attempt::call(&mut self.inner, request));
+            ThrottlerFuture { call: Decided::Admitted { call } }
+        };
+        if let Some(permit) = self.permit.as_mut().and_then(Permit::take) {
+            return admitted(permit, request);
+        }
+        match answer(&self.throttler, &mut self.turn) {
+            Ok(permit) => admitted(permit, request),
+            Err(rejection) => ThrottlerFuture { call: Decided::Refused { rejection } },
+        }
     }
 }
 

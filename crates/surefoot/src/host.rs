@@ -5,6 +5,7 @@
 //! its own way of making attempts, and leaves to these parts what must be alike everywhere (which
 //! result counts as what, who is to blame for a drop, what a deadline does to the calls inside).
 
+pub use crate::elsewhere::Elsewhere;
 pub use crate::hosts::circuit_breaker::Watched;
 pub use crate::hosts::client_throttle::Reported;
 pub use crate::hosts::hedge::{Begin, Racing};

@@ -36,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 mod classified;
+mod elsewhere;
 mod event_stream;
 pub mod fallback;
 pub mod health;

@@ -6,9 +6,10 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use surefoot_core::rate_limiter::ServerLimits;
-use surefoot_core::{AttemptResult, Classification, Classify, Error, Rejection, Verdict};
+use surefoot_core::{AttemptResult, Classification, Classify, Error, Verdict};
 
 use crate::Attempt;
+use crate::elsewhere::Elsewhere;
 use crate::scope;
 use crate::scope::spending::{self, Cover};
 use crate::stream::Kept;
@@ -197,7 +198,7 @@ where
 {
     /// Starts the operation, here and now, and pays for it.
     #[inline]
-    pub(crate) fn start(&self) -> Paid<Fut> {
+    pub(crate) fn start(&self) -> Paid<Started<Fut>> {
         Paid::start(&self.leaf.run)
     }
 
@@ -211,14 +212,14 @@ where
 pin_project! {
     /// An attempt at the user's operation. It starts when it is first polled, so that it does so
     /// inside every policy's scope.
-    struct LeafAttempt<'a, F, Fut> {
+    struct LeafAttempt<'a, F, S: Future> {
         start: &'a F,
         #[pin]
-        running: Option<Paid<Fut>>,
+        running: Option<Paid<S>>,
     }
 }
 
-impl<T, E, F, Fut> Future for LeafAttempt<'_, F, Fut>
+impl<T, E, F, Fut> Future for LeafAttempt<'_, F, Started<Fut>>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, E>>,
@@ -270,65 +271,81 @@ impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Started<Fut> {
 pin_project! {
     /// The same, paid by the budgets in scope.
     #[project = PaidProjection]
-    pub(crate) enum Paid<Fut> {
-        // With what pays for it, if a budget is in scope.
-        Running { #[pin] started: Started<Fut>, cover: Option<Cover> },
-        // In a box: a refusal is longer than most futures, and every call would move that many bytes.
-        Refused { rejection: Option<Box<Rejection>> },
+    pub(crate) enum Paid<F: Future> {
+        // No budget is in scope.
+        Free { #[pin] started: F },
+        // So that nothing of a call without a budget has to be in memory.
+        Covered { call: Elsewhere<Covered<F>> },
     }
 }
 
-impl<Fut> Paid<Fut> {
+pin_project! {
+    /// A call for which a budget is asked, and its result until that is fetched.
+    pub(crate) struct Covered<F: Future> {
+        // None if it was refused.
+        #[pin]
+        started: Option<F>,
+        cover: Option<Cover>,
+        output: Poll<F::Output>,
+    }
+}
+
+impl<T, E, Fut: Future<Output = Result<T, E>>> Paid<Started<Fut>> {
     #[inline(always)]
     fn start(start: impl Fn() -> Fut) -> Self {
         if scope::is_budgeted() {
-            *Self::start_covered(start)
+            Self::Covered { call: Covered::start(start) }
         } else {
-            Self::Running { started: Started::new(start), cover: None }
+            Self::Free { started: Started::new(start) }
         }
     }
+}
 
-    /// In a box, as is what comes of it: a call without a budget then has neither in memory.
+impl<T, E, Fut: Future<Output = Result<T, E>>> Covered<Started<Fut>> {
     #[cold]
     #[inline(never)]
-    #[expect(clippy::unnecessary_box_returns, reason = "see above")]
-    fn start_covered(start: impl Fn() -> Fut) -> Box<Self> {
-        Box::new(match spending::draw() {
-            Ok(None) => Self::Running { started: Started::new(start), cover: None },
-            Ok(Some(cover)) => {
-                cover.spend();
-                let started = cover.enter(|| Started::new(start));
-                Self::Running { started, cover: Some(cover) }
+    fn start(start: impl Fn() -> Fut) -> Elsewhere<Self> {
+        let (started, cover, output) = match spending::draw() {
+            Ok(cover) => {
+                if let Some(cover) = &cover {
+                    cover.spend();
+                }
+                let started = spending::covered(cover.as_ref(), || Started::new(start));
+                (Some(started), cover, Poll::Pending)
             }
-            Err(rejection) => Self::Refused { rejection: Some(Box::new(rejection)) },
-        })
+            Err(rejection) => (None, None, Poll::Ready(Err(Error::Rejected(rejection)))),
+        };
+        Elsewhere::new(Self { started, cover, output })
     }
 }
 
-#[cold]
-#[inline(never)]
-fn poll_covered<T, E>(
-    started: Pin<&mut Started<impl Future<Output = Result<T, E>>>>,
-    cover: &Cover,
-    cx: &mut Context<'_>,
-) -> Poll<Box<Result<T, Error<E>>>> {
-    cover.enter(|| started.poll(cx)).map(Box::new)
+impl<F: Future> Covered<F> {
+    /// Its result stays here, to be taken from here only if there is one: see `Rest` in the retry.
+    #[cold]
+    #[inline(never)]
+    fn poll<'a>(self: Pin<&'a mut Self>, cx: &mut Context<'_>) -> &'a mut Poll<F::Output> {
+        let this = self.project();
+        if let Some(started) = this.started.as_pin_mut() {
+            *this.output = spending::covered(this.cover.as_ref(), || started.poll(cx));
+        }
+        this.output
+    }
 }
 
-impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Paid<Fut> {
-    type Output = Result<T, Error<E>>;
+impl<F: Future> Future for Paid<F> {
+    type Output = F::Output;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.project() {
-            PaidProjection::Running { started, cover: None } => started.poll(cx),
-            PaidProjection::Running { started, cover: Some(cover) } => {
-                poll_covered(started, cover, cx).map(|result| *result)
+            PaidProjection::Free { started } => started.poll(cx),
+            PaidProjection::Covered { call } => {
+                let mut polled = Poll::Pending;
+                if let Some(call) = call.get_mut() {
+                    std::mem::swap(&mut polled, call.poll(cx));
+                }
+                polled
             }
-            PaidProjection::Refused { rejection } => match rejection.take() {
-                Some(rejection) => Poll::Ready(Err(Error::Rejected(*rejection))),
-                None => Poll::Pending, // polled again after it was ready
-            },
         }
     }
 }

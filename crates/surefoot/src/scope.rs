@@ -110,6 +110,7 @@ pub fn note_dispatch() {
 }
 
 /// Runs `poll`, and tells whether the operation itself was being started in it.
+#[inline]
 pub fn watch_dispatch<R>(poll: impl FnOnce() -> R) -> (R, bool) {
     let outside = DISPATCHED.replace(false);
     let polled = poll();

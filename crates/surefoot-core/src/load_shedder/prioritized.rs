@@ -48,6 +48,16 @@ impl Prioritized {
         Ok(Permit::new(self.shedder.clone(), counted))
     }
 
+    /// The same with a permit that has this handle: two atomic steps cheaper.
+    ///
+    /// # Errors
+    /// [`Rejection::Shed`].
+    #[inline]
+    pub fn into_permit(self) -> Result<Permit, Rejection> {
+        let counted = self.shedder.machine().admit(self.arrival)?;
+        Ok(Permit::new(self.shedder, counted))
+    }
+
     /// The same with a permit that borrows the shedder: two atomic steps cheaper.
     ///
     /// # Errors
@@ -79,5 +89,20 @@ impl Prioritized {
     /// The priority, from 1.
     pub fn priority(&self) -> u32 {
         self.arrival.priority()
+    }
+}
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_that_has_the_handle_counts_as_any_other() {
+        let shedder = LoadShedder::builder("api").capacity(1).build().unwrap();
+        let highest = shedder.priority(shedder.priority_levels()).unwrap();
+        let permit = highest.clone().into_permit().unwrap();
+        assert!(highest.clone().into_permit().is_err());
+        drop(permit);
+        assert!(highest.into_permit().is_ok());
     }
 }

@@ -58,6 +58,12 @@ impl<B: Borrow<Throttler>> Permit<B> {
         self.throttler.is_none()
     }
 
+    /// Moves it out of where it is, unless it is returned. What stays there is one that is.
+    #[inline(always)]
+    pub fn take(&mut self) -> Option<Self> {
+        Some(Self::new(self.throttler.take()?, self.grant))
+    }
+
     /// Moves what this permit stands for into one with a handle of its own to the throttler, which
     /// can outlive a borrow. This one is closed then.
     pub fn hand_over(&mut self) -> Option<Permit> {
@@ -80,5 +86,22 @@ impl<B: Borrow<Throttler>> fmt::Debug for Permit<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let throttler = self.throttler.as_ref().map(|throttler| throttler.borrow().name());
         f.debug_struct("Permit").field("throttler", &throttler).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_is_taken_out_of_its_place_once() {
+        let throttler = Throttler::builder("jobs").max_concurrent(1).build().unwrap();
+        let mut place = throttler.try_acquire().unwrap();
+        let taken = place.take().unwrap();
+        assert!(place.is_closed() && place.take().is_none());
+        drop(place);
+        assert!(throttler.try_acquire().is_err(), "the one that was taken is held");
+        drop(taken);
+        assert!(throttler.try_acquire().is_ok());
     }
 }

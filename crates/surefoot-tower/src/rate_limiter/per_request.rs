@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use surefoot::host::{Metered, Waiting};
+use surefoot::host::{Elsewhere, Metered, Waiting};
 use surefoot::rate_limiter::LimiterKey;
 use surefoot::{KeyedRateLimiter, Limiter, RateLimiter, Rejection};
 use tower_layer::Layer;
@@ -203,12 +203,12 @@ where
         if units == 0 {
             return PerRequestFuture { step: admitted(None, request) };
         }
-        let step = match Waiting::in_line(&limit, units).and_then(Waiting::begin_now) {
+        let step = match Waiting::begin(&limit, units) {
             Ok(Ok(charge)) => admitted(Some(charge), request),
             Ok(Err(waiting)) => {
                 Step::Waiting { waiting, next: Some((self.inner.clone(), request)) }
             }
-            Err(rejection) => Step::Refused { rejection: Some(rejection) },
+            Err(rejection) => Step::Refused { rejection: Elsewhere::new(rejection) },
         };
         PerRequestFuture { step }
     }
@@ -227,7 +227,7 @@ pin_project! {
     enum Step<L: Limiter, S, Q, F> {
         Waiting { #[pin] waiting: Waiting<L>, next: Option<(S, Q)> },
         Admitted { #[pin] call: Metered<L, ReadyCall<S, Q, F>> },
-        Refused { rejection: Option<Rejection> },
+        Refused { rejection: Elsewhere<Rejection> },
     }
 }
 

@@ -93,7 +93,7 @@ pin_project! {
     pub struct Counted<S: Borrow<LoadShedder>, F> {
         #[pin]
         call: F,
-        permit: Permit<S>,
+        permit: Option<Permit<S>>,
     }
 }
 
@@ -101,7 +101,7 @@ impl<S: Borrow<LoadShedder>, F> Counted<S, F> {
     /// A call that was admitted with `permit`.
     #[inline]
     pub fn new(permit: Permit<S>, call: F) -> Self {
-        Self { call, permit }
+        Self { call, permit: Some(permit) }
     }
 }
 
@@ -114,7 +114,7 @@ impl<S: Borrow<LoadShedder>, F: Future> Future for Counted<S, F> {
         let polled = this.call.poll(cx);
         if polled.is_ready() {
             // Not only when the future is dropped, which may be later.
-            drop(this.permit.hand_over());
+            *this.permit = None;
         }
         polled
     }

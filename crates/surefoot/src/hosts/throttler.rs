@@ -434,7 +434,14 @@ impl<B: Borrow<Throttler>> Held<B> {
 impl<B: Borrow<Throttler>> Drop for Held<B> {
     #[inline]
     fn drop(&mut self) {
-        self.permit.close_for(|| DropReason::scoped().verdict());
+        #[cold]
+        #[inline(never)]
+        fn close<B: Borrow<Throttler>>(permit: &mut Permit<B>) {
+            permit.close_for(|| DropReason::scoped().verdict());
+        }
+        if !self.permit.is_closed() {
+            close(&mut self.permit);
+        }
     }
 }
 
@@ -451,8 +458,13 @@ impl<'a, B: Borrow<Throttler>> ReturnOnPanic<'a, B> {
 impl<B: Borrow<Throttler>> Drop for ReturnOnPanic<'_, B> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(permit) = self.0.take() {
+        #[cold]
+        #[inline(never)]
+        fn fail<B: Borrow<Throttler>>(permit: &mut Permit<B>) {
             permit.close(Verdict::Failure);
+        }
+        if let Some(permit) = self.0.take() {
+            fail(permit);
         }
     }
 }

@@ -128,14 +128,16 @@ impl<L: Limiter> Waiting<L> {
         }
     }
 
-    /// The slot, if it is due at once; or else itself, to be waited for.
+    /// The slot in the last place of the line if it is due at once, and what waits for it if not.
     ///
     /// # Errors
     /// As [`Limiter::acquire_n`].
-    pub fn begin_now(mut self) -> Result<Result<Charge<L>, Self>, Rejection> {
-        match self.slot.take().map(|slot| begin_after(slot, Timestamp::ZERO)).transpose()? {
-            Some(Ok(charge)) => Ok(Ok(charge)),
-            slot => Ok(Err(Self { slot: slot.and_then(Result::err), ..self })),
+    #[inline]
+    pub fn begin(limiter: &L, units: u64) -> Result<Result<Charge<L>, Self>, Rejection> {
+        let slot = limiter.reserve(units, latest(limiter))?;
+        match begin_after(slot, Timestamp::ZERO)? {
+            Ok(charge) => Ok(Ok(charge)),
+            Err(slot) => Ok(Err(Self::new(limiter, units, slot))),
         }
     }
 }

@@ -22,6 +22,7 @@ pin_project! {
 impl<L: Slots, F> Metered<L, F> {
     /// The call that `start` makes, which may start the operation at once. One without a charge has
     /// nothing to give back.
+    #[inline]
     pub fn start(charge: Option<Charge<L>>, start: impl FnOnce() -> F) -> Self {
         let mut paid = Paid { charge, dispatched: false };
         let call = paid.watch(start);
@@ -56,6 +57,7 @@ impl<L: Slots> Paid<L> {
     }
 
     /// Runs a piece of the call. One that panics may have started anything.
+    #[inline]
     pub(super) fn watch<R>(&mut self, piece: impl FnOnce() -> R) -> R {
         let before = std::mem::replace(&mut self.dispatched, true);
         let (output, noted) = scope::watch_dispatch(piece);
@@ -69,14 +71,24 @@ impl<L: Slots> Paid<L> {
     }
 
     /// The call has ended.
+    #[inline]
     fn close(&mut self) {
-        if let Some(charge) = self.charge.take().filter(|_| !self.dispatched) {
-            charge.give_back();
+        if let Some(charge) = self.charge.take() {
+            end(charge, self.dispatched);
         }
     }
 }
 
+/// Keeps what was taken for a call that was dispatched, and gives it back otherwise.
+#[inline(never)]
+fn end<L: Slots>(charge: Charge<L>, dispatched: bool) {
+    if !dispatched {
+        charge.give_back();
+    }
+}
+
 impl<L: Slots> Drop for Paid<L> {
+    #[inline]
     fn drop(&mut self) {
         self.close();
     }
