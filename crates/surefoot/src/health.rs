@@ -34,6 +34,7 @@ use surefoot_core::bulkhead::BulkheadStatus;
 use surefoot_core::circuit_breaker::CircuitStatus;
 use surefoot_core::client_throttle::ClientThrottleStatus;
 use surefoot_core::load_shedder::LoadShedderStatus;
+use surefoot_core::rate_limiter::multi::{RateLimits, RateLimitsStatus};
 use surefoot_core::rate_limiter::{KeyedRateLimiterStatus, RateLimiterStatus};
 use surefoot_core::throttler::ThrottlerStatus;
 use surefoot_core::{
@@ -77,6 +78,20 @@ pub enum Health {
         /// The most keys it remembers.
         max_keys: u32,
         /// Whether there is room for another one.
+        healthy: bool,
+    },
+    /// Of [`RateLimits`], several at once.
+    RateLimits {
+        /// What they are called.
+        name: Name,
+        /// The unit of the limit that binds: of those on all calls together, the one whose next unit takes longest, or
+        /// else of which the largest share is taken. `None` if every limit is one of each key.
+        unit: Option<Name>,
+        /// Units of it in the present window.
+        current_rate: u64,
+        /// The most there may be.
+        limit: u64,
+        /// Whether no limit on all calls is reached or paused, and there is room for another key.
         healthy: bool,
     },
     /// Of a [`Throttler`].
@@ -143,6 +158,7 @@ macro_rules! of_any {
             Health::CircuitBreaker { $field, .. }
             | Health::RateLimiter { $field, .. }
             | Health::KeyedRateLimiter { $field, .. }
+            | Health::RateLimits { $field, .. }
             | Health::Throttler { $field, .. }
             | Health::Bulkhead { $field, .. }
             | Health::LoadShedder { $field, .. }
@@ -199,6 +215,8 @@ pub enum Snapshot {
     RateLimiter(RateLimiterStatus),
     /// Of a [`KeyedRateLimiter`].
     KeyedRateLimiter(KeyedRateLimiterStatus),
+    /// Of [`RateLimits`]: of those limits on all calls together.
+    RateLimits(RateLimitsStatus),
     /// Of a [`Throttler`].
     Throttler(ThrottlerStatus),
     /// Of a [`Bulkhead`].
@@ -249,6 +267,7 @@ pub(crate) mod sealed {
         [] super::CircuitBreaker,
         [] super::RateLimiter,
         [K: std::hash::Hash + Eq, S: std::hash::BuildHasher] super::KeyedRateLimiter<K, S>,
+        [K: std::hash::Hash + Eq, S: std::hash::BuildHasher] super::RateLimits<K, S>,
         [] super::Throttler,
         [] super::Bulkhead,
         [] super::LoadShedder,
@@ -294,6 +313,30 @@ where
 
     fn snapshot(&self) -> Snapshot {
         Snapshot::KeyedRateLimiter(self.overview())
+    }
+}
+
+impl<K, S> Inspect for RateLimits<K, S>
+where
+    K: Hash + Eq + Send + Sync,
+    S: BuildHasher + Send + Sync,
+{
+    fn health(&self) -> Health {
+        let overview = self.overview();
+        let has_room = overview.limits.iter().all(|limit| {
+            limit.current_rate < limit.max_requests && limit.paused_for.is_zero()
+        });
+        let keys = u32::try_from(overview.keys).is_ok_and(|keys| keys < overview.max_keys);
+        let healthy = has_room && keys;
+        let binding = overview.binding();
+        let unit = binding.map(|limit| limit.unit.clone());
+        let current_rate = binding.map_or(0, |limit| limit.current_rate);
+        let limit = binding.map_or(0, |limit| limit.max_requests);
+        Health::RateLimits { name: overview.name, unit, current_rate, limit, healthy }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::RateLimits(self.overview())
     }
 }
 

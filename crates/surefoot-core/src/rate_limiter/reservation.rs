@@ -169,7 +169,7 @@ pub(super) mod sealed {
     /// What a reservation asks its limiter.
     pub trait Sealed {
         /// What it knows a reservation by.
-        type Place;
+        type Place: Send + Sync + Unpin;
 
         /// When a slot is due.
         fn due(&self, place: &Self::Place) -> Timestamp;
