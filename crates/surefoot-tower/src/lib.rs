@@ -76,7 +76,7 @@ pub use load_shedder::{
     Prioritize,
 };
 pub use rate_limiter::{
-    ByKey, ByWeight, LearningByRequest, LearningFuture, LearningLayer, LearningService, Learns,
+    ByAmounts, ByKey, ByWeight, LearningByRequest, LearningFuture, LearningLayer, LearningService, Learns,
     OneUnit, PerRequest, PerRequestFuture, PerRequestRateLimiterLayer,
     PerRequestRateLimiterService, RateLimiterFuture, RateLimiterLayer, RateLimiterService, Weight,
 };

@@ -14,7 +14,11 @@
 //! | `circuit_breaker.failure_rate` | gauge | `circuit` |
 //! | `retry.attempts` | counter: retries made | `operation` |
 //! | `retry.delay` | histogram: waits in milliseconds | `operation` |
+//! | `retry.given_up` | counter: calls that were given up on | `operation` |
+//! | `retry.budget_tokens` | gauge: tokens left in its retry budget, where there is one | `operation` |
 //! | `hedge.attempts` | counter: attempts beyond the first | `operation` |
+//! | `hedge.refused` | counter: calls for which a budget refused another attempt | `operation` |
+//! | `hedge.budget_tokens` | gauge: as for a retry | `operation` |
 //! | `rate_limiter.admitted` | counter: calls | `limiter` |
 //! | `rate_limiter.rejections` | counter: calls | `limiter` |
 //! | `rate_limiter.delayed` | counter: calls that had to wait | `limiter` |
@@ -58,6 +62,7 @@
 //! ```
 
 use std::hash::{BuildHasher, Hash};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
@@ -106,19 +111,37 @@ impl Publish for CircuitBreaker {
 impl<K: Hash + Eq + std::fmt::Display> Publish for Registry<K> {
     fn publish(&self) {
         self.breakers().iter().for_each(Publish::publish);
-        self.registered().iter().for_each(|policy| policy.publish_metrics());
+        for policy in self.registered() {
+            // A function of its user's may panic, as a load shedder's signal.
+            let _ = catch_unwind(AssertUnwindSafe(|| policy.publish_metrics()));
+        }
     }
 }
 
 impl Publish for Retry {
     fn publish(&self) {
-        counter!("retry.attempts", "operation" => self.name().to_string()).absolute(self.retries());
+        let status = self.status();
+        let label = || ("operation", status.name.to_string());
+        counter!("retry.attempts", &[label()]).absolute(status.retries);
+        counter!("retry.given_up", &[label()]).absolute(status.given_up);
+        publish_tokens("retry.budget_tokens", &status.name, status.budget_tokens);
     }
 }
 
 impl Publish for Hedge {
     fn publish(&self) {
-        counter!("hedge.attempts", "operation" => self.name().to_string()).absolute(self.hedges());
+        let status = self.status();
+        let label = || ("operation", status.name.to_string());
+        counter!("hedge.attempts", &[label()]).absolute(status.hedges);
+        counter!("hedge.refused", &[label()]).absolute(status.refused);
+        publish_tokens("hedge.budget_tokens", &status.name, status.budget_tokens);
+    }
+}
+
+fn publish_tokens(metric: &'static str, name: &Name, tokens: Option<u64>) {
+    if let Some(tokens) = tokens {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        gauge!(metric, "operation" => name.to_string()).set(tokens as f64);
     }
 }
 

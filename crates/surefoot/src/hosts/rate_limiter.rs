@@ -9,6 +9,7 @@ mod settling;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
@@ -22,6 +23,7 @@ pub use paid::Metered;
 use paid::Paid;
 pub use settling::Settling;
 
+use crate::health::Inspect;
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::pipeline::{Part, PartKind};
 use crate::policy::{BlockingPolicy, Policy};
@@ -137,6 +139,10 @@ impl Policy for RateLimiter {
         E: Send,
     {
         Slotted::new(self, 1, Typed::new(operation, classifier), Typed::start)
+    }
+
+    fn inspected(&self, found: &mut Vec<Arc<dyn Inspect>>) {
+        found.push(Arc::new(self.clone()));
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {
