@@ -190,8 +190,11 @@ impl HedgeBuilder {
     /// # Errors
     /// Names the first option that breaks its rule.
     pub fn build(self) -> Result<Hedge, ConfigError> {
-        self.config.validate()?;
-        Ok(Hedge::new(self.config, self.clock, self.budget, self.events))
+        let Self { config, clock, budget, events } = self;
+        config.validate()?;
+        let own = || config.budget.map(|budget| budget.of_valid(clock.clone()));
+        let budget = budget.or_else(own);
+        Ok(Hedge::new(config, clock, budget, events))
     }
 }
 

@@ -208,6 +208,7 @@ fn a_pipeline_registers_what_it_is_made_of_with_the_budget_it_gave() {
         .add(Timeout::new(SEC).unwrap())
         .add(retry)
         .add(breaker("api"))
+        .allow(OrderRule::NoTimeoutInsideBreaker)
         .idempotent()
         .build()
         .unwrap();

@@ -157,7 +157,12 @@ fn a_call_that_a_policy_inside_refused_gives_back_what_it_took_of_every_limit() 
     let shut = breaker(&clock).build().unwrap();
     shut.force_open();
     let summary = limits.call_of("a", &[("tokens", 400)]).unwrap();
-    let pipeline = Pipeline::builder("model").add(summary).add(shut).build().unwrap();
+    let pipeline = Pipeline::builder("model")
+        .add(summary)
+        .add(shut)
+        .add(timeout(&clock, "attempt", SEC))
+        .build()
+        .unwrap();
     let refused = run(&clock, pipeline.call(|| async { Ok::<_, std::io::Error>(7) }));
     assert!(matches!(refused, Err(surefoot::Error::Rejected(Rejection::CircuitOpen { .. }))));
     assert_eq!(limits.remaining("a", "tokens"), Some(1000));
