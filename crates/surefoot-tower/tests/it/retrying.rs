@@ -1,8 +1,11 @@
 //! What the retry layer sends again, what it does not, and what it leaves behind.
 
 use std::task::Poll;
+use std::time::Duration;
 
-use surefoot::{CircuitState, Classification, Error, ManualClock, StopReason};
+use surefoot::{
+    CircuitState, Classification, Classify, DefaultClassifier, Error, ManualClock, StopReason,
+};
 use surefoot_tower::{CircuitBreakerLayer, RetryLayer, ServiceError, TimeoutLayer};
 use tower::ServiceBuilder;
 
