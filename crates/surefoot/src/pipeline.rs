@@ -12,7 +12,7 @@ use surefoot_core::{
     TimeSource,
 };
 
-pub use boxed::{BoxBlockingPipeline, BoxPipeline};
+pub use boxed::{BoxBlockingPipeline, BoxClassifier, BoxPipeline, BoxStreamed};
 pub use order::{OrderRule, Part, PartKind};
 
 use crate::health::Inspect;
