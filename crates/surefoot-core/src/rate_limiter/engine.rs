@@ -202,6 +202,11 @@ impl Refusal {
         }
     }
 
+    /// Whether it does not fit by `latest`.
+    pub(super) fn is_after(self, latest: u64) -> bool {
+        self.fits_at.is_none_or(|at| at > latest)
+    }
+
     /// How long until it fits; `None` if it never does.
     pub(super) fn wait(self) -> Option<Duration> {
         self.fits_at.map(|at| Duration::from_nanos(at.saturating_sub(self.now)))

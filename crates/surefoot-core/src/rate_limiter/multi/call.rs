@@ -140,14 +140,15 @@ impl<K: Hash + Eq + Clone, S: BuildHasher> Slots for LimitedCall<K, S> {
         let longest = nanos(shared.config.longest_wait());
         let lined_up = shared.decide(self.key(), |both, now| {
             let latest = latest.as_nanos().min(now.saturating_add(longest));
-            both.fit(&amounts, now, latest)?;
-            let slowest = both.slowest(&amounts, now).map(|(rule, _)| rule.policy.clone());
+            let slowest = both.slowest(&amounts, now);
+            if let Some((rule, refusal)) = slowest.filter(|(_, refusal)| refusal.is_after(latest)) {
+                return Err(rule.misfit(refusal));
+            }
             let mut places = [0; LIMITS_MOST];
-            let due = both.line_up(&amounts, latest, now, &mut places);
-            // It did fit, unless the clock went back.
-            let due = due.unwrap_or(latest);
+            let due = both.line_up(&amounts, latest, now, &mut places)?;
             let waits = due > now;
             let place = Place { places, times: n, latest, waits };
+            let slowest = slowest.filter(|_| waits).map(|(rule, _)| rule.policy.clone());
             Ok((place, Placed { id: 0, due, now }, slowest))
         });
         let (place, placed, slowest) = match lined_up {

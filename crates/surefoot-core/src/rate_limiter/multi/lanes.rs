@@ -105,9 +105,7 @@ impl<'a> Both<'a> {
     /// Whether all limits fit by `latest`, if nobody else comes.
     pub(super) fn fit(&mut self, amounts: &Amounts, now: u64, latest: u64) -> Result<(), Misfit> {
         match self.slowest(amounts, now) {
-            Some((rule, refusal)) if refusal.fits_at.is_none_or(|at| at > latest) => {
-                Err(rule.misfit(refusal))
-            }
+            Some((rule, refusal)) if refusal.is_after(latest) => Err(rule.misfit(refusal)),
             _ => Ok(()),
         }
     }
@@ -153,10 +151,25 @@ impl<'a> Both<'a> {
         latest: u64,
         now: u64,
         places: &mut Places,
-    ) -> Option<u64> {
+    ) -> Result<u64, Misfit> {
+        let lined_up = self.try_line_up(amounts, latest, now, places);
+        if lined_up.is_err() {
+            // The clock went back, and a limit has seen a later time. Nobody stands behind it yet.
+            let _: Moved = leave(self.each(amounts), places, now);
+        }
+        lined_up
+    }
+
+    fn try_line_up(
+        &mut self,
+        amounts: &Amounts,
+        latest: u64,
+        now: u64,
+        places: &mut Places,
+    ) -> Result<u64, Misfit> {
         let due = join(self.of_key(amounts), latest, now, places)?;
         if due > now {
-            return Some(due);
+            return Ok(due);
         }
         join(self.of_all(amounts), latest, now, places).map(|in_all| due.max(in_all))
     }
@@ -202,7 +215,7 @@ impl<'a> Both<'a> {
         }
         // Only now it stands in the lines of all, if it had to wait for its key.
         if self.of_all(amounts).any(|touched| places[touched.place] == 0)
-            && join(self.of_all(amounts), latest, now, places).is_none()
+            && join(self.of_all(amounts), latest, now, places).is_err()
         {
             return Turn::Refused;
         }
@@ -293,15 +306,16 @@ fn join<'r, 'l>(
     latest: u64,
     now: u64,
     places: &mut Places,
-) -> Option<u64> {
+) -> Result<u64, Misfit> {
     let mut due = 0;
     for Touched { place, rule, lane, units } in touched {
         let patience = Patience { latest, longest: u64::MAX };
-        let placed = lane.reserve(&rule.machine, units, now, Some(patience)).ok()?;
+        let placed = lane.reserve(&rule.machine, units, now, Some(patience));
+        let placed = placed.map_err(|refusal| rule.misfit(refusal))?;
         places[place] = placed.id;
         due = due.max(placed.due);
     }
-    Some(due)
+    Ok(due)
 }
 
 /// When it is due with all of those in whose lines it stands.
