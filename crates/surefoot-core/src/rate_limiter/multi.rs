@@ -185,7 +185,7 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
             Ok(take(both, now))
         });
         match taken {
-            Ok(taken) => taken.map_err(|misfit: Misfit| self.refused(misfit)),
+            Ok(taken) => taken.map_err(|misfit: Misfit| self.refused(&misfit)),
             Err(Full) => Err(self.full()),
         }
     }
@@ -230,7 +230,7 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
 
     /// Tells of a refusal; not to be called with a lock held.
     #[cold]
-    fn refused(&self, misfit: Misfit) -> Rejection {
+    fn refused(&self, misfit: &Misfit) -> Rejection {
         self.shared.tally.refuse(&misfit.policy, misfit.quota, misfit.refusal)
     }
 

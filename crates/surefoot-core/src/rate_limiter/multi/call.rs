@@ -126,7 +126,7 @@ impl<K: Hash + Eq + Clone, S: BuildHasher> Slots for LimitedCall<K, S> {
                     return Ok(Admission::Now);
                 }
                 Ok(Err(misfit)) if limits.config().longest_wait().is_zero() => {
-                    return Err(limits.refused(misfit));
+                    return Err(limits.refused(&misfit));
                 }
                 Ok(Err(_)) => {}
                 Err(Full) => return Err(limits.full()),
@@ -152,7 +152,7 @@ impl<K: Hash + Eq + Clone, S: BuildHasher> Slots for LimitedCall<K, S> {
             Ok((place, Placed { id: 0, due, now }, slowest))
         });
         let (place, placed, slowest) = match lined_up {
-            Ok(lined_up) => lined_up.map_err(|misfit| self.limits.refused(misfit))?,
+            Ok(lined_up) => lined_up.map_err(|misfit| self.limits.refused(&misfit))?,
             Err(Full) => return Err(self.limits.full()),
         };
         if place.waits {
@@ -233,7 +233,7 @@ impl<K: Hash + Eq, S: BuildHasher> Sealed for LimitedCall<K, S> {
             both.slowest(&amounts, now).map(|(rule, refusal)| rule.misfit(refusal))
         });
         match misfit {
-            Some(misfit) => self.limits.refused(misfit),
+            Some(misfit) => self.limits.refused(&misfit),
             // A call that takes nothing is never refused.
             None => Rejection::RateLimited {
                 policy: self.limits.name().clone(),
