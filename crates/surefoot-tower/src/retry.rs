@@ -132,6 +132,34 @@ where
     }
 }
 
+/// Whether nothing was sent in an attempt with this result.
+fn was_unsent<C, R>(judge: &Judge<C, R>, result: &Result<R, Error>, dispatched: bool) -> bool
+where
+    C: Classify<R, ServiceError>,
+{
+    match result {
+        Ok(_) => false,
+        Err(Error::Operation(error)) => judge.never_sent(error),
+        // A handler may hand on the refusal of a call of its own, after it has taken effect.
+        Err(error) => !dispatched && error.is_undispatched(),
+    }
+}
+
+/// Ends when `max_elapsed` leaves no time for another attempt: a nanosecond after the last moment.
+fn until_too_late(run: &Run<ServiceError>) -> Option<Sleep> {
+    let latest = run.attempts.latest_begin()?;
+    Some(Sleep::until(run.attempts.retry().time(), latest + Duration::from_nanos(1)))
+}
+
+/// Whether a wait, if there is one, has ended just now.
+fn has_ended(mut wait: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> bool {
+    let ended = wait.as_mut().as_pin_mut().is_some_and(|wait| wait.poll(cx).is_ready());
+    if ended {
+        wait.set(None);
+    }
+    ended
+}
+
 pin_project! {
     /// A call through a [`RetryService`].
     pub struct RetryFuture<S: Service<Q>, Q, C, D> {
@@ -196,13 +224,8 @@ where
                         *this.run = Some(run);
                         return Poll::Pending;
                     };
-                    // A handler may hand on the refusal of a call of its own, after it has taken effect.
-                    let undispatched = match &result {
-                        Ok(_) => false,
-                        Err(Error::Operation(error)) => this.judge.never_sent(error),
-                        Err(error) => !*this.dispatched && error.is_undispatched(),
-                    };
-                    let repeatable = this.request.is_some() && (*this.idempotent || undispatched);
+                    let unsent = was_unsent(this.judge, &result, *this.dispatched);
+                    let repeatable = this.request.is_some() && (*this.idempotent || unsent);
                     run.attempts.set_repeatable(repeatable);
                     match run.next(this.judge, &result) {
                         NextStep::Return => return Poll::Ready(result),
@@ -227,27 +250,13 @@ where
                         *this.run = Some(run);
                         return Poll::Pending;
                     }
-                    // One nanosecond later it is too late to begin.
-                    let limit = run.attempts.latest_begin().map(|latest| {
-                        let time = run.attempts.retry().time();
-                        Sleep::until(time, latest + Duration::from_nanos(1))
-                    });
+                    let limit = until_too_late(&run);
                     this.step.set(Step::GetReady { limit });
                 }
-                StepProjection::GetReady { mut limit } => {
+                StepProjection::GetReady { limit } => {
                     match attempt::poll_ready(this.service, cx) {
                         Poll::Pending => {
-                            if limit
-                                .as_mut()
-                                .as_pin_mut()
-                                .is_some_and(|limit| limit.poll(cx).is_ready())
-                            {
-                                limit.set(None);
-                                if let Some(error) = run.failure(this.judge, StopReason::Time) {
-                                    return Poll::Ready(Err(error));
-                                }
-                            }
-                            if has_expired()
+                            if (has_ended(limit, cx) || has_expired())
                                 && let Some(error) = run.failure(this.judge, StopReason::Time)
                             {
                                 return Poll::Ready(Err(error));
