@@ -381,17 +381,20 @@ fn requests_wait_for_several_limits_at_once_and_give_back_what_they_do_not_use()
     };
     let mut service =
         ServiceBuilder::new().layer(RateLimiterLayer::several(of_request)).service(api.clone());
-    assert!(get_ready(&mut service).is_ready());
-    let mut first = Task::new(service.call(1));
+    let mut ask = |key| {
+        assert!(get_ready(&mut service).is_ready());
+        Task::new(service.call(key))
+    };
+    let mut first = ask(1);
     assert!(first.poll().is_ready());
-    let mut second = Task::new(service.call(1));
+    let mut second = ask(1);
     assert!(second.poll().is_pending(), "its key has had one");
-    let mut other = Task::new(service.call(2));
+    let mut other = ask(2);
     assert!(other.poll().is_ready(), "and holds up nobody else");
     assert_eq!(limits.overview().waiting, 1);
     drop(second);
     assert_eq!((limits.overview().waiting, limits.totals().delayed), (0, 1));
-    let mut third = Task::new(service.call(1));
+    let mut third = ask(1);
     assert!(third.poll().is_pending());
     third.wait(&clock);
     assert!(third.poll().is_ready());
