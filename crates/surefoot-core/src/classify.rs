@@ -95,6 +95,13 @@ pub trait Classify<T, E> {
     fn server_limits(&self, result: Result<&T, &E>) -> ServerLimits {
         self.classify(result).into()
     }
+
+    /// Whether this error means that the request was certainly never sent, as one whose connection was refused: then
+    /// sending it again does no harm, whatever it asks for. By default no error does.
+    fn never_sent(&self, error: &E) -> bool {
+        let _ = error;
+        false
+    }
 }
 
 /// Says whether the call was throttled, and the wait that was asked for.

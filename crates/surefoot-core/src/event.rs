@@ -106,6 +106,16 @@ pub enum Event {
         /// How long it will have to wait, unless somebody ahead of it gives up.
         delay: Duration,
     },
+    /// The callee asked for a pause, so a rate limiter (or one key of it) admits nobody until a time; those who
+    /// wait in line come after it. Sent again if it gets longer. It ends by itself, without another event.
+    RatePaused {
+        /// The limiter.
+        policy: Name,
+        /// When, on its clock.
+        at: Timestamp,
+        /// When calls are admitted again, on its clock.
+        until: Timestamp,
+    },
     /// A keyed rate limiter has no room for a new key. Sent once.
     KeysFull {
         /// The limiter.
@@ -226,6 +236,7 @@ impl Event {
             | Self::HedgeRefused { policy, .. }
             | Self::RateLimited { policy, .. }
             | Self::RateDelayed { policy, .. }
+            | Self::RatePaused { policy, .. }
             | Self::KeysFull { policy, .. }
             | Self::FellBack { policy, .. }
             | Self::RegistryFull { policy, .. }

@@ -19,6 +19,14 @@ impl<C, R> Judge<C, R> {
     pub(crate) fn new(classifier: C) -> Self {
         Self { classifier, response: PhantomData }
     }
+
+    /// Whether the request was certainly never sent.
+    pub(crate) fn never_sent(&self, error: &ServiceError) -> bool
+    where
+        C: Classify<R, ServiceError>,
+    {
+        self.classifier.never_sent(error)
+    }
 }
 
 impl<C: Classify<R, ServiceError>, R> Judged for Judge<C, R> {

@@ -76,8 +76,8 @@ pub use load_shedder::{
     Prioritize,
 };
 pub use rate_limiter::{
-    ByKey, ByWeight, LearningByRequest, LearningFuture, LearningLayer, LearningService, Learns,
-    OneUnit, PerRequest, PerRequestFuture, PerRequestRateLimiterLayer,
+    ByAmounts, ByKey, ByWeight, LearningByRequest, LearningFuture, LearningLayer, LearningService,
+    Learns, OneUnit, PerRequest, PerRequestFuture, PerRequestRateLimiterLayer,
     PerRequestRateLimiterService, RateLimiterFuture, RateLimiterLayer, RateLimiterService, Weight,
 };
 pub use retry::{RetryFuture, RetryLayer, RetryService};

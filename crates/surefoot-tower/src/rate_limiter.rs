@@ -10,13 +10,14 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use surefoot::host::{Elsewhere, Metered, Waiting};
 use surefoot::rate_limiter::Charge;
+use surefoot::rate_limiter::multi::LimitedCall;
 use surefoot::{KeyedRateLimiter, RateLimiter, Rejection};
 use tower_layer::Layer;
 use tower_service::Service;
 
 pub use learning::{LearningByRequest, LearningFuture, LearningLayer, LearningService, Learns};
 pub use per_request::{
-    ByKey, ByWeight, OneUnit, PerRequest, PerRequestFuture, PerRequestRateLimiterLayer,
+    ByAmounts, ByKey, ByWeight, OneUnit, PerRequest, PerRequestFuture, PerRequestRateLimiterLayer,
     PerRequestRateLimiterService, Weight,
 };
 
@@ -32,7 +33,7 @@ use crate::{BoxError, Error};
 /// reserved, and `call` decides.
 ///
 /// One limiter can be given to any number of layers, and is shared. With a key or a weight for each
-/// request: [`keyed`](Self::keyed), [`weighed`](Self::weighed).
+/// request: [`keyed`](Self::keyed), [`weighed`](Self::weighed); under several limits at once: [`several`](Self::several).
 ///
 /// **Cancellation.** A service that is dropped without being called gives its slot back, and those
 /// behind it move up; a clone has none. A response future gives it back if a layer below refused the
@@ -57,6 +58,39 @@ impl RateLimiterLayer {
         key: F,
     ) -> PerRequestRateLimiterLayer<ByKey<K, H, F>> {
         PerRequestRateLimiterLayer::new(ByKey::new(limiter, key))
+    }
+
+    /// With several limits at once: `call` says of each request which [kind of call](LimitedCall) it is, made before
+    /// by [`RateLimits::call_of`](surefoot::rate_limiter::multi::RateLimits::call_of) or then and there. Decides in `call`,
+    /// as with keys.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use surefoot::rate_limiter::multi::{Limit, RateLimits};
+    /// use surefoot_tower::RateLimiterLayer;
+    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let client = service_fn(|prompt: &'static str| async move { Ok::<_, std::io::Error>(prompt.len()) });
+    /// let limits: RateLimits<String> = RateLimits::builder("model")
+    ///     .limit(Limit::overall("tokens", 30_000, Duration::from_secs(60)))
+    ///     .build()?;
+    /// let (short, long) =
+    ///     (limits.call_of("alice", &[("tokens", 500)])?, limits.call_of("alice", &[("tokens", 4_000)])?);
+    /// let of_size = move |prompt: &&'static str| if prompt.len() < 100 { &short } else { &long }.clone();
+    /// let mut model =
+    ///     ServiceBuilder::new().layer(RateLimiterLayer::several(of_size)).service(client);
+    /// assert_eq!(model.ready().await?.call("why?").await?, 4);
+    /// assert_eq!(limits.remaining("alice", "tokens"), Some(29_500));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn several<Q, K, H, F>(call: F) -> PerRequestRateLimiterLayer<ByAmounts<F>>
+    where
+        F: Fn(&Q) -> LimitedCall<K, H>,
+    {
+        PerRequestRateLimiterLayer::new(ByAmounts::new(call))
     }
 
     /// With a weight for each request, which is only known in `call`: there it decides, and the

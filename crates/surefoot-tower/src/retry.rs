@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use surefoot::host::{Run, Sleep, has_expired, is_retrying, note_nesting, watch_dispatch};
@@ -18,7 +19,11 @@ use crate::{BoxError, Cloned, Duplicate, Error, Judge, ServiceError};
 ///
 /// Only requests that may be sent twice are: a failed attempt may have taken effect all the same.
 /// [`idempotent`](Self::idempotent) declares that they all may; with another [`Duplicate`] each request
-/// tells. What was refused before anything was dispatched is always sent again.
+/// tells. What was refused before anything was dispatched is always sent again, and so is what was
+/// [never sent](Classify::never_sent) as the classifier knows: with [`http::ResponseClassifier`](crate::http::ResponseClassifier)
+/// a request whose connection was refused.
+///
+/// Between attempts it waits until the service is ready, but not beyond `max_elapsed` nor the deadline around the call.
 ///
 /// The service has to be `Clone`. The first attempt is made with the very service that was asked
 /// whether it is ready; a clone of it stays behind, as tower's contract has it.
@@ -127,6 +132,34 @@ where
     }
 }
 
+/// Whether nothing was sent in an attempt with this result.
+fn was_unsent<C, R>(judge: &Judge<C, R>, result: &Result<R, Error>, dispatched: bool) -> bool
+where
+    C: Classify<R, ServiceError>,
+{
+    match result {
+        Ok(_) => false,
+        Err(Error::Operation(error)) => judge.never_sent(error),
+        // A handler may hand on the refusal of a call of its own, after it has taken effect.
+        Err(error) => !dispatched && error.is_undispatched(),
+    }
+}
+
+/// Ends when `max_elapsed` leaves no time for another attempt: a nanosecond after the last moment.
+fn until_too_late(run: &Run<ServiceError>) -> Option<Sleep> {
+    let latest = run.attempts.latest_begin()?;
+    Some(Sleep::until(run.attempts.retry().time(), latest + Duration::from_nanos(1)))
+}
+
+/// Whether a wait, if there is one, has ended just now.
+fn has_ended(mut wait: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> bool {
+    let ended = wait.as_mut().as_pin_mut().is_some_and(|wait| wait.poll(cx).is_ready());
+    if ended {
+        wait.set(None);
+    }
+    ended
+}
+
 pin_project! {
     /// A call through a [`RetryService`].
     pub struct RetryFuture<S: Service<Q>, Q, C, D> {
@@ -150,7 +183,8 @@ pin_project! {
     enum Step<F> {
         Attempt { #[pin] call: MaybeLimited<Called<F>>, number: u32 },
         Wait { #[pin] sleep: Sleep },
-        GetReady,
+        // No longer than until `max_elapsed` leaves no time.
+        GetReady { #[pin] limit: Option<Sleep> },
     }
 }
 
@@ -182,7 +216,7 @@ where
                             run.dispatched = true; // the attempt that the deadline cuts short
                             if let Some(error) = run.failure(this.judge, StopReason::Time) {
                                 with_drop_reason(DropReason::Deadline, || {
-                                    this.step.set(Step::GetReady);
+                                    this.step.set(Step::GetReady { limit: None });
                                 });
                                 return Poll::Ready(Err(error));
                             }
@@ -190,10 +224,8 @@ where
                         *this.run = Some(run);
                         return Poll::Pending;
                     };
-                    // A handler may hand on the refusal of a call of its own, after it has taken effect.
-                    let undispatched = !*this.dispatched
-                        && matches!(&result, Err(error) if error.is_undispatched());
-                    let repeatable = this.request.is_some() && (*this.idempotent || undispatched);
+                    let unsent = was_unsent(this.judge, &result, *this.dispatched);
+                    let repeatable = this.request.is_some() && (*this.idempotent || unsent);
                     run.attempts.set_repeatable(repeatable);
                     match run.next(this.judge, &result) {
                         NextStep::Return => return Poll::Ready(result),
@@ -218,43 +250,46 @@ where
                         *this.run = Some(run);
                         return Poll::Pending;
                     }
-                    this.step.set(Step::GetReady);
+                    let limit = until_too_late(&run);
+                    this.step.set(Step::GetReady { limit });
                 }
-                StepProjection::GetReady => match attempt::poll_ready(this.service, cx) {
-                    Poll::Pending => {
-                        if has_expired()
-                            && let Some(error) = run.failure(this.judge, StopReason::Time)
-                        {
-                            return Poll::Ready(Err(error));
+                StepProjection::GetReady { limit } => {
+                    match attempt::poll_ready(this.service, cx) {
+                        Poll::Pending => {
+                            if (has_ended(limit, cx) || has_expired())
+                                && let Some(error) = run.failure(this.judge, StopReason::Time)
+                            {
+                                return Poll::Ready(Err(error));
+                            }
+                            *this.run = Some(run);
+                            return Poll::Pending;
                         }
-                        *this.run = Some(run);
-                        return Poll::Pending;
-                    }
-                    // It is to be discarded, so there is nothing to try again with.
-                    Poll::Ready(Err(error)) => {
-                        let stop = StopReason::NotReady;
-                        return Poll::Ready(run.give_up(this.judge, Err(error), stop));
-                    }
-                    Poll::Ready(Ok(())) => {
-                        if run.is_too_late()
-                            && let Some(error) = run.failure(this.judge, StopReason::Time)
-                        {
-                            return Poll::Ready(Err(error));
+                        // It is to be discarded, so there is nothing to try again with.
+                        Poll::Ready(Err(error)) => {
+                            let stop = StopReason::NotReady;
+                            return Poll::Ready(run.give_up(this.judge, Err(error), stop));
                         }
-                        let Some(request) = this.request.take() else { return Poll::Pending };
-                        *this.request = this.duplicate.duplicate(&request);
-                        let number = run.attempts.begin();
-                        let service = &mut *this.service;
-                        let (call, dispatched) = watch_dispatch(|| {
-                            run.enter(number, || {
-                                let limit = run.attempts.retry().attempt_timeout();
-                                MaybeLimited::start(limit, || attempt::call(service, request))
-                            })
-                        });
-                        *this.dispatched = dispatched;
-                        this.step.set(Step::Attempt { call, number });
+                        Poll::Ready(Ok(())) => {
+                            if run.is_too_late()
+                                && let Some(error) = run.failure(this.judge, StopReason::Time)
+                            {
+                                return Poll::Ready(Err(error));
+                            }
+                            let Some(request) = this.request.take() else { return Poll::Pending };
+                            *this.request = this.duplicate.duplicate(&request);
+                            let number = run.attempts.begin();
+                            let service = &mut *this.service;
+                            let (call, dispatched) = watch_dispatch(|| {
+                                run.enter(number, || {
+                                    let limit = run.attempts.retry().attempt_timeout();
+                                    MaybeLimited::start(limit, || attempt::call(service, request))
+                                })
+                            });
+                            *this.dispatched = dispatched;
+                            this.step.set(Step::Attempt { call, number });
+                        }
                     }
-                },
+                }
             }
         }
     }

@@ -182,4 +182,8 @@ where
     fn server_limits(&self, result: Result<&T, &E>) -> ServerLimits {
         (self.read)(result)
     }
+
+    fn never_sent(&self, error: &E) -> bool {
+        self.classifier.never_sent(error)
+    }
 }

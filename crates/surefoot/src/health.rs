@@ -24,7 +24,7 @@
 //! ```
 //!
 //! **Healthy** means that the next call would get through: a circuit breaker that is closed, a limiter
-//! below its limit, a throttler with a place free. Asking moves nothing and takes no permit. **Cost.** A short lock for each
+//! below its limit, a throttler with a place free; of a retry or a hedge, that its budget would pay for another attempt. Asking moves nothing and takes no permit. **Cost.** A short lock for each
 //! policy and one list; meant for probes and dashboards, not for every call.
 
 use std::hash::{BuildHasher, Hash};
@@ -33,12 +33,15 @@ use surefoot_core::budget::{BudgetStatus, Cost, Limits};
 use surefoot_core::bulkhead::BulkheadStatus;
 use surefoot_core::circuit_breaker::CircuitStatus;
 use surefoot_core::client_throttle::ClientThrottleStatus;
+use surefoot_core::hedge::HedgeStatus;
 use surefoot_core::load_shedder::LoadShedderStatus;
+use surefoot_core::rate_limiter::multi::{RateLimits, RateLimitsStatus};
 use surefoot_core::rate_limiter::{KeyedRateLimiterStatus, RateLimiterStatus};
+use surefoot_core::retry::RetryStatus;
 use surefoot_core::throttler::ThrottlerStatus;
 use surefoot_core::{
-    Budget, Bulkhead, CircuitBreaker, CircuitState, ClientThrottle, KeyedRateLimiter, LoadShedder,
-    Name, RateLimiter, Throttler,
+    Budget, Bulkhead, CircuitBreaker, CircuitState, ClientThrottle, Hedge, KeyedRateLimiter,
+    LoadShedder, Name, RateLimiter, Retry, Throttler,
 };
 
 /// How one policy is, in the shape of the specification's section 8.2.
@@ -77,6 +80,20 @@ pub enum Health {
         /// The most keys it remembers.
         max_keys: u32,
         /// Whether there is room for another one.
+        healthy: bool,
+    },
+    /// Of [`RateLimits`], several at once.
+    RateLimits {
+        /// What they are called.
+        name: Name,
+        /// The unit of the limit that binds: of those on all calls together, the one whose next unit takes longest, or
+        /// else of which the largest share is taken. `None` if every limit is one of each key.
+        unit: Option<Name>,
+        /// Units of it in the present window.
+        current_rate: u64,
+        /// The most there may be.
+        limit: u64,
+        /// Whether no limit on all calls is reached or paused, and there is room for another key.
         healthy: bool,
     },
     /// Of a [`Throttler`].
@@ -123,6 +140,37 @@ pub enum Health {
         /// Whether none is.
         healthy: bool,
     },
+    /// Of a [`Retry`].
+    Retry {
+        /// The retry.
+        name: Name,
+        /// Attempts beyond first ones since it was built.
+        retries: u64,
+        /// Calls that it gave up on since it was built.
+        given_up: u64,
+        /// Tokens left in its budget; none without one.
+        budget_tokens: Option<u64>,
+        /// Whether its budget would pay for another attempt.
+        healthy: bool,
+    },
+    /// Of a [`Hedge`].
+    Hedge {
+        /// The hedge.
+        name: Name,
+        /// Attempts beyond first ones since it was built.
+        hedges: u64,
+        /// Tokens left in its budget; none without one.
+        budget_tokens: Option<u64>,
+        /// Whether its budget would pay for another attempt.
+        healthy: bool,
+    },
+    /// Of a policy that could not be asked: a function of its user's, as a load shedder's signal, panicked.
+    Unknown {
+        /// The policy.
+        name: Name,
+        /// Never.
+        healthy: bool,
+    },
     /// Of a [`Budget`].
     Budget {
         /// The budget.
@@ -143,10 +191,14 @@ macro_rules! of_any {
             Health::CircuitBreaker { $field, .. }
             | Health::RateLimiter { $field, .. }
             | Health::KeyedRateLimiter { $field, .. }
+            | Health::RateLimits { $field, .. }
             | Health::Throttler { $field, .. }
             | Health::Bulkhead { $field, .. }
             | Health::LoadShedder { $field, .. }
             | Health::ClientThrottle { $field, .. }
+            | Health::Retry { $field, .. }
+            | Health::Hedge { $field, .. }
+            | Health::Unknown { $field, .. }
             | Health::Budget { $field, .. } => $field,
         }
     };
@@ -199,6 +251,8 @@ pub enum Snapshot {
     RateLimiter(RateLimiterStatus),
     /// Of a [`KeyedRateLimiter`].
     KeyedRateLimiter(KeyedRateLimiterStatus),
+    /// Of [`RateLimits`]: of those limits on all calls together.
+    RateLimits(RateLimitsStatus),
     /// Of a [`Throttler`].
     Throttler(ThrottlerStatus),
     /// Of a [`Bulkhead`].
@@ -207,6 +261,15 @@ pub enum Snapshot {
     LoadShedder(LoadShedderStatus),
     /// Of a [`ClientThrottle`].
     ClientThrottle(ClientThrottleStatus),
+    /// Of a [`Retry`].
+    Retry(RetryStatus),
+    /// Of a [`Hedge`].
+    Hedge(HedgeStatus),
+    /// Of a policy that could not be asked: see [`Health::Unknown`].
+    Unknown {
+        /// The policy.
+        name: Name,
+    },
     /// Of a [`Budget`].
     Budget(BudgetStatus),
 }
@@ -249,10 +312,13 @@ pub(crate) mod sealed {
         [] super::CircuitBreaker,
         [] super::RateLimiter,
         [K: std::hash::Hash + Eq, S: std::hash::BuildHasher] super::KeyedRateLimiter<K, S>,
+        [K: std::hash::Hash + Eq, S: std::hash::BuildHasher] super::RateLimits<K, S>,
         [] super::Throttler,
         [] super::Bulkhead,
         [] super::LoadShedder,
         [] super::ClientThrottle,
+        [] super::Retry,
+        [] super::Hedge,
         [] super::Budget
     );
 }
@@ -294,6 +360,31 @@ where
 
     fn snapshot(&self) -> Snapshot {
         Snapshot::KeyedRateLimiter(self.overview())
+    }
+}
+
+impl<K, S> Inspect for RateLimits<K, S>
+where
+    K: Hash + Eq + Send + Sync,
+    S: BuildHasher + Send + Sync,
+{
+    fn health(&self) -> Health {
+        let overview = self.overview();
+        let has_room = overview
+            .limits
+            .iter()
+            .all(|limit| limit.current_rate < limit.max_requests && limit.paused_for.is_zero());
+        let keys = u32::try_from(overview.keys).is_ok_and(|keys| keys < overview.max_keys);
+        let healthy = has_room && keys;
+        let binding = overview.binding();
+        let unit = binding.map(|limit| limit.unit.clone());
+        let current_rate = binding.map_or(0, |limit| limit.current_rate);
+        let limit = binding.map_or(0, |limit| limit.max_requests);
+        Health::RateLimits { name: overview.name, unit, current_rate, limit, healthy }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::RateLimits(self.overview())
     }
 }
 
@@ -356,6 +447,29 @@ impl Inspect for ClientThrottle {
 
     fn snapshot(&self) -> Snapshot {
         Snapshot::ClientThrottle(self.status())
+    }
+}
+
+impl Inspect for Retry {
+    fn health(&self) -> Health {
+        let RetryStatus { name, retries, given_up, budget_tokens, .. } = self.status();
+        let healthy = budget_tokens != Some(0);
+        Health::Retry { name, retries, given_up, budget_tokens, healthy }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::Retry(self.status())
+    }
+}
+
+impl Inspect for Hedge {
+    fn health(&self) -> Health {
+        let HedgeStatus { name, hedges, budget_tokens, .. } = self.status();
+        Health::Hedge { name, hedges, budget_tokens, healthy: budget_tokens != Some(0) }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::Hedge(self.status())
     }
 }
 

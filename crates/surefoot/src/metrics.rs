@@ -14,10 +14,16 @@
 //! | `circuit_breaker.failure_rate` | gauge | `circuit` |
 //! | `retry.attempts` | counter: retries made | `operation` |
 //! | `retry.delay` | histogram: waits in milliseconds | `operation` |
+//! | `retry.given_up` | counter: calls that were given up on | `operation` |
+//! | `retry.budget_tokens` | gauge: tokens left in its retry budget, where there is one | `operation` |
 //! | `hedge.attempts` | counter: attempts beyond the first | `operation` |
+//! | `hedge.refused` | counter: calls for which a budget refused another attempt | `operation` |
+//! | `hedge.budget_tokens` | gauge: as for a retry | `operation` |
 //! | `rate_limiter.admitted` | counter: calls | `limiter` |
 //! | `rate_limiter.rejections` | counter: calls | `limiter` |
 //! | `rate_limiter.delayed` | counter: calls that had to wait | `limiter` |
+//! | `rate_limiter.pauses` | counter: pauses that the callee asked for | `limiter` |
+//! | `rate_limiter.paused` | gauge: milliseconds left of such a pause; not of keyed ones | `limiter` |
 //! | `rate_limiter.waiting` | gauge: calls that wait now; not of keyed ones | `limiter` |
 //! | `rate_limiter.current_rate` | gauge: units in the present window; not of keyed ones | `limiter` |
 //! | `rate_limiter.remaining` | gauge: units that fit now; not of keyed ones | `limiter` |
@@ -39,6 +45,10 @@
 //! | `throttler.cancelled` | counter: calls that walked away from the queue | `throttler` |
 //! | `throttler.rejections` | counter | `throttler`, `reason`: `queue_full`, `timeout`, `standing_queue`, `deadline`, `closed` |
 //!
+//! Of several limits at once, `waiting` and the counters have `limiter` = their name; `current_rate`, `remaining` and
+//! `paused` are those of each limit on all calls together, with `limiter` = `<name>/<unit>` and a label `window` in
+//! seconds, since a unit may have several. The limits of each key show in `keys`.
+//!
 //! Those of a bulkhead's compartment have the label `throttler` = `<bulkhead>/<compartment>`.
 //!
 //! ```
@@ -52,10 +62,13 @@
 //! ```
 
 use std::hash::{BuildHasher, Hash};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 use surefoot_core::budget::Dimension;
 use surefoot_core::rate_limiter::RateLimiterTotals;
+use surefoot_core::rate_limiter::multi::RateLimits;
 use surefoot_core::{
     Budget, Bulkhead, CircuitBreaker, CircuitState, ClientThrottle, Event, Hedge, KeyedRateLimiter,
     LoadShedder, Name, RateLimiter, Retry, Subscription, Throttler,
@@ -98,19 +111,37 @@ impl Publish for CircuitBreaker {
 impl<K: Hash + Eq + std::fmt::Display> Publish for Registry<K> {
     fn publish(&self) {
         self.breakers().iter().for_each(Publish::publish);
-        self.registered().iter().for_each(|policy| policy.publish_metrics());
+        for policy in self.registered() {
+            // A function of its user's may panic, as a load shedder's signal.
+            let _ = catch_unwind(AssertUnwindSafe(|| policy.publish_metrics()));
+        }
     }
 }
 
 impl Publish for Retry {
     fn publish(&self) {
-        counter!("retry.attempts", "operation" => self.name().to_string()).absolute(self.retries());
+        let status = self.status();
+        let label = || ("operation", status.name.to_string());
+        counter!("retry.attempts", &[label()]).absolute(status.retries);
+        counter!("retry.given_up", &[label()]).absolute(status.given_up);
+        publish_tokens("retry.budget_tokens", &status.name, status.budget_tokens);
     }
 }
 
 impl Publish for Hedge {
     fn publish(&self) {
-        counter!("hedge.attempts", "operation" => self.name().to_string()).absolute(self.hedges());
+        let status = self.status();
+        let label = || ("operation", status.name.to_string());
+        counter!("hedge.attempts", &[label()]).absolute(status.hedges);
+        counter!("hedge.refused", &[label()]).absolute(status.refused);
+        publish_tokens("hedge.budget_tokens", &status.name, status.budget_tokens);
+    }
+}
+
+fn publish_tokens(metric: &'static str, name: &Name, tokens: Option<u64>) {
+    if let Some(tokens) = tokens {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        gauge!(metric, "operation" => name.to_string()).set(tokens as f64);
     }
 }
 
@@ -142,7 +173,37 @@ impl Publish for RateLimiter {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             gauge!(name, "limiter" => status.name.to_string()).set(value as f64);
         }
+        gauge!("rate_limiter.paused", "limiter" => status.name.to_string())
+            .set(milliseconds(status.paused_for));
     }
+}
+
+/// Of all keys together: keys are no labels.
+impl<K: Hash + Eq, S: BuildHasher> Publish for RateLimits<K, S> {
+    fn publish(&self) {
+        let overview = self.overview();
+        publish_limiter(&overview.name, overview.totals);
+        let whole = || ("limiter", overview.name.to_string());
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        let (waiting, keys) = (overview.waiting as f64, overview.keys as f64);
+        gauge!("rate_limiter.waiting", &[whole()]).set(waiting);
+        gauge!("rate_limiter.keys", &[whole()]).set(keys);
+        for limit in &overview.limits {
+            let labels = || {
+                let window = limit.time_window.as_secs_f64().to_string();
+                [("limiter", format!("{}/{}", overview.name, limit.unit)), ("window", window)]
+            };
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            let (rate, remaining) = (limit.current_rate as f64, limit.remaining as f64);
+            gauge!("rate_limiter.current_rate", &labels()).set(rate);
+            gauge!("rate_limiter.remaining", &labels()).set(remaining);
+            gauge!("rate_limiter.paused", &labels()).set(milliseconds(limit.paused_for));
+        }
+    }
+}
+
+fn milliseconds(wait: Duration) -> f64 {
+    wait.as_secs_f64() * 1000.0
 }
 
 /// Of all keys together: keys are no labels.
@@ -193,6 +254,7 @@ fn publish_limiter(name: &Name, totals: RateLimiterTotals) {
     counter!("rate_limiter.admitted", &[label()]).absolute(totals.admitted);
     counter!("rate_limiter.rejections", &[label()]).absolute(totals.rejected);
     counter!("rate_limiter.delayed", &[label()]).absolute(totals.delayed);
+    counter!("rate_limiter.pauses", &[label()]).absolute(totals.paused);
 }
 
 impl Publish for Throttler {
@@ -230,7 +292,7 @@ pub fn record_delays(retry: &Retry) -> Subscription {
     retry.events().subscribe(|event| {
         if let Event::RetryScheduled { policy, delay, .. } = event {
             histogram!("retry.delay", "operation" => policy.to_string())
-                .record(delay.as_secs_f64() * 1000.0);
+                .record(milliseconds(*delay));
         }
     })
 }

@@ -4,6 +4,7 @@ mod boxed;
 mod order;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use futures_core::Stream;
 use surefoot_core::{
@@ -14,6 +15,7 @@ use surefoot_core::{
 pub use boxed::{BoxBlockingPipeline, BoxClassifier, BoxPipeline, BoxStreamed};
 pub use order::{OrderRule, Part, PartKind};
 
+use crate::health::Inspect;
 use crate::operation::{BlockingOperation, Operation};
 use crate::policy::Nested;
 use crate::stream::{Streamed, Streaming};
@@ -81,6 +83,13 @@ impl<P: Policy, C> Pipeline<P, C> {
         let mut parts = Vec::new();
         self.policies.parts(&mut parts);
         parts
+    }
+
+    /// Those of its policies that have something to tell to a registry, as they are in the pipeline.
+    pub(crate) fn all_inspected(&self) -> Vec<Arc<dyn Inspect>> {
+        let mut found = Vec::new();
+        self.policies.inspected(&mut found);
+        found
     }
 
     /// As [`Policy::call`], through all policies.
@@ -194,6 +203,10 @@ impl<P: Policy> Policy for Pipeline<P> {
         #[cfg(feature = "tracing")]
         let call = crate::tracing::in_span(&self.name, call);
         call
+    }
+
+    fn inspected(&self, found: &mut Vec<Arc<dyn Inspect>>) {
+        self.policies.inspected(found);
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {
@@ -346,6 +359,11 @@ impl<A: Policy, B: Policy> Policy for Stack<A, B> {
     #[inline]
     async fn run<O: Operation>(&self, operation: &O) -> Result<O::Value, Error<O::Error>> {
         self.outer.run(&Nested { policy: &self.inner, operation }).await
+    }
+
+    fn inspected(&self, found: &mut Vec<Arc<dyn Inspect>>) {
+        self.outer.inspected(found);
+        self.inner.inspected(found);
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {

@@ -1,11 +1,13 @@
 //! The one trait of everything that can protect a call.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use futures_core::Stream;
 use surefoot_core::rate_limiter::ServerLimits;
 use surefoot_core::{Classification, Classify, DefaultClassifier, Error};
 
+use crate::health::Inspect;
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::stream::{Kept, Streamed, Streaming};
 use crate::{Attempt, Classified, Composition, Part, WithFallback};
@@ -39,6 +41,12 @@ pub trait Policy: Send + Sync {
 
     /// Lists what this policy is made of, outermost first, for the order checks of a pipeline.
     fn parts(&self, parts: &mut Vec<Part>);
+
+    /// Lists what of it has something to tell to a registry, outermost first: see
+    /// [`Registry::register_pipeline`](crate::Registry::register_pipeline). By default nothing.
+    fn inspected(&self, found: &mut Vec<Arc<dyn Inspect>>) {
+        let _ = found;
+    }
 
     /// Called when a pipeline takes the policy in: the place for defaults that only make sense
     /// there.

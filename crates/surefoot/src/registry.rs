@@ -4,13 +4,15 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, CircuitStatus};
 use surefoot_core::{CircuitBreaker, ConfigError, Event, Events, Name, TimeSource};
 
-use crate::health::{HealthReport, Inspect, Snapshot};
+use crate::health::{Health, HealthReport, Inspect, Snapshot};
 use crate::sync::{Mutex, lock};
+use crate::{Pipeline, Policy};
 
 /// Hands out one circuit breaker for each key, made from a template.
 ///
@@ -140,10 +142,27 @@ impl<K: Hash + Eq + fmt::Display> Registry<K> {
         self.breakers().iter().map(CircuitBreaker::status).collect()
     }
 
-    /// Has `policy`, of any kind, reported together with the breakers: in [`health`](Self::health), [`snapshot`](Self::snapshot)
+    /// Has `policy` reported together with the breakers: in [`health`](Self::health), [`snapshot`](Self::snapshot)
     /// and the metrics. The registry keeps a handle to it; of policies of one name each is reported.
+    ///
+    /// It takes what has something to tell: a [`CircuitBreaker`], a rate limiter (without keys, keyed, or
+    /// [several limits](surefoot_core::rate_limiter::multi::RateLimits)), a throttler, a bulkhead, a load shedder, a client throttle, a
+    /// retry, a hedge and a budget. A timeout and a fallback keep nothing that could be told; of a pipeline, what it is made of is
+    /// registered by [`register_pipeline`](Self::register_pipeline).
+    ///
+    /// A policy that cannot be asked because a function of its user's panics, as a load shedder's signal, is reported as
+    /// [`Health::Unknown`](crate::health::Health::Unknown), which is not healthy; the others are reported all the same. Of its metrics
+    /// nothing is published then.
     pub fn register<P: Inspect + Clone + 'static>(&self, policy: &P) {
         lock(&self.registered).push(Arc::new(policy.clone()));
+    }
+
+    /// Registers each policy of `pipeline` that [`register`](Self::register) would take, as it is in there: so a retry is
+    /// told of with the budget that the pipeline gave it. What is shared by several pipelines is to be
+    /// registered once, by itself. One key, a kind of call and a limiter that learns or weighs are only handles: register their
+    /// limiter.
+    pub fn register_pipeline<P: Policy, C>(&self, pipeline: &Pipeline<P, C>) {
+        lock(&self.registered).extend(pipeline.all_inspected());
     }
 
     /// Lets go of all registered policies of this name; whether there was one.
@@ -159,7 +178,7 @@ impl<K: Hash + Eq + fmt::Display> Registry<K> {
     pub fn health(&self) -> HealthReport {
         let mut breakers: Vec<_> = self.breakers().iter().map(Inspect::health).collect();
         breakers.sort_by(|one, other| one.name().as_str().cmp(other.name()));
-        self.registered().iter().map(|policy| policy.health()).chain(breakers).collect()
+        self.registered().iter().map(|policy| ask_health(&**policy)).chain(breakers).collect()
     }
 
     /// All that everything knows about itself, in the order of [`health`](Self::health).
@@ -167,7 +186,7 @@ impl<K: Hash + Eq + fmt::Display> Registry<K> {
         let mut breakers = self.statuses();
         breakers.sort_by(|one, other| one.name.as_str().cmp(&other.name));
         let breakers = breakers.into_iter().map(Snapshot::CircuitBreaker);
-        self.registered().iter().map(|policy| policy.snapshot()).chain(breakers).collect()
+        self.registered().iter().map(|policy| ask_snapshot(&**policy)).chain(breakers).collect()
     }
 
     /// A copy of the list: what is done with it may come back to this registry.
@@ -240,6 +259,16 @@ impl<K: Hash + Eq + fmt::Display> Registry<K> {
             // The template was validated, so this cannot fail; sharing is better than panicking.
             .unwrap_or_else(|_| self.overflow.clone())
     }
+}
+
+fn ask_health(policy: &dyn Inspect) -> Health {
+    let unknown = |_| Health::Unknown { name: policy.called().clone(), healthy: false };
+    catch_unwind(AssertUnwindSafe(|| policy.health())).unwrap_or_else(unknown)
+}
+
+fn ask_snapshot(policy: &dyn Inspect) -> Snapshot {
+    let unknown = |_| Snapshot::Unknown { name: policy.called().clone() };
+    catch_unwind(AssertUnwindSafe(|| policy.snapshot())).unwrap_or_else(unknown)
 }
 
 impl<K> fmt::Debug for Registry<K> {

@@ -75,6 +75,13 @@ pub fn log(events: &Events) -> Subscription {
         Event::RateDelayed { policy, delay, .. } => {
             info!(limiter = policy.as_str(), ?delay, "a call waits for its slot");
         }
+        Event::RatePaused { policy, until, .. } => {
+            info!(
+                limiter = policy.as_str(),
+                ?until,
+                "callee asked for a pause, nobody is admitted"
+            );
+        }
         Event::KeysFull { policy, max_keys } => {
             warn!(limiter = policy.as_str(), max_keys, "rate limiter has no room for a new key");
         }

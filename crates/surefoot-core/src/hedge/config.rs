@@ -6,6 +6,7 @@ use super::Hedge;
 #[cfg(feature = "serde")]
 use crate::config::duration_text;
 use crate::config::{Check, Shown};
+use crate::retry::RetryBudgetConfig;
 use crate::{ConfigError, Event, Events, Name, RetryBudget, TimeSource};
 
 /// The options of a hedge as data; [`HedgeBuilder`] sets the same ones.
@@ -46,6 +47,10 @@ pub struct HedgeConfig {
     pub window: Duration,
     /// Attempts beyond the first. Default 1.
     pub max_hedges: u32,
+    /// A budget of its own. To share one with others, give the builder that one; it counts instead.
+    /// Default: none.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub budget: Option<RetryBudgetConfig>,
 }
 
 impl Default for HedgeConfig {
@@ -57,6 +62,7 @@ impl Default for HedgeConfig {
             warm_up: 20,
             window: Duration::from_secs(60),
             max_hedges: 1,
+            budget: None,
         }
     }
 }
@@ -94,10 +100,11 @@ impl HedgeConfig {
         }
         check.count("warm_up", self.warm_up, u32::MAX)?;
         check.period("window", self.window)?;
-        check.count("max_hedges", self.max_hedges, 100)
+        check.count("max_hedges", self.max_hedges, 100)?;
+        self.budget.map_or(Ok(()), |budget| budget.validate_as(Self::POLICY, "budget."))
     }
 
-    /// A hedge with these options on the system's clock, without a budget.
+    /// A hedge with these options on the system's clock.
     ///
     /// # Errors
     /// See [`validate`](Self::validate).
@@ -183,8 +190,11 @@ impl HedgeBuilder {
     /// # Errors
     /// Names the first option that breaks its rule.
     pub fn build(self) -> Result<Hedge, ConfigError> {
-        self.config.validate()?;
-        Ok(Hedge::new(self.config, self.clock, self.budget, self.events))
+        let Self { config, clock, budget, events } = self;
+        config.validate()?;
+        let own = || config.budget.map(|budget| budget.of_valid(clock.clone()));
+        let budget = budget.or_else(own);
+        Ok(Hedge::new(config, clock, budget, events))
     }
 }
 

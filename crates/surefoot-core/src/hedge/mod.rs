@@ -42,12 +42,14 @@
 mod config;
 mod latency;
 mod race;
+mod status;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use config::{HedgeBuilder, HedgeConfig};
 pub use race::{AfterAnswer, Race};
+pub use status::HedgeStatus;
 
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -81,6 +83,7 @@ struct Shared {
     time: TimeSource,
     events: Events,
     hedges: AtomicU64,
+    refused: AtomicU64,
 }
 
 impl Hedge {
@@ -96,8 +99,8 @@ impl Hedge {
         events: Events,
     ) -> Self {
         let latencies = config.percentile.map(|_| Latencies::new(config.window));
-        let hedges = AtomicU64::new(0);
-        let shared = Arc::new(Shared { config, latencies, time, events, hedges });
+        let (hedges, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+        let shared = Arc::new(Shared { config, latencies, time, events, hedges, refused });
         Self { shared, budget, counts_calls: true }
     }
 
@@ -174,6 +177,11 @@ impl Hedge {
     /// Attempts made beyond first ones since it was built.
     pub fn hedges(&self) -> u64 {
         self.shared.hedges.load(Ordering::Relaxed)
+    }
+
+    /// Calls for which a budget refused another attempt since it was built.
+    pub fn refused(&self) -> u64 {
+        self.shared.refused.load(Ordering::Relaxed)
     }
 
     /// Where to listen for hedges.

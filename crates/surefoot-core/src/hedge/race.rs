@@ -68,6 +68,7 @@ impl<B: Borrow<Hedge>> Race<B> {
         }
         self.closed = true;
         let hedge = self.hedge.borrow();
+        hedge.shared.refused.fetch_add(1, Ordering::Relaxed);
         hedge.post(|| Event::HedgeRefused { policy: hedge.name().clone(), at: now });
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Quota;
 use super::gcra::Gcra;
 use super::ledger::{Ledger, Windowed};
-use super::line::{Line, Moved, Patience, Place};
+use super::line::{Heeded, Line, Moved, Patience, Place};
 use super::machine::Machine;
 use super::pause::{GcraLine, HELD, Heard};
 use super::reservation::sealed::Turn;
@@ -156,7 +156,7 @@ impl Engine {
     }
 
     /// Takes in what the callee said.
-    pub(super) fn hear(&self, heard: Heard, time: &TimeSource) -> Moved {
+    pub(super) fn hear(&self, heard: Heard, time: &TimeSource) -> Heeded {
         match self {
             Self::Gcra(engine) => engine.hear(heard, time),
             Self::Windowed(engine) => {
@@ -200,6 +200,11 @@ impl Refusal {
             Some(retry_after) if self.paused => Rejection::Throttled { policy, retry_after },
             retry_after => Rejection::RateLimited { policy, quota, retry_after },
         }
+    }
+
+    /// Whether it does not fit by `latest`.
+    pub(super) fn is_after(self, latest: u64) -> bool {
+        self.fits_at.is_none_or(|at| at > latest)
     }
 
     /// How long until it fits; `None` if it never does.

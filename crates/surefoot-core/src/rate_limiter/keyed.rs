@@ -16,7 +16,7 @@ use super::engine::{Placed, Refusal, View};
 use super::gcra::Gcra;
 use super::lane::Lane;
 use super::ledger::Windowed;
-use super::line::{Moved, Patience};
+use super::line::Patience;
 use super::pause::Heard;
 use super::status::Tally;
 use super::{
@@ -188,7 +188,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let placed = self.place(key, n, None)?;
-        Ok(Charge::new(LimiterKey::new(self.clone(), key.to_owned()), placed.id, n))
+        Ok(Charge::new(LimiterKey::new(self.clone(), key.to_owned()), placed.id))
     }
 
     /// Takes a place in the line of `key` for `n` units that is due by `latest` and within
@@ -271,10 +271,12 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     {
         let time = &self.shared.time;
         let now = time.now().as_nanos();
-        let moved = in_table!(self, shards => shards.with(key, now, |machine, lane| {
+        let heeded = in_table!(self, shards => shards.with(key, now, |machine, lane| {
             lane.hear(machine, heard, time.now().as_nanos())
         }));
-        moved.map(Moved::wake).map_err(|Full| self.full())
+        let heeded = heeded.map_err(|Full| self.full())?;
+        self.shared.tally.heed(self.name(), heeded);
+        Ok(())
     }
 
     /// Units of `key` in the present window; for the GCRA family those not yet returned.

@@ -7,7 +7,7 @@ use super::engine::{self, Placed, Refusal, View};
 use super::gcra::Gcra;
 use super::keyed::shards::{Kept, State};
 use super::ledger::Windowed;
-use super::line::{Line, Moved, Patience};
+use super::line::{Heeded, Line, Moved, Patience};
 use super::machine::Machine;
 use super::pause::{Heard, take_for_others};
 use super::reservation::sealed::Turn;
@@ -147,19 +147,19 @@ impl<M: Machine> Lane<M> {
     }
 
     /// Takes in what the callee said.
-    pub(super) fn hear(&mut self, machine: &M, heard: Heard, now: u64) -> Moved {
+    pub(super) fn hear(&mut self, machine: &M, heard: Heard, now: u64) -> Heeded {
         let line = match (&mut self.line, heard) {
             (Some(line), _) => line,
             // Nobody has to be told, and nothing to be remembered beside the cell.
             (None, Heard::Left { units, back_in, evenly }) => {
                 take_for_others(machine, &mut self.cell, units, now, back_in, evenly);
-                return Moved::default();
+                return Heeded::default();
             }
             (line @ None, Heard::Pause { .. }) => line.get_or_insert_default(),
         };
-        let moved = line.hear(machine, &mut self.cell, heard, now);
+        let heeded = line.hear(machine, &mut self.cell, heard, now);
         self.drop_idle_line(now);
-        moved
+        heeded
     }
 
     pub(super) fn is_paused(&self, now: u64) -> bool {
@@ -178,12 +178,29 @@ impl<M: Machine> Lane<M> {
         self.line.as_ref().map_or(0, |line| line.due(id))
     }
 
+    /// When one who waits is due; `None` if they cannot be in time any more.
+    pub(super) fn standing(&self, id: u64) -> Option<u64> {
+        self.line.as_ref().and_then(|line| line.standing(id))
+    }
+
     pub(super) fn watch(&mut self, id: u64, waker: &Waker) -> Moved {
         self.line.as_mut().map(|line| line.watch(id, waker)).unwrap_or_default()
     }
 
     pub(super) fn begin(&mut self, id: u64, now: u64, slept_until: u64) -> Turn {
         self.line.as_mut().map_or(Turn::Begun, |line| line.begin(id, now, slept_until))
+    }
+
+    /// When a place is due that begins together with others: see [`Line::renew`].
+    pub(super) fn renew(
+        &mut self,
+        machine: &M,
+        id: u64,
+        begins: u64,
+        now: u64,
+    ) -> (Option<u64>, Moved) {
+        let Some(line) = &mut self.line else { return (None, Moved::default()) };
+        line.renew(machine, &mut self.cell, id, begins, now)
     }
 
     pub(super) fn settle(&mut self, machine: &M, id: u64, used: u64, now: u64) -> Moved {

@@ -144,7 +144,7 @@ impl RateLimiter {
     /// ([`observe`](Self::observe)).
     pub fn learn(&self, unit: &str, limits: &ServerLimits) {
         for heard in limits.heard(unit, self.config().max_throttle) {
-            self.shared.engine.hear(heard, self.time()).wake();
+            self.hear(heard);
         }
     }
 
@@ -155,8 +155,7 @@ impl RateLimiter {
     /// so that not every one of them is told the same by the server. Those who would have to wait
     /// for too long are refused.
     pub fn pause_for(&self, wait: Duration) {
-        let heard = pause(wait, self.config().max_throttle);
-        self.shared.engine.hear(heard, self.time()).wake();
+        self.hear(pause(wait, self.config().max_throttle));
     }
 
     /// Has no more than the budget's remaining units left from now on: what is more is taken to be
@@ -167,8 +166,13 @@ impl RateLimiter {
     /// is back.
     pub fn observe(&self, budget: &ServerBudget) {
         if let Some(heard) = left(budget, budget.reset_after) {
-            self.shared.engine.hear(heard, self.time()).wake();
+            self.hear(heard);
         }
+    }
+
+    fn hear(&self, heard: Heard) {
+        let heeded = self.shared.engine.hear(heard, self.time());
+        self.shared.tally.heed(self.name(), heeded);
     }
 }
 

@@ -71,9 +71,22 @@ pub(super) struct Patience {
 pub(super) struct Moved(Vec<Waker>);
 
 impl Moved {
+    pub(super) fn and(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     pub(super) fn wake(self) {
         wake_all(self.0);
     }
+}
+
+/// What came of something that was heard.
+#[must_use]
+#[derive(Debug, Default)]
+pub(super) struct Heeded {
+    pub(super) moved: Moved,
+    /// Since when, and until when, nobody is admitted any more.
+    pub(super) paused: Option<(u64, u64)>,
 }
 
 /// The most that is owed at once: more than any limit earns back in a lifetime.
@@ -184,7 +197,7 @@ impl Line {
 
     /// When a reservation is due; the present for one that waits no more.
     pub(super) fn due(&self, id: u64) -> u64 {
-        self.find(id).and_then(|at| self.waiting.get(at)).map_or(0, |waiting| waiting.due)
+        self.standing(id).unwrap_or(0)
     }
 
     /// Whom to wake when a reservation's due time moves up, or it is refused: at once if it is
@@ -358,6 +371,65 @@ impl Line {
             !too_late
         });
         moved
+    }
+
+    /// When somebody is due who begins together with others elsewhere, at `begins` or later; `None` if
+    /// they are refused. What they hold for an earlier time than that counts from the present.
+    pub(super) fn renew<M: Machine>(
+        &mut self,
+        machine: &M,
+        cell: &mut M::Cell,
+        id: u64,
+        begins: u64,
+        now: u64,
+    ) -> (Option<u64>, Moved) {
+        let now = self.see(now);
+        let Some(at) = self.find(id) else { return (None, Moved::default()) };
+        let Some(waiting) = self.waiting.get(at) else { return (None, Moved::default()) };
+        if waiting.due >= begins.min(now) {
+            return (Some(waiting.due), Moved::default());
+        }
+        let (mark, units) = (waiting.taken.mark, waiting.units);
+        let first = self.first_waiting(now);
+        self.untake(machine, cell, first, 0);
+        self.give_back(machine, cell, mark, units, now);
+        let fits_at = machine.earliest(cell, units, now, self.paused_until);
+        let taken = machine.take(cell, units, now);
+        if let Some(waiting) = self.waiting.get_mut(at) {
+            (waiting.taken, waiting.due) = (taken, now);
+        }
+        let mut moved = self.take_again(machine, cell, first, now);
+        if fits_at.is_none_or(|at| at > now) {
+            // Others have used the time. Those behind it make room: nobody goes before it.
+            moved.and(self.line_up_again(machine, cell, id, now));
+        }
+        (self.standing(id), moved)
+    }
+
+    /// When one who waits is due; `None` if they wait no more.
+    pub(super) fn standing(&self, id: u64) -> Option<u64> {
+        self.find(id).and_then(|at| self.waiting.get(at)).map(|waiting| waiting.due)
+    }
+
+    /// Gives everybody from `id` on their place again, also those whose turn has come.
+    pub(super) fn line_up_again<M: Machine>(
+        &mut self,
+        machine: &M,
+        cell: &mut M::Cell,
+        id: u64,
+        now: u64,
+    ) -> Moved {
+        self.waiting.retain(|waiting| waiting.owned || waiting.due > now);
+        let first = self.first_waiting(now);
+        let from = self.waiting.partition_point(|waiting| waiting.id < id).min(first);
+        self.untake(machine, cell, first, 0);
+        for place in (from..first).rev() {
+            if let Some(waiting) = self.waiting.get(place) {
+                let (mark, units) = (waiting.taken.mark, waiting.units);
+                self.give_back(machine, cell, mark, units, now);
+            }
+        }
+        self.take_again(machine, cell, from, now)
     }
 
     fn owe<M: Machine>(&mut self, machine: &M, cell: &mut M::Cell, units: u64, now: u64) {

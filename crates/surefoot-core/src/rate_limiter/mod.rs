@@ -221,7 +221,7 @@ impl RateLimiter {
     /// As [`check_n`](Self::check_n).
     pub fn try_reserve(&self, n: u64) -> Result<Charge, Rejection> {
         match self.shared.engine.reserve(n, &self.shared.time, None) {
-            Ok(placed) => Ok(Charge::new(self.clone(), placed.id, n)),
+            Ok(placed) => Ok(Charge::new(self.clone(), placed.id)),
             Err(refusal) => Err(self.rejection(refusal)),
         }
     }
@@ -369,19 +369,17 @@ impl Slots for RateLimiter {
 }
 
 impl Sealed for RateLimiter {
-    fn now(&self) -> Timestamp {
-        self.shared.time.now()
-    }
+    type Place = u64;
 
-    fn due(&self, id: u64) -> Timestamp {
+    fn due(&self, &id: &u64) -> Timestamp {
         Timestamp::from_nanos(self.shared.engine.due(id))
     }
 
-    fn watch(&self, id: u64, waker: &Waker) {
+    fn watch(&self, &id: &u64, waker: &Waker) {
         self.shared.engine.watch(id, waker).wake();
     }
 
-    fn begin(&self, id: u64, slept_until: Timestamp) -> Turn {
+    fn begin(&self, &mut id: &mut u64, slept_until: Timestamp) -> Turn {
         self.shared.engine.begin(id, slept_until.as_nanos(), &self.shared.time)
     }
 

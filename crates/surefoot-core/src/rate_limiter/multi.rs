@@ -30,34 +30,49 @@
 //! Every call is one of the unit `requests` unless it says otherwise. A unit that no limit counts
 //! is an error that lists the known ones.
 //!
-//! **Waiting.** There is no line here: one key that waits for its own limit would hold its place
-//! in the limits of all, and everybody behind it up. A refusal's `retry_after` is when all limits
-//! fit, if nobody else comes; ask again then.
+//! **Waiting.** [`reserve`](RateLimits::reserve) gives a place in the line, first in, first out, and the host
+//! waits; a wait that could not end in time is refused at once. Nobody who comes later gets what somebody waits for.
+//! A call stands first in the lines of its key's limits, and once it is due there, in those of the limits of all:
+//! so a key that has used up its own limit holds up nobody else. Those of different keys come in
+//! the order in which their keys admit them. What a call takes counts, with every limit, from when it is due with
+//! all of them.
 //!
-//! **Cancellation.** A [`LimitsCharge`] dropped keeps its estimate.
+//! **A kind of call**, made with [`call_of`](RateLimits::call_of), is one key and what each call takes: something that
+//! is waited for and put into a pipeline as a limiter is.
 //!
-//! **Cost.** The key's shard, as for a keyed limiter, and one lock for the overall limits.
+//! **Cancellation.** A reservation dropped gives back what it holds, with every limit, and those behind move up. A
+//! [`LimitsCharge`] dropped keeps its estimate.
+//!
+//! **Cost.** The key's shard, as for a keyed limiter, if any limit counts by key, and one lock for the limits
+//! of all.
 
 mod any;
+mod call;
+mod charge;
 mod config;
+mod lanes;
 mod learning;
+mod shared;
+mod status;
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Duration;
 
+pub use call::LimitedCall;
+pub use charge::LimitsCharge;
 pub use config::{Limit, RateLimitsBuilder, RateLimitsConfig, Scope};
+pub use status::{LimitStatus, RateLimitsStatus};
 
-use super::Quota;
-use super::config::Built;
-use super::engine::Refusal;
-use super::keyed::shards::{Shards, State};
-use super::lane::Lane;
-use super::line::Moved;
-use crate::sync::{Arc, Mutex, lock};
+use super::keyed::shards::{Full, Shards, State};
+use super::status::Tally;
+use super::{RateLimiterTotals, Reservation};
+use crate::sync::atomic::AtomicU64;
+use crate::sync::{Arc, Mutex};
 use crate::time::nanos;
-use crate::{Name, Rejection, TimeSource};
+use crate::{Events, Name, Rejection, TimeSource, Timestamp};
+use lanes::{Amounts, Both, Lanes, Misfit, Rule};
 
 const REQUESTS: &str = "requests";
 /// Limits at most, and therefore units at most.
@@ -70,45 +85,17 @@ pub struct RateLimits<K, S = RandomState> {
 }
 
 struct Shared<K, S> {
-    keyed: Shards<K, Lanes, S>,
+    /// `None` if no limit counts by key.
+    keyed: Option<Shards<K, Lanes, S>>,
     overall_rules: Vec<Rule>,
     /// Locked while a shard is, never the other way round.
     overall: Mutex<Lanes>,
     units: Vec<Name>,
     time: TimeSource,
+    /// Calls that wait.
+    waiting: AtomicU64,
+    tally: Tally,
     config: RateLimitsConfig,
-}
-
-/// One limit, and of what.
-#[derive(Debug)]
-struct Rule {
-    machine: Built,
-    /// Its unit's place among all units.
-    unit: usize,
-    policy: Name,
-    quota: Quota,
-}
-
-/// A lane for each rule.
-#[derive(Debug)]
-struct Lanes(Vec<Lane<Built>>);
-
-impl State for Lanes {
-    type Rule = Vec<Rule>;
-    type Kept = Self;
-
-    fn new(rules: &Vec<Rule>) -> Self {
-        Self(rules.iter().map(|rule| Lane::new(&rule.machine)).collect())
-    }
-
-    fn idle_at(&self, rules: &Vec<Rule>) -> u64 {
-        let lanes = rules.iter().zip(&self.0);
-        lanes.map(|(rule, lane)| lane.idle_at(&rule.machine)).max().unwrap_or(0)
-    }
-
-    fn is_reserved(&self, now: u64) -> bool {
-        self.0.iter().any(|lane| lane.is_reserved(now))
-    }
 }
 
 /// A unit that no limit counts, beside those that are counted; part of a rejection.
@@ -119,11 +106,6 @@ pub struct UnknownUnit {
     /// The units that there are.
     pub known: Vec<Name>,
 }
-
-/// What a call takes of each unit.
-type Amounts = [u64; LIMITS_MOST];
-/// The places of a charge, for each limit: those of the key first.
-type Places = [Option<u64>; LIMITS_MOST];
 
 impl RateLimits<()> {
     /// Starts building limits that will be called `name`, for any type of key.
@@ -139,13 +121,17 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
         overall_rules: Vec<Rule>,
         rules: Vec<Rule>,
         time: TimeSource,
+        events: Events,
         hasher: S,
     ) -> Self {
         let longest = config.limits.iter().map(|limit| nanos(limit.time_window)).max();
         let (keys, when_full) = (config.keys().keys(), config.when_full.unwrap_or_default());
-        let keyed = Shards::new(rules, hasher, keys, when_full, longest.unwrap_or(0));
+        let keyed = (!rules.is_empty())
+            .then(|| Shards::new(rules, hasher, keys, when_full, longest.unwrap_or(0)));
         let overall = Mutex::new(Lanes::new(&overall_rules));
-        Self { shared: Arc::new(Shared { keyed, overall_rules, overall, units, time, config }) }
+        let (waiting, tally) = (AtomicU64::new(0), Tally::new(events));
+        let shared = Shared { keyed, overall_rules, overall, units, time, waiting, tally, config };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Takes `amounts` of all limits of `key` and overall, or nothing of any.
@@ -159,16 +145,9 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let amounts = self.amounts(amounts)?;
-        self.take(
-            key,
-            |rule, lane, now| {
-                // It fits: that was asked before, under the same locks.
-                let _ = lane.check(&rule.machine, amounts[rule.unit], now);
-                None
-            },
-            &amounts,
-        )
-        .map(drop)
+        self.take(key, &amounts, |both, now| both.take(&amounts, now))?;
+        self.shared.tally.admit();
+        Ok(())
     }
 
     /// The same, to be corrected when it is known how much the call used.
@@ -185,47 +164,79 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let amounts = self.amounts(amounts)?;
-        let places = self.take(
-            key,
-            |rule, lane, now| {
-                let placed = lane.reserve(&rule.machine, amounts[rule.unit], now, None);
-                placed.ok().map(|placed| placed.id)
-            },
-            &amounts,
-        )?;
-        Ok(LimitsCharge { limits: self.clone(), key: key.to_owned(), places })
+        let places = self.take(key, &amounts, |both, now| both.take_places(&amounts, now))?;
+        self.shared.tally.admit();
+        Ok(LimitsCharge::new(LimitedCall::new(self.clone(), key.to_owned(), amounts), places))
     }
 
     /// Has `take` take from every lane that the call touches, if all of them fit.
-    fn take<Q>(
+    fn take<Q, R>(
         &self,
         key: &Q,
-        take: impl Fn(&Rule, &mut Lane<Built>, u64) -> Option<u64>,
         amounts: &Amounts,
-    ) -> Result<Places, Rejection>
+        take: impl FnOnce(&mut Both<'_>, u64) -> R,
+    ) -> Result<R, Rejection>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let shared = &*self.shared;
-        let now = shared.time.now().as_nanos();
-        let taken = shared.keyed.with(key, now, |rules, lanes| {
-            let overall = &mut *lock(&shared.overall);
-            let now = shared.time.now().as_nanos();
-            fit(shared.touched(rules, lanes, overall, amounts), amounts, now)?;
-            let mut places = [None; LIMITS_MOST];
-            for (place, rule, lane) in shared.touched(rules, lanes, overall, amounts) {
-                places[place] = take(rule, lane, now);
-            }
-            Ok(places)
+        let taken = self.shared.decide(key, |both, now| {
+            both.fit(amounts, now, now)?;
+            Ok(take(both, now))
         });
-        taken.unwrap_or_else(|_| Err(self.full()))
+        match taken {
+            Ok(taken) => taken.map_err(|misfit: Misfit| self.refused(&misfit)),
+            Err(Full) => Err(self.full()),
+        }
+    }
+
+    /// Takes a place in the line for `amounts` that is due by `latest` (a caller's deadline; or
+    /// [`Timestamp::MAX`]) and within `max_wait`.
+    ///
+    /// A call that has to wait for the limits of its key is then due with those; with the limits
+    /// of all, when it stands in their lines as well. So its due time may yet move back; if it moves
+    /// beyond `latest`, the call is refused then.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), at once if it could not be due in time.
+    pub fn reserve<Q>(
+        &self,
+        key: &Q,
+        amounts: &[(&str, u64)],
+        latest: Timestamp,
+    ) -> Result<Reservation<LimitedCall<K, S>>, Rejection>
+    where
+        K: Borrow<Q> + Clone,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        super::Slots::reserve(&self.call_of(key, amounts)?, 1, latest)
+    }
+
+    /// A kind of call: those of `key` that take `amounts` each.
+    ///
+    /// # Errors
+    /// [`Rejection::UnknownUnit`].
+    pub fn call_of<Q>(
+        &self,
+        key: &Q,
+        amounts: &[(&str, u64)],
+    ) -> Result<LimitedCall<K, S>, Rejection>
+    where
+        K: Borrow<Q>,
+        Q: ToOwned<Owned = K> + ?Sized,
+    {
+        Ok(LimitedCall::new(self.clone(), key.to_owned(), self.amounts(amounts)?))
+    }
+
+    /// Tells of a refusal; not to be called with a lock held.
+    #[cold]
+    fn refused(&self, misfit: &Misfit) -> Rejection {
+        self.shared.tally.refuse(&misfit.policy, misfit.quota, misfit.refusal)
     }
 
     #[cold]
     fn full(&self) -> Rejection {
-        let config = &self.shared.config;
-        Rejection::KeysFull { policy: config.name.clone(), max_keys: config.keys().keys() }
+        self.shared.tally.full(self.name(), self.shared.config.keys().keys())
     }
 
     /// How long until `amounts` fit for `key`, if nobody else comes; `None` if they never do.
@@ -241,13 +252,9 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
         K: Borrow<Q>,
     {
         let amounts = self.amounts(amounts)?;
-        let shared = &*self.shared;
-        Ok(shared.keyed.look(key, &shared.time, |rules, lanes, now| {
-            let overall = &mut *lock(&shared.overall);
-            match fit(shared.touched(rules, lanes, overall, &amounts), &amounts, now) {
-                Ok(()) => Some(Duration::ZERO),
-                Err(rejection) => rejection.retry_after(),
-            }
+        Ok(self.shared.look(key, |both, now| match both.fit(&amounts, now, now) {
+            Ok(()) => Some(Duration::ZERO),
+            Err(misfit) => misfit.refusal.wait(),
         }))
     }
 
@@ -257,14 +264,10 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
     where
         K: Borrow<Q>,
     {
-        let shared = &*self.shared;
-        let unit = shared.units.iter().position(|known| known == unit)?;
-        let mut amounts = [0; LIMITS_MOST];
-        amounts[unit] = 1;
-        shared.keyed.look(key, &shared.time, |rules, lanes, now| {
-            let overall = &mut *lock(&shared.overall);
-            let touched = shared.touched(rules, lanes, overall, &amounts);
-            touched.map(|(_, rule, lane)| lane.view(&rule.machine, 1, now).remaining).min()
+        let unit = self.shared.units.iter().position(|known| known == unit)?;
+        self.shared.look(key, |both, now| {
+            let views = both.views(now).into_iter().filter(|(rule, _)| rule.unit == unit);
+            views.map(|(_, view)| view.remaining).min()
         })
     }
 
@@ -275,12 +278,39 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
 
     /// How many keys are remembered.
     pub fn keys(&self) -> usize {
-        self.shared.keyed.keys()
+        self.shared.keyed.as_ref().map_or(0, Shards::keys)
     }
 
     /// Forgets every key all of whose units have returned, and gives its memory back.
     pub fn evict_idle(&self) {
-        self.shared.keyed.evict_all_idle(self.shared.time.now().as_nanos());
+        if let Some(keyed) = &self.shared.keyed {
+            keyed.evict_all_idle(self.shared.time.now().as_nanos());
+        }
+    }
+
+    /// How the limits of all stand now. Takes nothing.
+    pub fn overview(&self) -> RateLimitsStatus {
+        let of_all = |both: &mut Both<'_>, now| self.status_of(&both.views(now), now);
+        self.shared.with_all(&[], &mut Lanes::none(), of_all)
+    }
+
+    /// How the limits of `key` and those of all stand now. Takes nothing and remembers no new key.
+    pub fn status<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> RateLimitsStatus
+    where
+        K: Borrow<Q>,
+    {
+        self.shared.look(key, |both, now| self.status_of(&both.views(now), now))
+    }
+
+    /// Calls admitted, refused and delayed since it was made, of all keys together.
+    pub fn totals(&self) -> RateLimiterTotals {
+        self.shared.tally.totals()
+    }
+
+    /// Where to listen to refusals, delays and pauses. They name the limit that it was:
+    /// `<name>/<unit>`.
+    pub fn events(&self) -> &Events {
+        &self.shared.tally.events
     }
 
     /// The name it was built with.
@@ -320,51 +350,6 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
     }
 }
 
-impl<K, S> Shared<K, S> {
-    /// The lanes that a call with `amounts` touches, with their places.
-    fn touched<'a>(
-        &'a self,
-        rules: &'a [Rule],
-        lanes: &'a mut Lanes,
-        overall: &'a mut Lanes,
-        amounts: &'a Amounts,
-    ) -> impl Iterator<Item = (usize, &'a Rule, &'a mut Lane<Built>)> {
-        let keyed = rules.iter().zip(&mut lanes.0);
-        let overall = self.overall_rules.iter().zip(&mut overall.0);
-        let all = keyed.chain(overall).enumerate();
-        all.filter(|(_, (rule, _))| amounts[rule.unit] > 0)
-            .map(|(place, (rule, lane))| (place, rule, lane))
-    }
-}
-
-/// Whether all limits fit now; if not, a rejection by the one that takes longest.
-fn fit<'a>(
-    touched: impl Iterator<Item = (usize, &'a Rule, &'a mut Lane<Built>)>,
-    amounts: &Amounts,
-    now: u64,
-) -> Result<(), Rejection> {
-    let mut longest: Option<(Refusal, &Rule)> = None;
-    for (_, rule, lane) in touched {
-        let fits_at = lane.earliest(&rule.machine, amounts[rule.unit], now);
-        let refusal = Refusal { now, fits_at, paused: lane.is_paused(now) };
-        match fits_at {
-            None => return Err(rule.rejection(refusal)),
-            Some(at) if at > now && longest.is_none_or(|(other, _)| fits_at > other.fits_at) => {
-                longest = Some((refusal, rule));
-            }
-            Some(_) => {}
-        }
-    }
-    longest.map_or(Ok(()), |(refusal, rule)| Err(rule.rejection(refusal)))
-}
-
-impl Rule {
-    #[cold]
-    fn rejection(&self, refusal: Refusal) -> Rejection {
-        refusal.rejection(&self.policy, self.quota)
-    }
-}
-
 impl<K, S> Clone for RateLimits<K, S> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
@@ -377,87 +362,5 @@ impl<K, S> fmt::Debug for RateLimits<K, S> {
     }
 }
 
-/// What a call took of several limits; see [`Charge`](super::Charge). Dropping it keeps the
-/// estimate.
-pub struct LimitsCharge<K: Hash + Eq, S: BuildHasher = RandomState> {
-    limits: RateLimits<K, S>,
-    key: K,
-    places: Places,
-}
-
-impl<K: Hash + Eq, S: BuildHasher> LimitsCharge<K, S> {
-    /// Corrects the units that are named to what was used, more or less; the others stay as
-    /// estimated.
-    ///
-    /// # Errors
-    /// [`Rejection::UnknownUnit`]; then every estimate stays.
-    pub fn settle(mut self, used: &[(&str, u64)]) -> Result<(), Rejection> {
-        let units = &self.limits.shared.units;
-        let mut known = [None; LIMITS_MOST];
-        for (unit, n) in used {
-            match units.iter().position(|known| known == unit) {
-                Some(place) => known[place] = Some(*n),
-                None => return Err(self.limits.unknown(unit)),
-            }
-        }
-        self.close(&known);
-        Ok(())
-    }
-
-    /// The limits it was taken from.
-    pub fn limits(&self) -> &RateLimits<K, S> {
-        &self.limits
-    }
-
-    /// The call never ran: everything is given back.
-    pub fn give_back(mut self) {
-        self.close(&[Some(0); LIMITS_MOST]);
-    }
-
-    /// Corrects the units whose use is known and leaves the others.
-    fn close(&mut self, used: &[Option<u64>; LIMITS_MOST]) {
-        let shared = &*self.limits.shared;
-        let places = std::mem::take(&mut self.places);
-        if places.iter().all(Option::is_none) {
-            return;
-        }
-        let keyed_rules = shared.config.limits.len() - shared.overall_rules.len();
-        let (keyed, overall) = places.split_at(keyed_rules);
-        let now = || shared.time.now().as_nanos();
-        shared.keyed.with_known(&self.key, |rules, lanes| lanes.close(rules, keyed, used, now()));
-        lock(&shared.overall).close(&shared.overall_rules, overall, used, now());
-    }
-}
-
-impl Lanes {
-    /// Nobody waits in these lanes, so that nobody has to be woken.
-    fn close(
-        &mut self,
-        rules: &[Rule],
-        places: &[Option<u64>],
-        used: &[Option<u64>; LIMITS_MOST],
-        now: u64,
-    ) {
-        for ((rule, lane), place) in rules.iter().zip(&mut self.0).zip(places) {
-            match (place, used[rule.unit]) {
-                (Some(id), Some(used)) => {
-                    let _: Moved = lane.settle(&rule.machine, *id, used, now);
-                }
-                (Some(id), None) => lane.forget(*id, now),
-                (None, _) => {}
-            }
-        }
-    }
-}
-
-impl<K: Hash + Eq, S: BuildHasher> Drop for LimitsCharge<K, S> {
-    fn drop(&mut self) {
-        self.close(&[None; LIMITS_MOST]);
-    }
-}
-
-impl<K: Hash + Eq + fmt::Debug, S: BuildHasher> fmt::Debug for LimitsCharge<K, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LimitsCharge").field("key", &self.key).finish_non_exhaustive()
-    }
-}
+#[cfg(all(test, not(surefoot_loom)))]
+mod tests;

@@ -2,7 +2,7 @@
 
 use super::engine::{GcraEngine, Refusal};
 use super::gcra::Gcra;
-use super::line::{Line, Moved};
+use super::line::{Heeded, Line};
 use super::machine::Machine;
 use crate::TimeSource;
 use crate::sync::atomic::Ordering;
@@ -29,21 +29,26 @@ impl Line {
         cell: &mut M::Cell,
         heard: Heard,
         now: u64,
-    ) -> Moved {
+    ) -> Heeded {
         let now = self.see(now);
         if self.agrees(machine, cell, heard, now) {
-            return Moved::default();
+            return Heeded::default();
         }
         match heard {
+            // They are to be counted when the pause is over, since only then they will call: also
+            // those whose turn has come.
             Heard::Pause { wait } => {
-                self.paused_until = now.saturating_add(wait);
-                self.pause(machine, cell, now)
+                let until = now.saturating_add(wait);
+                self.paused_until = until;
+                let moved = self.line_up_again(machine, cell, 0, now);
+                Heeded { moved, paused: Some((now, until)) }
             }
             Heard::Left { units, back_in, evenly } => {
                 let first = self.first_waiting(now);
                 self.untake(machine, cell, first, 0);
                 take_for_others(machine, cell, units, now, back_in, evenly);
-                self.take_again(machine, cell, first, now)
+                let moved = self.take_again(machine, cell, first, now);
+                Heeded { moved, paused: None }
             }
         }
     }
@@ -62,21 +67,6 @@ impl Line {
                 self.waiting.is_empty() && machine.remaining(cell, now) <= units
             }
         }
-    }
-
-    /// Moves all who have not begun behind the end of the pause, also those whose turn has come:
-    /// they will call only then, and are to be counted then.
-    fn pause<M: Machine>(&mut self, machine: &M, cell: &mut M::Cell, now: u64) -> Moved {
-        self.waiting.retain(|waiting| waiting.owned || waiting.due > now);
-        let first = self.first_waiting(now);
-        self.untake(machine, cell, first, 0);
-        for place in (0..first).rev() {
-            if let Some(waiting) = self.waiting.get(place) {
-                let (mark, units) = (waiting.taken.mark, waiting.units);
-                self.give_back(machine, cell, mark, units, now);
-            }
-        }
-        self.take_again(machine, cell, 0, now)
     }
 }
 
@@ -113,13 +103,13 @@ pub(super) struct GcraLine {
 impl GcraEngine {
     /// Hears what the callee said. Calls that come in meanwhile wait for it; with nothing to
     /// change, the shared word is only read.
-    pub(super) fn hear(&self, heard: Heard, time: &TimeSource) -> Moved {
+    pub(super) fn hear(&self, heard: Heard, time: &TimeSource) -> Heeded {
         let guarded = &mut *lock(&self.line);
         let now = guarded.line.see(time.now().as_nanos());
         self.end_pause(guarded, now);
         let mut seen = guarded.held.unwrap_or_else(|| self.word.load(Ordering::Relaxed));
         if guarded.line.agrees(&self.machine, &mut seen, heard, now) {
-            return Moved::default();
+            return Heeded::default();
         }
         self.alone(guarded, time, |machine, word, line, now| line.hear(machine, word, heard, now))
     }

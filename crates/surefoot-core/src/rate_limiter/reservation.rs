@@ -64,12 +64,13 @@ pub struct Reservation<S: Slots = super::RateLimiter> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Charge<S: Slots = super::RateLimiter> {
-    held: Option<Held<S>>,
+    slots: S,
+    place: Option<S::Place>,
 }
 
-struct Held<S> {
+struct Held<S: Slots> {
     slots: S,
-    id: u64,
+    place: S::Place,
     units: u64,
 }
 
@@ -95,8 +96,9 @@ impl<S: Slots> Unready<S> {
     }
 }
 
-/// The limiter that a reservation belongs to: a [`RateLimiter`](super::RateLimiter), or one
-/// [key](super::LimiterKey) of a keyed one.
+/// The limiter that a reservation belongs to: a [`RateLimiter`](super::RateLimiter), one
+/// [key](super::LimiterKey) of a keyed one, or a [kind of call](super::multi::LimitedCall) under
+/// several limits.
 pub trait Slots: sealed::Sealed {
     /// Takes `n` units now if they fit and nobody waits, or else a place in the line that is due by
     /// `latest` and within `max_wait`. What is taken at once cannot be given back; use
@@ -166,41 +168,42 @@ pub(super) mod sealed {
 
     /// What a reservation asks its limiter.
     pub trait Sealed {
-        /// The present.
-        fn now(&self) -> Timestamp;
+        /// What it knows a reservation by.
+        type Place: Send + Sync + Unpin;
+
         /// When a slot is due.
-        fn due(&self, id: u64) -> Timestamp;
+        fn due(&self, place: &Self::Place) -> Timestamp;
         /// Wakes `waker` when that moves up, or the slot is lost.
-        fn watch(&self, id: u64, waker: &Waker);
+        fn watch(&self, place: &Self::Place, waker: &Waker);
         /// Uses the slot, if its turn has come, by the clock or by a timer that slept.
-        fn begin(&self, id: u64, slept_until: Timestamp) -> Turn;
+        fn begin(&self, place: &mut Self::Place, slept_until: Timestamp) -> Turn;
         /// A refusal of those units.
         fn refusal(&self, units: u64) -> Rejection;
         /// Corrects what a slot took.
-        fn settle(&self, id: u64, used: u64);
+        fn settle(&self, place: Self::Place, used: u64);
         /// Leaves it at that.
-        fn forget(&self, id: u64);
+        fn forget(&self, place: Self::Place);
         /// Counts an admission.
         fn admitted(&self);
     }
 }
 
 impl<S: Slots> Reservation<S> {
-    pub(super) fn new(slots: S, id: u64, units: u64) -> Self {
-        Self { held: Some(Held { slots, id, units }) }
+    pub(super) fn new(slots: S, place: S::Place, units: u64) -> Self {
+        Self { held: Some(Held { slots, place, units }) }
     }
 
     /// When the call may begin. Moves up when somebody ahead gives up, and back only when the callee
     /// asks for more time; never beyond what it was reserved with.
     pub fn due(&self) -> Timestamp {
-        self.held.as_ref().map_or(Timestamp::ZERO, |held| held.slots.due(held.id))
+        self.held.as_ref().map_or(Timestamp::ZERO, |held| held.slots.due(&held.place))
     }
 
     /// Wakes `waker` once if the due time moves up, or if the slot is lost: at once if it is
     /// already. Only the last waker counts.
     pub fn watch(&self, waker: &Waker) {
         if let Some(held) = &self.held {
-            held.slots.watch(held.id, waker);
+            held.slots.watch(&held.place, waker);
         }
     }
 
@@ -218,11 +221,12 @@ impl<S: Slots> Reservation<S> {
     /// # Errors
     /// As [`begin`](Self::begin), for a slot that is due later than that.
     pub fn begin_after(mut self, slept_until: Timestamp) -> Result<Charge<S>, Unready<S>> {
-        let Some(held) = self.held.take() else { return Err(Unready::NotDue(self)) };
-        match held.slots.begin(held.id, slept_until) {
+        let Some(mut held) = self.held.take() else { return Err(Unready::NotDue(self)) };
+        match held.slots.begin(&mut held.place, slept_until) {
             Turn::Begun => {
                 held.slots.admitted();
-                Ok(Charge { held: Some(held) })
+                let Held { slots, place, .. } = held;
+                Ok(Charge { slots, place: Some(place) })
             }
             Turn::NotDue => Err(Unready::NotDue(Self { held: Some(held) })),
             Turn::Refused => Err(Unready::Refused(held.slots.refusal(held.units))),
@@ -241,8 +245,8 @@ impl<S: Slots> fmt::Debug for Unready<S> {
 
 impl<S: Slots> Drop for Reservation<S> {
     fn drop(&mut self) {
-        if let Some(Held { slots, id, .. }) = self.held.take() {
-            slots.settle(id, 0);
+        if let Some(Held { slots, place, .. }) = self.held.take() {
+            slots.settle(place, 0);
         }
     }
 }
@@ -254,9 +258,17 @@ impl<S: Slots> fmt::Debug for Reservation<S> {
 }
 
 impl<S: Slots> Charge<S> {
-    pub(super) fn new(slots: S, id: u64, units: u64) -> Self {
+    pub(super) fn new(slots: S, place: S::Place) -> Self {
         slots.admitted();
-        Self { held: Some(Held { slots, id, units }) }
+        Self { slots, place: Some(place) }
+    }
+
+    /// For an owner of another kind, who has to close it.
+    pub(super) fn into_parts(mut self) -> (S, Option<S::Place>)
+    where
+        S: Clone,
+    {
+        (self.slots.clone(), self.place.take())
     }
 
     /// Corrects the estimate to what was used, more or less.
@@ -265,8 +277,8 @@ impl<S: Slots> Charge<S> {
     /// full: a debt of k times the limit lets nobody in for about k windows. A usage that cannot be
     /// true, as of an answer that was misread, is for the caller to cut.
     pub fn settle(mut self, used: u64) {
-        if let Some(Held { slots, id, .. }) = self.held.take() {
-            slots.settle(id, used);
+        if let Some(place) = self.place.take() {
+            self.slots.settle(place, used);
         }
     }
 
@@ -278,8 +290,8 @@ impl<S: Slots> Charge<S> {
 
 impl<S: Slots> Drop for Charge<S> {
     fn drop(&mut self) {
-        if let Some(Held { slots, id, .. }) = self.held.take() {
-            slots.forget(id);
+        if let Some(place) = self.place.take() {
+            self.slots.forget(place);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::engine::{Placed, Refusal, View};
+use super::line::Heeded;
 use super::{Quota, RateLimiterConfig};
 use crate::counter::Counter;
 use crate::{Event, Events, Name, Rejection, Timestamp};
@@ -78,6 +79,8 @@ pub struct RateLimiterTotals {
     pub rejected: u64,
     /// Calls that had to wait, whether they were admitted in the end or gave up.
     pub delayed: u64,
+    /// Pauses that the callee asked for, and longer ones in place of those.
+    pub paused: u64,
 }
 
 /// What a limiter counts, and whom it tells.
@@ -86,6 +89,7 @@ pub(super) struct Tally {
     admitted: Counter,
     rejected: Counter,
     delayed: AtomicU64,
+    paused: AtomicU64,
     told_full: AtomicBool,
     pub(super) events: Events,
 }
@@ -93,8 +97,9 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn new(events: Events) -> Self {
         let (admitted, rejected) = (Counter::default(), Counter::default());
-        let (delayed, told_full) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { admitted, rejected, delayed, told_full, events }
+        let (delayed, paused) = (AtomicU64::new(0), AtomicU64::new(0));
+        let told_full = AtomicBool::new(false);
+        Self { admitted, rejected, delayed, paused, told_full, events }
     }
 
     /// Notes a call that may begin.
@@ -122,6 +127,21 @@ impl Tally {
         refusal.rejection(policy, quota)
     }
 
+    /// Wakes those whose time has moved, and notes a pause of `policy`.
+    pub(super) fn heed(&self, policy: &Name, Heeded { moved, paused }: Heeded) {
+        moved.wake();
+        if let Some((now, until)) = paused {
+            self.pause(policy, now, until);
+        }
+    }
+
+    /// Notes that nobody is admitted from `now` until `until`.
+    pub(super) fn pause(&self, policy: &Name, now: u64, until: u64) {
+        self.paused.fetch_add(1, Ordering::Relaxed);
+        let (at, until) = (Timestamp::from_nanos(now), Timestamp::from_nanos(until));
+        self.tell(|| Event::RatePaused { policy: policy.clone(), at, until });
+    }
+
     /// Notes a refusal of a new key.
     #[cold]
     pub(super) fn full(&self, policy: &Name, max_keys: u32) -> Rejection {
@@ -137,6 +157,7 @@ impl Tally {
             admitted: self.admitted.get(),
             rejected: self.rejected.get(),
             delayed: self.delayed.load(Ordering::Relaxed),
+            paused: self.paused.load(Ordering::Relaxed),
         }
     }
 

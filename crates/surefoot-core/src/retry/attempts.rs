@@ -137,7 +137,14 @@ impl<B: Borrow<Retry>> Attempts<B> {
         step
     }
 
-    /// Ends the retrying for a reason that only the host knows; the attempt was not dispatched.
+    /// The last moment at which another attempt may begin by `max_elapsed`, if there is one.
+    pub fn latest_begin(&self) -> Option<Timestamp> {
+        let config = self.retry().config();
+        let least = config.min_attempt_time;
+        Some(self.started? + config.max_elapsed?.saturating_sub(least))
+    }
+
+    /// Ends the retrying for a reason that only the host knows.
     pub fn stop(&mut self, now: Timestamp, stop: StopReason) -> NextStep {
         self.note_start(now);
         let step = NextStep::Stop(stop);
@@ -222,12 +229,15 @@ impl<B: Borrow<Retry>> Attempts<B> {
                     delay,
                 });
             }
-            NextStep::Stop(stop) => self.retry().post(|| Event::RetryStopped {
-                policy: policy(),
-                at: now,
-                attempts: self.made,
-                stop,
-            }),
+            NextStep::Stop(stop) => {
+                self.retry().count_given_up();
+                self.retry().post(|| Event::RetryStopped {
+                    policy: policy(),
+                    at: now,
+                    attempts: self.made,
+                    stop,
+                });
+            }
         }
     }
 }

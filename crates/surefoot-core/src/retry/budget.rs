@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::clock::TimeSource;
 use crate::config::Check;
+#[cfg(feature = "serde")]
+use crate::config::duration_text;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::nanos;
@@ -99,6 +101,11 @@ impl RetryBudget {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
+    /// Whether it never refuses.
+    pub fn is_unlimited(&self) -> bool {
+        self.shared.unlimited
+    }
+
     /// Whole tokens left.
     pub fn balance(&self) -> u64 {
         self.settled_account().balance / TOKEN
@@ -132,53 +139,128 @@ impl fmt::Debug for RetryBudget {
     }
 }
 
+/// The options of a retry budget as data; [`RetryBudgetBuilder`] sets the same ones.
+///
+/// ```
+/// # #[cfg(feature = "toml")] {
+/// use surefoot_core::retry::RetryBudgetConfig;
+///
+/// let config = RetryBudgetConfig::from_toml(r#"
+///     ratio = 0.1
+///     refill_every = "1s"
+/// "#)?;
+/// assert_eq!(config.build()?.balance(), 10);
+/// # }
+/// # Ok::<(), surefoot_core::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+pub struct RetryBudgetConfig {
+    /// Tokens for each call, from 0.0 to 1.0. Default 0.2.
+    pub ratio: f64,
+    /// The time that brings one more token. Default 10 s.
+    #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
+    pub refill_every: Duration,
+    /// Tokens at the start. Default 10.
+    pub initial: u32,
+    /// The most tokens it holds. Default 100.
+    pub max: u32,
+}
+
+impl Default for RetryBudgetConfig {
+    fn default() -> Self {
+        Self { ratio: 0.2, refill_every: Duration::from_secs(10), initial: 10, max: 100 }
+    }
+}
+
+impl RetryBudgetConfig {
+    /// The kind of policy, as [`ConfigError::policy`] names it.
+    pub const POLICY: &'static str = "retry_budget";
+
+    /// Reads the options from TOML. Unknown options are errors.
+    ///
+    /// # Errors
+    /// Names the first option that cannot be read.
+    #[cfg(feature = "toml")]
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        crate::config::from_toml(Self::POLICY, text)
+    }
+
+    /// Checks every option, alone and against the others.
+    ///
+    /// # Errors
+    /// Names the first option that breaks its rule.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_as(Self::POLICY, "")
+    }
+
+    /// The same for options that are a part of those of `policy`, where they begin with `prefix`.
+    pub(crate) fn validate_as(
+        &self,
+        policy: &'static str,
+        prefix: &str,
+    ) -> Result<(), ConfigError> {
+        let (check, named) = (Check(policy), |field: &str| format!("{prefix}{field}"));
+        let in_range = (0.0..=1.0).contains(&self.ratio);
+        check.rule(in_range, &named("ratio"), self.ratio, "must be from 0.0 to 1.0")?;
+        check.period(&named("refill_every"), self.refill_every)?;
+        check.count(&named("max"), self.max, u32::MAX)?;
+        let rule = format!("must be at most `max`, which is {}", self.max);
+        check.rule(self.initial <= self.max, &named("initial"), self.initial, &rule)
+    }
+
+    /// A budget with these options on the system's clock.
+    ///
+    /// # Errors
+    /// See [`validate`](Self::validate).
+    pub fn build(self) -> Result<RetryBudget, ConfigError> {
+        RetryBudgetBuilder::from(self).build()
+    }
+
+    /// One whose options were validated already.
+    pub(crate) fn of_valid(self, clock: TimeSource) -> RetryBudget {
+        RetryBudgetBuilder { clock, ..RetryBudgetBuilder::from(self) }.finish()
+    }
+}
+
 /// Builds a [`RetryBudget`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RetryBudgetBuilder {
-    ratio: f64,
-    refill_every: Duration,
-    initial: u32,
-    max: u32,
+    config: RetryBudgetConfig,
     unlimited: bool,
     clock: TimeSource,
 }
 
-impl Default for RetryBudgetBuilder {
-    fn default() -> Self {
-        Self {
-            ratio: 0.2,
-            refill_every: Duration::from_secs(10),
-            initial: 10,
-            max: 100,
-            unlimited: false,
-            clock: TimeSource::System,
-        }
+impl From<RetryBudgetConfig> for RetryBudgetBuilder {
+    fn from(config: RetryBudgetConfig) -> Self {
+        Self { config, ..Self::default() }
     }
 }
 
 impl RetryBudgetBuilder {
     /// Tokens for each call, from 0.0 to 1.0. Default 0.2.
     pub fn ratio(mut self, ratio: f64) -> Self {
-        self.ratio = ratio;
+        self.config.ratio = ratio;
         self
     }
 
     /// The time that brings one more token. Default 10 s.
     pub fn refill_every(mut self, period: Duration) -> Self {
-        self.refill_every = period;
+        self.config.refill_every = period;
         self
     }
 
     /// Tokens at the start. Default 10.
     pub fn initial(mut self, tokens: u32) -> Self {
-        self.initial = tokens;
+        self.config.initial = tokens;
         self
     }
 
     /// The most tokens it holds. Default 100.
     pub fn max(mut self, tokens: u32) -> Self {
-        self.max = tokens;
+        self.config.max = tokens;
         self
     }
 
@@ -193,21 +275,7 @@ impl RetryBudgetBuilder {
     /// # Errors
     /// Names the first option that breaks its rule.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
-        let check = Check("retry_budget");
-        check.rule(
-            (0.0..=1.0).contains(&self.ratio),
-            "ratio",
-            self.ratio,
-            "must be from 0.0 to 1.0",
-        )?;
-        check.period("refill_every", self.refill_every)?;
-        check.count("max", self.max, u32::MAX)?;
-        check.rule(
-            self.initial <= self.max,
-            "initial",
-            self.initial,
-            &format!("must be at most `max`, which is {}", self.max),
-        )?;
+        self.config.validate()?;
         Ok(self.finish())
     }
 
@@ -218,9 +286,9 @@ impl RetryBudgetBuilder {
             clippy::cast_sign_loss,
             reason = "a ratio from 0.0 to 1.0 gives at most one token"
         )]
-        let per_call = (self.ratio * TOKEN as f64).round() as u64;
+        let per_call = (self.config.ratio * TOKEN as f64).round() as u64;
         let account = Account {
-            balance: u64::from(self.initial) * TOKEN,
+            balance: u64::from(self.config.initial) * TOKEN,
             calls_seen: 0,
             refilled_at: self.clock.now(),
         };
@@ -228,8 +296,8 @@ impl RetryBudgetBuilder {
             shared: Arc::new(Shared {
                 calls: AtomicU64::new(0),
                 per_call,
-                refill_every: nanos(self.refill_every),
-                max: u64::from(self.max) * TOKEN,
+                refill_every: nanos(self.config.refill_every),
+                max: u64::from(self.config.max) * TOKEN,
                 unlimited: self.unlimited,
                 time: self.clock,
                 account: Mutex::new(account),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Backoff, Jitter, Retry, RetryBudget};
+use super::{Backoff, Jitter, Retry, RetryBudget, RetryBudgetConfig};
 #[cfg(feature = "serde")]
 use crate::config::duration_text;
 use crate::config::{Check, Shown};
@@ -72,6 +72,10 @@ pub struct RetryConfig {
     /// Makes the jitter repeatable. Default: seeded at random.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub seed: Option<u32>,
+    /// A budget of its own. To share one with others, give the builder that one; it counts instead.
+    /// Default: none.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub budget: Option<RetryBudgetConfig>,
 }
 
 impl Default for RetryConfig {
@@ -89,6 +93,7 @@ impl Default for RetryConfig {
             attempt_timeout: None,
             max_retry_after: None,
             seed: None,
+            budget: None,
         }
     }
 }
@@ -153,10 +158,10 @@ impl RetryConfig {
         if let Some(longest) = self.max_retry_after {
             check.wait("max_retry_after", longest)?;
         }
-        Ok(())
+        self.budget.map_or(Ok(()), |budget| budget.validate_as(Self::POLICY, "budget."))
     }
 
-    /// A retry with these options on the system's clock, without a budget.
+    /// A retry with these options on the system's clock.
     ///
     /// # Errors
     /// See [`validate`](Self::validate).
@@ -299,8 +304,11 @@ impl RetryBuilder {
     /// # Errors
     /// Names the first option that breaks its rule.
     pub fn build(self) -> Result<Retry, ConfigError> {
-        self.config.validate()?;
-        Ok(Retry::new(self.config, self.clock, self.budget, self.events))
+        let Self { config, clock, budget, events } = self;
+        config.validate()?;
+        let own = || config.budget.map(|budget| budget.of_valid(clock.clone()));
+        let budget = budget.or_else(own);
+        Ok(Retry::new(config, clock, budget, events))
     }
 }
 
@@ -336,6 +344,7 @@ mod tests {
             min_attempt_time: 5 * second,
             attempt_timeout: Some(6 * second),
             max_retry_after: Some(7 * second),
+            budget: None,
             seed: Some(11),
         };
         assert_eq!(built.config, expected);

@@ -38,14 +38,16 @@ mod backoff;
 mod budget;
 mod config;
 mod retry_after;
+mod status;
 
 use std::fmt;
 
 pub use attempts::{AttemptResult, Attempts, NextStep};
 pub use backoff::{Backoff, Jitter};
-pub use budget::{RetryBudget, RetryBudgetBuilder};
+pub use budget::{RetryBudget, RetryBudgetBuilder, RetryBudgetConfig};
 pub use config::{RetryBuilder, RetryConfig};
 pub use retry_after::{retry_after, retry_after_ms};
+pub use status::RetryStatus;
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
@@ -86,6 +88,7 @@ struct Shared {
     events: Events,
     random: Mutex<fastrand::Rng>,
     retries: AtomicU64,
+    given_up: AtomicU64,
     told_of_nesting: AtomicBool,
 }
 
@@ -118,6 +121,7 @@ impl Retry {
                 events,
                 random: Mutex::new(random),
                 retries: AtomicU64::new(0),
+                given_up: AtomicU64::new(0),
                 told_of_nesting: AtomicBool::new(false),
             }),
             budget,
@@ -207,6 +211,11 @@ impl Retry {
         self.shared.retries.load(Ordering::Relaxed)
     }
 
+    /// Calls that it gave up on since it was built, for whatever reason.
+    pub fn given_up(&self) -> u64 {
+        self.shared.given_up.load(Ordering::Relaxed)
+    }
+
     /// Where to listen for retries.
     pub fn events(&self) -> &Events {
         &self.shared.events
@@ -231,6 +240,10 @@ impl Retry {
 
     fn count_retry(&self) {
         self.shared.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_given_up(&self) {
+        self.shared.given_up.fetch_add(1, Ordering::Relaxed);
     }
 
     fn post(&self, event: impl FnOnce() -> Event) {

@@ -22,7 +22,8 @@ use crate::ServiceError;
 /// | the request itself is at fault: an invalid URI or header; one that reqwest could not build, or that was redirected too often; with feature `hyper`, one that hyper calls the user's | ignored | no |
 /// | the peer does not speak HTTP, or not this version (feature `hyper`) | failure | no |
 /// | reqwest's `error_for_status` | as the status | |
-/// | everything else: refused and broken connections, timeouts | failure | yes |
+/// | a connection that was refused, or (feature `reqwest`) could not be made: nothing was sent | failure | yes, even what is not idempotent |
+/// | everything else: broken connections, timeouts | failure | yes |
 ///
 /// ```
 /// use surefoot::{Classification, Classify};
@@ -78,6 +79,10 @@ impl<B> Classify<Response<B>, ServiceError> for ResponseClassifier {
             |response| limits(response.status(), response.headers(), response.extensions()),
         )
     }
+
+    fn never_sent(&self, error: &ServiceError) -> bool {
+        causes(Some(error.get_ref())).any(is_refused_connection)
+    }
 }
 
 #[cfg(feature = "reqwest")]
@@ -94,6 +99,10 @@ impl Classify<reqwest::Response, ServiceError> for ResponseClassifier {
             |_| ServerLimits::default(),
             |response| limits(response.status(), response.headers(), response.extensions()),
         )
+    }
+
+    fn never_sent(&self, error: &ServiceError) -> bool {
+        causes(Some(error.get_ref())).any(is_refused_connection)
     }
 }
 
@@ -115,6 +124,16 @@ pub(super) fn causes<'a>(
         Some(io) => io.get_ref().map(|error| error as &(dyn StdError + 'static)),
         None => error.source(),
     })
+}
+
+/// Nothing goes out before there is a connection.
+fn is_refused_connection(error: &(dyn StdError + 'static)) -> bool {
+    #[cfg(feature = "reqwest")]
+    if error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect) {
+        return true;
+    }
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// What an error says by itself, whatever is below it.

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use surefoot::host::{Elsewhere, Metered, Waiting};
 use surefoot::rate_limiter::LimiterKey;
+use surefoot::rate_limiter::multi::LimitedCall;
 use surefoot::{KeyedRateLimiter, Limiter, RateLimiter, Rejection};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -107,9 +108,38 @@ impl<K, H, F, W> fmt::Debug for ByKey<K, H, F, W> {
     }
 }
 
+/// Several limits at once, with a key and amounts for each request.
+#[derive(Clone)]
+pub struct ByAmounts<F>(F);
+
+impl<F> ByAmounts<F> {
+    pub(super) fn new(call: F) -> Self {
+        Self(call)
+    }
+}
+
+impl<Q, K, H, F> PerRequest<Q> for ByAmounts<F>
+where
+    K: Hash + Eq + Clone + Send + Sync,
+    H: BuildHasher + Send + Sync,
+    F: Fn(&Q) -> LimitedCall<K, H>,
+{
+    type Limit = LimitedCall<K, H>;
+
+    fn limit(&self, request: &Q) -> (LimitedCall<K, H>, u64) {
+        ((self.0)(request), 1)
+    }
+}
+
+impl<F> fmt::Debug for ByAmounts<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByAmounts").finish_non_exhaustive()
+    }
+}
+
 /// Admits calls of a service by limits that depend on the request; made by
-/// [`RateLimiterLayer::keyed`](super::RateLimiterLayer::keyed) and
-/// [`weighed`](super::RateLimiterLayer::weighed).
+/// [`RateLimiterLayer::keyed`](super::RateLimiterLayer::keyed),
+/// [`weighed`](super::RateLimiterLayer::weighed) and [`several`](super::RateLimiterLayer::several).
 ///
 /// ```
 /// use surefoot::prelude::*;

@@ -150,6 +150,29 @@ async fn transport_errors_are_tried_again_but_for_those_that_the_request_is_to_b
     assert_eq!(server.seen.requests(), 2);
 }
 
+/// A POST without a key: once it may have arrived, it is not sent again.
+#[tokio::test]
+async fn a_post_is_sent_again_if_its_connection_was_refused_and_not_if_it_broke() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let post = async |url: String| {
+        let service = retry().layer(client(Protocol::Http1));
+        match service.oneshot(request(Method::POST, &url)).await {
+            Err(Error::Exhausted { attempts, stop, .. }) => (attempts, stop),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(post(format!("http://{nobody}/")).await, (3, StopReason::Attempts));
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hangs_up = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let _ = std::io::Read::read(&mut connection.unwrap(), &mut [0; 1024]);
+        }
+    });
+    assert_eq!(post(hangs_up).await, (1, StopReason::Unrepeatable));
+}
+
 #[tokio::test]
 async fn a_peer_that_does_not_speak_http_is_a_failure_that_is_not_tried_again() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

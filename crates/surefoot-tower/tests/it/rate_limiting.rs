@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 
+use surefoot::rate_limiter::multi::{Limit, RateLimits};
 use surefoot::{Error, KeyedRateLimiter, ManualClock, RateLimiter, Rejection};
 use surefoot_tower::{
     CircuitBreakerLayer, RateLimiterLayer, RateLimiterService, RetryLayer, TimeoutLayer,
@@ -361,4 +362,41 @@ fn a_call_dropped_at_any_await_keeps_its_unit_only_if_the_service_was_called() {
             return;
         }
     }
+}
+
+/// Two calls each ten seconds, of which one key gets one.
+#[test]
+fn requests_wait_for_several_limits_at_once_and_give_back_what_they_do_not_use() {
+    let clock = ManualClock::new();
+    let limits: RateLimits<u32> = RateLimits::builder("model")
+        .limit(Limit::overall("requests", 2, 10 * SEC))
+        .limit(Limit::per_key("requests", 1, 10 * SEC))
+        .clock(&clock)
+        .build()
+        .unwrap();
+    let api = Api::new(&clock, [gives(200), gives(200), gives(200), gives(200)]);
+    let of_request = {
+        let limits = limits.clone();
+        move |request: &u32| limits.call_of(request, &[]).unwrap()
+    };
+    let mut service =
+        ServiceBuilder::new().layer(RateLimiterLayer::several(of_request)).service(api.clone());
+    let mut ask = |key| {
+        assert!(get_ready(&mut service).is_ready());
+        Task::new(service.call(key))
+    };
+    let mut first = ask(1);
+    assert!(first.poll().is_ready());
+    let mut second = ask(1);
+    assert!(second.poll().is_pending(), "its key has had one");
+    let mut other = ask(2);
+    assert!(other.poll().is_ready(), "and holds up nobody else");
+    assert_eq!(limits.overview().waiting, 1);
+    drop(second);
+    assert_eq!((limits.overview().waiting, limits.totals().delayed), (0, 1));
+    let mut third = ask(1);
+    assert!(third.poll().is_pending());
+    third.wait(&clock);
+    assert!(third.poll().is_ready());
+    assert_eq!(api.started(), [std::time::Duration::ZERO, std::time::Duration::ZERO, 10 * SEC]);
 }

@@ -1,8 +1,11 @@
 //! What the retry layer sends again, what it does not, and what it leaves behind.
 
 use std::task::Poll;
+use std::time::Duration;
 
-use surefoot::{CircuitState, Classification, Error, ManualClock, StopReason};
+use surefoot::{
+    CircuitState, Classification, Classify, DefaultClassifier, Error, ManualClock, StopReason,
+};
 use surefoot_tower::{CircuitBreakerLayer, RetryLayer, ServiceError, TimeoutLayer};
 use tower::ServiceBuilder;
 
@@ -68,13 +71,49 @@ fn a_request_that_is_not_idempotent_is_not_sent_again_once_it_was_dispatched() {
     let clock = ManualClock::new();
     for step in [fails("reset"), hangs()] {
         let api = Api::new(&clock, [step]);
-        let retry = retry(&clock).attempt_timeout(SEC).build().unwrap();
+        let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let ear = std::sync::Arc::clone(&told);
+        let retry = retry(&clock)
+            .attempt_timeout(SEC)
+            .on_event(move |event| ear.lock().unwrap().push(event.clone()))
+            .build()
+            .unwrap();
         let mut service =
             ServiceBuilder::new().layer(RetryLayer::new(retry, NotIdempotent)).service(api.clone());
         let error = call(&clock, &mut service).unwrap_err();
         let Error::Exhausted { attempts, stop, .. } = error else { panic!("{error:?}") };
         assert_eq!((attempts, stop), (1, StopReason::Unrepeatable), "{step:?}");
         assert_eq!(api.calls().len(), 1, "{step:?}");
+        let told = told.lock().unwrap();
+        let [surefoot::Event::RetryStopped { stop, attempts: 1, .. }] = told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!(stop, StopReason::Unrepeatable, "listeners hear of it");
+    }
+}
+
+/// As the classifier says; the error alone could as well be that of a call which a handler made.
+#[test]
+fn a_request_that_was_never_sent_is_sent_again_even_if_it_is_not_idempotent() {
+    #[derive(Clone)]
+    struct Knows;
+    impl Classify<Reply, ServiceError> for Knows {
+        fn classify(&self, result: Result<&Reply, &ServiceError>) -> Classification {
+            DefaultClassifier.classify(result)
+        }
+
+        fn never_sent(&self, error: &ServiceError) -> bool {
+            error.to_string() == "refused"
+        }
+    }
+    let clock = ManualClock::new();
+    for (error, sent) in [("refused", 2), ("reset", 1)] {
+        let api = Api::new(&clock, [fails(error), gives(200)]);
+        let layer = RetryLayer::new(retry(&clock).build().unwrap(), NotIdempotent);
+        let layer = layer.classify(Knows);
+        let mut service = ServiceBuilder::new().layer(layer).service(api.clone());
+        assert_eq!(call(&clock, &mut service).is_ok(), sent == 2);
+        assert_eq!(api.calls().len(), sent, "{error}");
     }
 }
 
@@ -277,6 +316,40 @@ fn no_attempt_is_started_that_got_ready_too_late() {
     assert_eq!((api.calls().len(), budget.balance()), (1, 5));
     drop(answer);
     assert_eq!(api.reservations(), 0);
+}
+
+/// Nothing wakes a service that never gets ready: the retry itself has to look at the time.
+#[test]
+fn a_service_that_does_not_get_ready_is_not_waited_for_beyond_max_elapsed() {
+    let clock = ManualClock::new();
+    let api = Api::new(&clock, [fails("reset"), gives(200)]);
+    let budget = tokens(&clock, 5);
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let ear = std::sync::Arc::clone(&told);
+    let retry = retry(&clock)
+        .max_elapsed(10 * SEC)
+        .min_attempt_time(2 * SEC)
+        .budget(budget.clone())
+        .on_event(move |event| ear.lock().unwrap().push(event.clone()))
+        .build()
+        .unwrap();
+    let mut service =
+        ServiceBuilder::new().layer(RetryLayer::idempotent(retry.clone())).service(api.clone());
+    let mut answer = Task::new(ask(&mut service));
+    assert!(answer.poll().is_pending());
+    api.ready_from(3600 * SEC);
+    let error = loop {
+        answer.wait(&clock);
+        if let Poll::Ready(result) = answer.poll() {
+            break result.unwrap_err();
+        }
+    };
+    let Error::Exhausted { attempts, stop, .. } = error else { panic!("{error:?}") };
+    assert_eq!((attempts, stop), (1, StopReason::Time));
+    assert_eq!(now(&clock), 8 * SEC + Duration::from_nanos(1), "later an attempt has no time");
+    assert_eq!((api.calls().len(), budget.balance(), retry.given_up()), (1, 5, 1));
+    let last = told.lock().unwrap().last().cloned();
+    assert!(matches!(last, Some(surefoot::Event::RetryStopped { stop: StopReason::Time, .. })));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use surefoot_core::{Budget, Error};
 
+use crate::health::Inspect;
 use crate::operation::{BlockingOperation, Operation};
 use crate::pipeline::{Part, PartKind};
 use crate::policy::{BlockingPolicy, Policy};
@@ -24,6 +25,10 @@ impl Policy for Budget {
         let frame = Frame::of(self.clone());
         let cover = spending::enter(Some(frame), spending::draw)?;
         spending::in_cover(cover, operation.attempt()).await
+    }
+
+    fn inspected(&self, found: &mut Vec<Arc<dyn Inspect>>) {
+        found.push(Arc::new(self.clone()));
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {

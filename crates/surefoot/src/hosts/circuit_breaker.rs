@@ -3,11 +3,13 @@
 use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use surefoot_core::{CircuitBreaker, Classify, DropReason, Error, Permit, Verdict};
 
+use crate::health::Inspect;
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::pipeline::{Part, PartKind};
 use crate::policy::{BlockingPolicy, Policy};
@@ -43,6 +45,10 @@ impl Policy for CircuitBreaker {
         E: Send,
     {
         Guarded::new(self, Typed::new(operation, classifier), Typed::start)
+    }
+
+    fn inspected(&self, found: &mut Vec<Arc<dyn Inspect>>) {
+        found.push(Arc::new(self.clone()));
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {

@@ -3,12 +3,14 @@
 use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use surefoot_core::client_throttle::Permit;
 use surefoot_core::{ClientThrottle, Error, Verdict};
 
+use crate::health::Inspect;
 use crate::operation::{BlockingOperation, Judged, Operation};
 use crate::pipeline::{Part, PartKind};
 use crate::policy::{BlockingPolicy, Policy};
@@ -35,6 +37,10 @@ use crate::stream::{Holding, Kept};
 impl Policy for ClientThrottle {
     async fn run<O: Operation>(&self, operation: &O) -> Result<O::Value, Error<O::Error>> {
         Reported::new(self.admit_borrowed()?, operation, operation.attempt()).await
+    }
+
+    fn inspected(&self, found: &mut Vec<Arc<dyn Inspect>>) {
+        found.push(Arc::new(self.clone()));
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {

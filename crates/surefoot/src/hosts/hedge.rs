@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use pin_project_lite::pin_project;
 use surefoot_core::hedge::{AfterAnswer, Race};
 use surefoot_core::{AttemptResult, DropReason, Error, Hedge, Timestamp, with_drop_reason};
 
+use crate::health::Inspect;
 use crate::operation::{Judged, Operation};
 use crate::pipeline::{Composition, Part, PartKind};
 use crate::policy::Policy;
@@ -28,6 +30,10 @@ impl Policy for Hedge {
         operation: &O,
     ) -> impl Future<Output = Result<O::Value, Error<O::Error>>> + Send {
         Racing::with(self.race(), operation, operation.attempt(), || operation.attempt())
+    }
+
+    fn inspected(&self, found: &mut Vec<Arc<dyn Inspect>>) {
+        found.push(Arc::new(self.clone()));
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {

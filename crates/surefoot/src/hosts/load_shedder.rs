@@ -3,12 +3,14 @@
 use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use surefoot_core::load_shedder::{Permit, Prioritized};
 use surefoot_core::{Error, LoadShedder, Verdict};
 
+use crate::health::Inspect;
 use crate::operation::{BlockingOperation, Operation};
 use crate::pipeline::{Part, PartKind};
 use crate::policy::{BlockingPolicy, Policy};
@@ -46,6 +48,10 @@ impl Policy for Prioritized {
         result
     }
 
+    fn inspected(&self, found: &mut Vec<Arc<dyn Inspect>>) {
+        found.push(Arc::new(self.shedder().clone()));
+    }
+
     fn parts(&self, parts: &mut Vec<Part>) {
         parts.push(Part::new(PartKind::LoadShedder, self.shedder().name().clone()));
     }
@@ -55,6 +61,10 @@ impl Policy for Prioritized {
 impl Policy for LoadShedder {
     async fn run<O: Operation>(&self, operation: &O) -> Result<O::Value, Error<O::Error>> {
         self.lowest_priority().run(operation).await
+    }
+
+    fn inspected(&self, found: &mut Vec<Arc<dyn Inspect>>) {
+        found.push(Arc::new(self.clone()));
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {

@@ -9,6 +9,7 @@ mod settling;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
@@ -22,13 +23,15 @@ pub use paid::Metered;
 use paid::Paid;
 pub use settling::Settling;
 
+use crate::health::Inspect;
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::pipeline::{Part, PartKind};
 use crate::policy::{BlockingPolicy, Policy};
 use crate::scope;
 
 /// What hosts do with rate limiters: waiting for a slot, weights, wrapped functions. For a
-/// [`RateLimiter`] and for one [`LimiterKey`] of a keyed one, both of which are also policies: a
+/// [`RateLimiter`], for one [`LimiterKey`] of a keyed one, and for a
+/// [kind of call](surefoot_core::rate_limiter::multi::LimitedCall) under several limits, all of which are also policies: a
 /// call is one unit, and waits for its slot.
 ///
 /// ```
@@ -138,6 +141,10 @@ impl Policy for RateLimiter {
         Slotted::new(self, 1, Typed::new(operation, classifier), Typed::start)
     }
 
+    fn inspected(&self, found: &mut Vec<Arc<dyn Inspect>>) {
+        found.push(Arc::new(self.clone()));
+    }
+
     fn parts(&self, parts: &mut Vec<Part>) {
         parts.push(Part::new(PartKind::RateLimiter, self.name().clone()));
     }
@@ -243,7 +250,7 @@ fn dispatches<O: Judged>() -> bool {
     O::DISPATCHES && !scope::is_budgeted()
 }
 
-fn run_blocking<L: Limiter, O: BlockingOperation>(
+pub(super) fn run_blocking<L: Limiter, O: BlockingOperation>(
     limiter: &L,
     units: u64,
     operation: &O,
@@ -258,7 +265,7 @@ fn run_blocking<L: Limiter, O: BlockingOperation>(
 
 pin_project! {
     /// A call that asks for its units when it is first polled, and starts when it has them.
-    struct Slotted<'l, L: Slots, O, S, F> {
+    pub(super) struct Slotted<'l, L: Slots, O, S, F> {
         limiter: &'l L,
         units: u64,
         operation: O,
@@ -280,7 +287,7 @@ pin_project! {
 
 impl<'l, L: Limiter, O: Judged, S: Fn(&O) -> F, F> Slotted<'l, L, O, S, F> {
     #[inline]
-    fn new(limiter: &'l L, units: u64, operation: O, start: S) -> Self {
+    pub(super) fn new(limiter: &'l L, units: u64, operation: O, start: S) -> Self {
         Self { limiter, units, operation, start, step: Step::New }
     }
 }

@@ -4,11 +4,14 @@ use std::borrow::Borrow;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 
-use surefoot_core::rate_limiter::multi::{LimitsCharge, RateLimits};
-use surefoot_core::{Rejection, Timestamp};
+use surefoot_core::rate_limiter::Slots;
+use surefoot_core::rate_limiter::multi::{LimitedCall, LimitsCharge, RateLimits};
+use surefoot_core::{Error, Rejection};
 
-use crate::scope;
-use crate::time::{self, Sleep};
+use super::rate_limiter::{Limiter, Slotted, run_blocking};
+use crate::operation::{BlockingOperation, Operation};
+use crate::pipeline::{Part, PartKind};
+use crate::policy::{BlockingPolicy, Policy};
 
 /// What hosts do with several limits at once: waiting until all of them fit.
 ///
@@ -38,12 +41,33 @@ use crate::time::{self, Sleep};
 /// # }
 /// ```
 ///
-/// **Waiting.** Nobody waits in line here (see [`RateLimits`]): when all limits fit is asked again when they
-/// were last said to. If that would be later than `max_wait` after the first asking, or than the deadline
-/// around the call, the answer is the refusal, at once.
+/// Where all calls of a kind take the same, [`call_of`](RateLimits::call_of) makes a policy of them:
 ///
-/// **Cancellation.** Whoever waits has taken nothing. A charge that is dropped keeps its estimate.
-pub trait MultiLimiter<K: Hash + Eq, S: BuildHasher> {
+/// ```
+/// use std::time::Duration;
+/// use surefoot::prelude::*;
+/// use surefoot::rate_limiter::multi::{Limit, RateLimits};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn ask() -> Result<u32, std::io::Error> { Ok(7) }
+/// let limits: RateLimits<String> = RateLimits::builder("model")
+///     .limit(Limit::overall("tokens", 30_000, Duration::from_secs(60)))
+///     .build()?;
+/// let summary = limits.call_of("alice", &[("tokens", 4_096)])?;
+/// let model = Pipeline::builder("model").add(summary).build()?;
+/// assert_eq!(model.call(ask).await?, 7);
+/// assert_eq!(limits.remaining("alice", "tokens"), Some(25_904));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// **Waiting.** In line, as with [one limiter](Limiter); how the lines of keys and of all calls go together says
+/// [`multi`](surefoot_core::rate_limiter::multi). A wait that could not end within `max_wait`, and before the deadline around the call, is refused at
+/// once.
+///
+/// **Cancellation.** Whoever walks away from the line gives back what they hold, and those behind move up. A charge that is dropped keeps its estimate.
+pub trait MultiLimiter<K: Hash + Eq + Clone, S: BuildHasher> {
     /// Waits until `amounts` fit for `key`.
     ///
     /// # Errors
@@ -73,7 +97,7 @@ pub trait MultiLimiter<K: Hash + Eq, S: BuildHasher> {
 
 impl<K, S> MultiLimiter<K, S> for RateLimits<K, S>
 where
-    K: Hash + Eq + Send + Sync,
+    K: Hash + Eq + Clone + Send + Sync,
     S: BuildHasher + Send + Sync,
 {
     async fn acquire<Q>(
@@ -85,16 +109,8 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
     {
-        let latest = latest(self);
-        loop {
-            match self.try_reserve(key, amounts) {
-                Ok(charge) => return Ok(charge),
-                Err(refusal) => {
-                    let again = again(self, refusal, latest)?;
-                    Sleep::until(self.time(), again).await;
-                }
-            }
-        }
+        let call = self.call_of(key, amounts)?;
+        Limiter::acquire(&call).await.map(LimitsCharge::from)
     }
 
     fn acquire_blocking<Q>(
@@ -106,32 +122,38 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let latest = latest(self);
-        loop {
-            match self.try_reserve(key, amounts) {
-                Ok(charge) => return Ok(charge),
-                Err(refusal) => time::block_until(self.time(), again(self, refusal, latest)?),
-            }
-        }
+        let call = self.call_of(key, amounts)?;
+        Limiter::acquire_blocking(&call).map(LimitsCharge::from)
     }
 }
 
-/// Until when it is worth waiting. A call that begins at its deadline has no time.
-fn latest<K: Hash + Eq, S: BuildHasher>(limits: &RateLimits<K, S>) -> Timestamp {
-    let longest = limits.time().now() + limits.config().longest_wait();
-    scope::deadline_on(limits.time()).map_or(longest, |deadline| {
-        Timestamp::from_nanos(deadline.timestamp().as_nanos().saturating_sub(1)).min(longest)
-    })
+/// See [`Limiter`] for waiting and cancellation.
+impl<K, S> Policy for LimitedCall<K, S>
+where
+    K: Hash + Eq + Clone + Send + Sync,
+    S: BuildHasher + Send + Sync,
+{
+    fn run<O: Operation>(
+        &self,
+        operation: &O,
+    ) -> impl Future<Output = Result<O::Value, Error<O::Error>>> + Send {
+        Slotted::new(self, 1, operation, |operation| operation.attempt())
+    }
+
+    fn parts(&self, parts: &mut Vec<Part>) {
+        parts.push(Part::new(PartKind::RateLimiter, Slots::name(self).clone()));
+    }
 }
 
-/// When to ask again, or the refusal.
-fn again<K: Hash + Eq, S: BuildHasher>(
-    limits: &RateLimits<K, S>,
-    refusal: Rejection,
-    latest: Timestamp,
-) -> Result<Timestamp, Rejection> {
-    match refusal.retry_after().map(|wait| limits.time().now() + wait) {
-        Some(at) if at <= latest => Ok(at),
-        _ => Err(refusal),
+impl<K, S> BlockingPolicy for LimitedCall<K, S>
+where
+    K: Hash + Eq + Clone + Send + Sync,
+    S: BuildHasher + Send + Sync,
+{
+    fn run_blocking<O: BlockingOperation>(
+        &self,
+        operation: &O,
+    ) -> Result<O::Value, Error<O::Error>> {
+        run_blocking(self, 1, operation)
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -12,6 +13,7 @@ use surefoot_core::{
     with_drop_reason,
 };
 
+use crate::health::Inspect;
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::pipeline::{Composition, Part, PartKind};
 use crate::policy::{BlockingPolicy, Nested, Policy};
@@ -60,6 +62,10 @@ impl Policy for Retry {
             Typed::start_unpaid,
             go_on::<Typed<_, _, _, _>, Typed<_, _, _, _>>,
         )
+    }
+
+    fn inspected(&self, found: &mut Vec<Arc<dyn Inspect>>) {
+        found.push(Arc::new(self.clone()));
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {
@@ -481,6 +487,11 @@ impl<E, B: Borrow<Retry>> Run<E, B> {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
+        if stop == StopReason::NotReady {
+            // Nothing has been decided about this one.
+            let now = self.attempts.retry().time().now();
+            self.attempts.stop(now, stop);
+        }
         let undispatched = stop == StopReason::NotReady || error.is_undispatched();
         let (last, refusal) = after(self.last.take(), error, undispatched);
         Err(self.exhausted(operation, last, refusal, stop))
@@ -493,6 +504,8 @@ impl<E, B: Borrow<Retry>> Run<E, B> {
         stop: StopReason,
     ) -> Option<Error<E>> {
         let (last, refusal) = (self.last.take()?, self.refusal.take());
+        let now = self.attempts.retry().time().now();
+        self.attempts.stop(now, stop);
         Some(self.exhausted(operation, last, refusal, stop))
     }
 

@@ -14,6 +14,7 @@ use surefoot_core::{
     Verdict,
 };
 
+use crate::health::Inspect;
 use crate::operation::{BlockingOperation, Judged, Operation, Typed};
 use crate::pipeline::{Part, PartKind};
 use crate::policy::{BlockingPolicy, Policy};
@@ -299,6 +300,10 @@ impl Policy for Throttler {
         E: Send,
     {
         Throttled::new(self, Typed::new(operation, classifier), Typed::start)
+    }
+
+    fn inspected(&self, found: &mut Vec<Arc<dyn Inspect>>) {
+        found.push(Arc::new(self.clone()));
     }
 
     fn parts(&self, parts: &mut Vec<Part>) {

@@ -3,7 +3,10 @@
 use serde_json::json;
 use surefoot::health::Inspect;
 use surefoot::prelude::*;
+use surefoot::rate_limiter::multi::{Limit, RateLimits, Scope};
 use surefoot::{Budget, KeyedRateLimiter, ManualClock, RateLimiter};
+
+const SEC: std::time::Duration = std::time::Duration::from_secs(1);
 
 fn registry() -> Registry {
     Registry::builder("host").build().unwrap()
@@ -135,6 +138,111 @@ fn a_client_throttle_is_well_while_it_holds_nothing_back() {
         serde_json::to_value(throttle.health()).unwrap(),
         json!({"client_throttle": {"name": "search", "rejection_rate": 0.0, "healthy": true}}),
     );
+}
+
+#[test]
+fn several_limits_name_the_one_that_binds() {
+    let clock = ManualClock::new();
+    let limits: RateLimits<&str> = RateLimits::builder("model")
+        .limit(Limit::overall("requests", 10, SEC))
+        .limit(Limit::overall("tokens", 100, SEC))
+        .limit(Limit::per_key("tokens", 60, SEC))
+        .clock(&clock)
+        .build()
+        .unwrap();
+    limits.check(&"a", &[("tokens", 50)]).unwrap();
+    assert_eq!(
+        serde_json::to_value(limits.health()).unwrap(),
+        json!({"rate_limits": {"name": "model", "unit": "tokens", "current_rate": 50, "limit": 100,
+            "healthy": true}}),
+    );
+    limits.check(&"b", &[("requests", 9)]).unwrap();
+    let health = serde_json::to_value(limits.health()).unwrap();
+    assert_eq!(health["rate_limits"]["unit"], "requests");
+    assert_eq!(health["rate_limits"]["healthy"], false);
+    let registry = registry();
+    registry.register(&limits);
+    let snapshot = serde_json::to_value(registry.snapshot()).unwrap();
+    assert_eq!(snapshot[0]["rate_limits"]["totals"]["admitted"], 2);
+    assert_eq!(snapshot[0]["rate_limits"]["limits"][1]["time_window"], "1s");
+    clock.advance(SEC);
+    assert!(limits.health().is_healthy());
+    limits.pause_for(&"a", Scope::Overall, SEC).unwrap();
+    assert!(!limits.health().is_healthy());
+}
+
+#[test]
+fn a_retry_and_a_hedge_are_well_while_their_budget_would_pay() {
+    let budget = RetryBudget::builder().initial(1).ratio(0.0).build().unwrap();
+    let retry = Retry::builder()
+        .name("fetch")
+        .initial_delay(std::time::Duration::ZERO)
+        .budget(budget.clone())
+        .build()
+        .unwrap();
+    let hedge = Hedge::builder().delay(SEC).budget(budget).build().unwrap();
+    let registry = registry();
+    registry.register(&retry);
+    registry.register(&hedge);
+    assert!(registry.health().healthy);
+    let failed = retry.call_blocking(|_| Err::<(), _>(std::io::Error::other("down")));
+    assert!(matches!(failed, Err(Error::Exhausted { attempts: 2, .. })));
+    let report = serde_json::to_value(registry.health()).unwrap();
+    assert_eq!(
+        report["policies"],
+        json!([
+            {"retry": {"name": "fetch", "retries": 1, "given_up": 1, "budget_tokens": 0,
+                "healthy": false}},
+            {"hedge": {"name": "hedge", "hedges": 0, "budget_tokens": 0, "healthy": false}},
+        ]),
+    );
+    let snapshot = serde_json::to_value(registry.snapshot()).unwrap();
+    assert_eq!(snapshot[0]["retry"]["max_attempts"], 3);
+    assert_eq!(snapshot[1]["hedge"]["delay"], "1s");
+}
+
+#[test]
+fn a_pipeline_registers_what_it_is_made_of_with_the_budget_it_gave() {
+    let retry = Retry::builder().name("fetch").build().unwrap();
+    let pipeline = Pipeline::builder("api")
+        .add(Timeout::new(SEC).unwrap())
+        .add(retry)
+        .add(breaker("api"))
+        .allow(OrderRule::NoTimeoutInsideBreaker)
+        .idempotent()
+        .build()
+        .unwrap();
+    let registry = registry();
+    registry.register_pipeline(&pipeline);
+    let report = serde_json::to_value(registry.health()).unwrap();
+    assert_eq!(report["policies"][0]["retry"]["budget_tokens"], 10);
+    assert_eq!(report["policies"][1]["circuit_breaker"]["name"], "api");
+    assert_eq!(report["policies"].as_array().unwrap().len(), 2, "a timeout has nothing to tell");
+    assert!(registry.deregister("fetch"));
+}
+
+#[test]
+fn a_signal_that_panics_takes_nobody_elses_report_down() {
+    let panics = LoadShedder::builder("api").signal(|| panic!("no load today")).build().unwrap();
+    let well = RateLimiter::builder("search").build().unwrap();
+    let registry = registry();
+    registry.register(&panics);
+    registry.register(&well);
+    let report = registry.health();
+    assert!(!report.healthy);
+    assert_eq!(
+        serde_json::to_value(&report).unwrap()["policies"][0],
+        json!({"unknown": {"name": "api", "healthy": false}}),
+    );
+    assert_eq!(
+        report.unhealthy().map(|policy| policy.name().as_str()).collect::<Vec<_>>(),
+        ["api"]
+    );
+    let snapshot = serde_json::to_value(registry.snapshot()).unwrap();
+    assert_eq!(snapshot[0], json!({"unknown": {"name": "api"}}));
+    assert_eq!(snapshot[1]["rate_limiter"]["name"], "search");
+    #[cfg(feature = "metrics")]
+    surefoot::metrics::publish(&registry);
 }
 
 /// Whatever a report asks may ask for a report itself.

@@ -188,6 +188,8 @@ fn a_rate_limiter_publishes_who_was_admitted_refused_and_delayed_and_how_it_stan
         ("rate_limiter.admitted{limiter=\"search\"}", counter(1)),
         ("rate_limiter.current_rate{limiter=\"search\"}", gauge(2.0)),
         ("rate_limiter.delayed{limiter=\"search\"}", counter(1)),
+        ("rate_limiter.pauses{limiter=\"search\"}", counter(0)),
+        ("rate_limiter.paused{limiter=\"search\"}", gauge(0.0)),
         ("rate_limiter.rejections{limiter=\"search\"}", counter(1)),
         ("rate_limiter.remaining{limiter=\"search\"}", gauge(0.0)),
         ("rate_limiter.waiting{limiter=\"search\"}", gauge(1.0)),
@@ -211,11 +213,45 @@ fn a_keyed_rate_limiter_publishes_all_keys_together() {
     let expected = [
         ("rate_limiter.admitted{limiter=\"search\"}", counter(2)),
         ("rate_limiter.delayed{limiter=\"search\"}", counter(0)),
+        ("rate_limiter.pauses{limiter=\"search\"}", counter(0)),
         ("rate_limiter.keys{limiter=\"search\"}", gauge(2.0)),
         ("rate_limiter.rejections{limiter=\"search\"}", counter(1)),
     ];
     let expected = expected.map(|(name, value)| (name.to_owned(), value));
     assert_eq!(recorded(&snapshotter), BTreeMap::from(expected));
+}
+
+#[test]
+fn several_limits_publish_each_limit_on_all_calls_and_the_counts_of_all_together() {
+    let clock = ManualClock::new();
+    let limits: surefoot::rate_limiter::multi::RateLimits<&str> =
+        surefoot::rate_limiter::multi::RateLimits::builder("model")
+            .limit(surefoot::rate_limiter::multi::Limit::overall("tokens", 10, 60 * SEC))
+            .clock(&clock)
+            .build()
+            .unwrap();
+    limits.check(&"a", &[("tokens", 4)]).unwrap();
+    let waits = limits.reserve(&"a", &[("tokens", 10)], surefoot::Timestamp::MAX).unwrap();
+    limits.pause_for(&"a", surefoot::rate_limiter::multi::Scope::Overall, 2 * SEC).unwrap();
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || publish(&limits));
+    let of_limit =
+        |metric: &str| format!("rate_limiter.{metric}{{limiter=\"model/tokens\",window=\"60\"}}");
+    let whole = |metric: &str| format!("rate_limiter.{metric}{{limiter=\"model\"}}");
+    let expected = [
+        (whole("admitted"), counter(1)),
+        (whole("rejections"), counter(0)),
+        (whole("delayed"), counter(1)),
+        (whole("pauses"), counter(1)),
+        (whole("waiting"), gauge(1.0)),
+        (whole("keys"), gauge(0.0)),
+        (of_limit("current_rate"), gauge(4.0)),
+        (of_limit("remaining"), gauge(0.0)),
+        (of_limit("paused"), gauge(2000.0)),
+    ];
+    assert_eq!(recorded(&snapshotter), BTreeMap::from(expected));
+    drop(waits);
 }
 
 /// Spec 8.1.

@@ -460,8 +460,10 @@ fn the_largest_values_build_and_work() {
 
 #[cfg(feature = "toml")]
 mod files {
+    use surefoot::hedge::HedgeConfig;
+    use surefoot::retry::RetryBudgetConfig;
     use surefoot::timeout::TimeoutConfig;
-    use surefoot::{Jitter, circuit_breaker::TimeoutGrowth};
+    use surefoot::{Jitter, ManualClock, circuit_breaker::TimeoutGrowth};
 
     use super::*;
 
@@ -617,6 +619,7 @@ mod files {
                     attempt_timeout: Some(30 * SEC),
                     max_retry_after: Some(Duration::ZERO),
                     seed: Some(7),
+                    budget: Some(RetryBudgetConfig { ratio: 0.1, max: 20, ..Default::default() }),
                 },
             ] {
                 let text = toml::to_string(&config).unwrap();
@@ -624,6 +627,43 @@ mod files {
                 config.validate().unwrap();
             }
         }
+    }
+
+    #[test]
+    fn a_budget_in_a_file_is_the_retrys_own() {
+        let clock = ManualClock::new();
+        let text = "[budget]\ninitial = 2\nratio = 0.0\nrefill_every = '10s'";
+        let config = RetryConfig::from_toml(text).unwrap();
+        let retry = RetryBuilder::from(config).clock(&clock).build().unwrap();
+        assert_eq!(retry.status().budget_tokens, Some(2));
+        clock.advance(20 * SEC);
+        assert_eq!(retry.status().budget_tokens, Some(4), "on the retry's clock");
+        let shared = RetryBudget::builder().initial(7).build().unwrap();
+        let config = RetryConfig::from_toml(text).unwrap();
+        let retry = RetryBuilder::from(config).budget(shared).build().unwrap();
+        assert_eq!(retry.status().budget_tokens, Some(7), "one that is shared counts instead");
+
+        let hedge = HedgeConfig::from_toml("delay = '1s'\n[budget]\ninitial = 3").unwrap();
+        assert_eq!(hedge.build().unwrap().status().budget_tokens, Some(3));
+    }
+
+    #[test]
+    fn a_bad_budget_gets_the_same_error_from_a_builder_and_from_a_file() {
+        let bad = |text: &str| RetryConfig::from_toml(text).unwrap().build().unwrap_err();
+        let error = bad("[budget]\nratio = 1.5");
+        assert_eq!(
+            (error.policy(), error.field(), error.value()),
+            ("retry", "budget.ratio", "1.5")
+        );
+        assert_eq!(bad("[budget]\nmax = 5").field(), "budget.initial");
+        assert_eq!(
+            RetryConfig::from_toml("[budget]\nrate = 1").unwrap_err().field(),
+            "budget.rate"
+        );
+        let built = RetryBudget::builder().ratio(1.5).build().unwrap_err();
+        let read = RetryBudgetConfig::from_toml("ratio = 1.5").unwrap().build().unwrap_err();
+        assert_eq!(built, read);
+        assert_eq!(built.policy(), "retry_budget");
     }
 
     #[test]

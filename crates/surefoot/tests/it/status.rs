@@ -128,7 +128,7 @@ fn a_rate_limiter_tells_how_it_stands_as_data() {
         json!({
             "name": "search", "max_requests": 2, "current_rate": 2, "remaining": 0, "waiting": 0,
             "retry_after": "50s", "reset_after": "1m", "paused_for": "0s",
-            "totals": {"admitted": 2, "rejected": 1, "delayed": 0},
+            "totals": {"admitted": 2, "rejected": 1, "delayed": 0, "paused": 0},
         })
     );
 }

@@ -128,25 +128,23 @@ impl<K: Hash + Eq + Clone, S: BuildHasher> Slots for LimiterKey<K, S> {
 }
 
 impl<K: Hash + Eq, S: BuildHasher> Sealed for LimiterKey<K, S> {
-    fn now(&self) -> Timestamp {
-        self.limiter.shared.time.now()
-    }
+    type Place = u64;
 
-    fn due(&self, id: u64) -> Timestamp {
+    fn due(&self, &id: &u64) -> Timestamp {
         let due = in_table!(self.limiter, shards => {
             shards.with_known(&self.key, |_, lane| lane.due(id))
         });
         Timestamp::from_nanos(due.unwrap_or(0))
     }
 
-    fn watch(&self, id: u64, waker: &Waker) {
+    fn watch(&self, &id: &u64, waker: &Waker) {
         let moved = in_table!(self.limiter, shards => {
             shards.with_known(&self.key, |_, lane| lane.watch(id, waker))
         });
         moved.unwrap_or_default().wake();
     }
 
-    fn begin(&self, id: u64, slept_until: Timestamp) -> Turn {
+    fn begin(&self, &mut id: &mut u64, slept_until: Timestamp) -> Turn {
         let (time, slept_until) = (&self.limiter.shared.time, slept_until.as_nanos());
         let turn = in_table!(self.limiter, shards => {
             shards.with_known(&self.key, |_, lane| {

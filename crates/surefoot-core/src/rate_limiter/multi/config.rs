@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::super::config::Built;
 use super::super::{Algorithm, RateLimiterConfig, WhenFull};
-use super::{RateLimits, Rule};
+use super::RateLimits;
+use super::lanes::Rule;
 use crate::config::Check;
 #[cfg(feature = "serde")]
 use crate::config::duration_text;
-use crate::{ConfigError, Name, TimeSource};
+use crate::{ConfigError, Event, Events, Name, TimeSource};
 
 /// For whom a limit counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -228,11 +229,12 @@ impl RateLimitsConfig {
 pub struct RateLimitsBuilder {
     config: RateLimitsConfig,
     clock: TimeSource,
+    events: Events,
 }
 
 impl From<RateLimitsConfig> for RateLimitsBuilder {
     fn from(config: RateLimitsConfig) -> Self {
-        Self { config, clock: TimeSource::System }
+        Self { config, clock: TimeSource::System, events: Events::default() }
     }
 }
 
@@ -273,6 +275,18 @@ impl RateLimitsBuilder {
         self
     }
 
+    /// Where refusals, delays and pauses are told; for limiters that share listeners.
+    pub fn events(mut self, events: Events) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// Calls `listener` for every refusal, delay and pause.
+    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.events.subscribe(listener).forever();
+        self
+    }
+
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;
         self
@@ -294,7 +308,7 @@ impl RateLimitsBuilder {
         self,
         hasher: S,
     ) -> Result<RateLimits<K, S>, ConfigError> {
-        let Self { config, clock } = self;
+        let Self { config, clock, events } = self;
         config.validate()?;
         let origin = clock.now().as_nanos();
         let mut units: Vec<Name> = Vec::new();
@@ -307,12 +321,12 @@ impl RateLimitsBuilder {
             let of_limit = limit.as_config(&config.name);
             let machine: Built = of_limit.built(origin)?;
             let policy = Name::from(format!("{}/{}", config.name, limit.unit));
-            let rule = Rule { machine, unit, policy, quota: of_limit.quota() };
+            let rule = Rule { machine, unit, policy, quota: of_limit.quota(), scope: limit.scope };
             match limit.scope {
                 Scope::Overall => overall.push(rule),
                 Scope::PerKey => per_key.push(rule),
             }
         }
-        Ok(RateLimits::new(config, units, overall, per_key, clock, hasher))
+        Ok(RateLimits::new(config, units, overall, per_key, clock, events, hasher))
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::super::ServerLimits;
 use super::super::line::Moved;
-use super::{Lanes, RateLimits, Rule, Scope, Shared};
+use super::lanes::{Lanes, Rule};
+use super::{RateLimits, Scope};
 use crate::sync::lock;
 use crate::{Name, Rejection};
 
@@ -27,10 +28,28 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let longest = self.shared.config.max_throttle;
-        self.in_scope(key, scope, |shared, rules, lanes, now| {
-            lanes.learn(rules, &shared.units, limits, longest, now);
-        })
+        let shared = &*self.shared;
+        let longest = shared.config.max_throttle;
+        let heeded = match scope {
+            Scope::Overall => {
+                let overall = &mut *lock(&shared.overall);
+                let now = shared.time.now().as_nanos();
+                overall.learn(&shared.overall_rules, &shared.units, limits, longest, now)
+            }
+            Scope::PerKey => {
+                let Some(keyed) = &shared.keyed else { return Ok(()) };
+                let now = || shared.time.now().as_nanos();
+                let heard = keyed.with(key, now(), |rules, lanes| {
+                    lanes.learn(rules, &shared.units, limits, longest, now())
+                });
+                heard.map_err(|_| self.full())?
+            }
+        };
+        heeded.moved.wake();
+        for (policy, now, until) in heeded.paused {
+            shared.tally.pause(&policy, now, until);
+        }
+        Ok(())
     }
 
     /// Refuses the calls of `key`, or with [`Scope::Overall`] all calls, for `wait`, cut to
@@ -47,38 +66,17 @@ impl<K: Hash + Eq, S: BuildHasher> RateLimits<K, S> {
         let asked = ServerLimits { throttled, retry_after: Some(wait), ..ServerLimits::default() };
         self.learn(key, scope, &asked)
     }
+}
 
-    fn in_scope<Q>(
-        &self,
-        key: &Q,
-        scope: Scope,
-        work: impl FnOnce(&Shared<K, S>, &[Rule], &mut Lanes, u64),
-    ) -> Result<(), Rejection>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let shared = &*self.shared;
-        match scope {
-            Scope::Overall => {
-                let overall = &mut *lock(&shared.overall);
-                let now = shared.time.now().as_nanos();
-                work(shared, &shared.overall_rules, overall, now);
-                Ok(())
-            }
-            Scope::PerKey => {
-                let now = || shared.time.now().as_nanos();
-                let heard = shared.keyed.with(key, now(), |rules, lanes| {
-                    work(shared, rules, lanes, now());
-                });
-                heard.map_err(|_| self.full())
-            }
-        }
-    }
+/// What came of something that several limits heard.
+#[derive(Default)]
+struct Heard {
+    moved: Moved,
+    /// Those that admit nobody any more, by name; since when, and until when.
+    paused: Vec<(Name, u64, u64)>,
 }
 
 impl Lanes {
-    /// Nobody waits in these lanes, so that nobody has to be woken.
     fn learn(
         &mut self,
         rules: &[Rule],
@@ -86,12 +84,19 @@ impl Lanes {
         limits: &ServerLimits,
         longest: Duration,
         now: u64,
-    ) {
+    ) -> Heard {
+        let mut all = Heard::default();
         for (rule, lane) in rules.iter().zip(&mut self.0) {
             let unit = units[rule.unit].as_str();
             for heard in limits.heard(unit, longest) {
-                let _: Moved = lane.hear(&rule.machine, heard, now);
+                let heeded = lane.hear(&rule.machine, heard, now);
+                all.moved.and(heeded.moved);
+                let told = all.paused.iter().any(|(policy, ..)| *policy == rule.policy);
+                if let Some((now, until)) = heeded.paused.filter(|_| !told) {
+                    all.paused.push((rule.policy.clone(), now, until));
+                }
             }
         }
+        all
     }
 }

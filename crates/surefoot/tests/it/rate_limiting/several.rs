@@ -86,6 +86,102 @@ fn what_a_server_says_is_learned_by_those_limits_that_count_it() {
     assert_eq!(limits.remaining("a", "requests"), Some(2));
 }
 
+#[test]
+fn callers_get_their_turn_in_the_order_in_which_they_came() {
+    let clock = ManualClock::new();
+    let limits: RateLimits<&str> = RateLimits::builder("model")
+        .limit(Limit::overall("requests", 1, 10 * SEC))
+        .max_wait(100 * SEC)
+        .clock(&clock)
+        .build()
+        .unwrap();
+    let began = std::sync::Mutex::new(Vec::new());
+    let one = |who: &'static str| {
+        let (limits, began, clock) = (&limits, &began, &clock);
+        async move {
+            drop(limits.acquire(&who, &[]).await.unwrap());
+            began.lock().unwrap().push((who, clock.now_ms()));
+        }
+    };
+    run(&clock, async {
+        let (a, b, c) = (one("a"), one("b"), one("c"));
+        futures_lite::future::zip(a, futures_lite::future::zip(b, c)).await;
+    });
+    assert_eq!(*began.lock().unwrap(), [("a", 0), ("b", 10_000), ("c", 20_000)]);
+}
+
+#[test]
+fn whoever_walks_away_from_the_line_lets_those_behind_move_up() {
+    let clock = ManualClock::new();
+    let limits: RateLimits<&str> = RateLimits::builder("model")
+        .limit(Limit::overall("requests", 1, 10 * SEC))
+        .limit(Limit::per_key("requests", 1, 10 * SEC))
+        .max_wait(100 * SEC)
+        .clock(&clock)
+        .build()
+        .unwrap();
+    limits.check(&"a", &[]).unwrap();
+    run(&clock, async {
+        let mut first = Box::pin(limits.acquire(&"b", &[]));
+        assert!(futures_lite::future::poll_once(&mut first).await.is_none());
+        let mut second = Box::pin(limits.acquire(&"c", &[]));
+        assert!(futures_lite::future::poll_once(&mut second).await.is_none());
+        drop(first);
+        drop(second.await.unwrap());
+    });
+    assert_eq!(clock.now_ms(), 10_000);
+    assert_eq!(limits.overview().waiting, 0);
+}
+
+#[test]
+fn a_kind_of_call_is_a_policy_of_a_pipeline() {
+    let clock = ManualClock::new();
+    let limits = limits(&clock);
+    let summary = limits.call_of("a", &[("tokens", 400)]).unwrap();
+    let pipeline = Pipeline::builder("model").add(summary).build().unwrap();
+    let call = || pipeline.call(|| async { Ok::<_, std::io::Error>(7) });
+    for _ in 0..3 {
+        assert_eq!(run(&clock, call()).unwrap(), 7);
+    }
+    assert_eq!(clock.now_ms(), 60_000, "tokens were the tightest");
+    assert_eq!(limits.remaining("a", "tokens"), Some(600));
+    let blocking = block(&clock, || pipeline.call_blocking(|_| Ok::<_, std::io::Error>(7)));
+    assert_eq!(blocking.unwrap(), 7);
+    assert_eq!(limits.totals().admitted, 4);
+}
+
+#[test]
+fn a_call_that_a_policy_inside_refused_gives_back_what_it_took_of_every_limit() {
+    let clock = ManualClock::new();
+    let limits = limits(&clock);
+    let shut = breaker(&clock).build().unwrap();
+    shut.force_open();
+    let summary = limits.call_of("a", &[("tokens", 400)]).unwrap();
+    let pipeline = Pipeline::builder("model")
+        .add(summary)
+        .add(shut)
+        .add(timeout(&clock, "attempt", SEC))
+        .build()
+        .unwrap();
+    let refused = run(&clock, pipeline.call(|| async { Ok::<_, std::io::Error>(7) }));
+    assert!(matches!(refused, Err(surefoot::Error::Rejected(Rejection::CircuitOpen { .. }))));
+    assert_eq!(limits.remaining("a", "tokens"), Some(1000));
+    assert_eq!(limits.remaining("a", "requests"), Some(2));
+}
+
+#[test]
+fn several_limits_learn_from_the_answers_to_a_kind_of_call() {
+    use surefoot::{Classification, Limiter, Policy};
+    let clock = ManualClock::new();
+    let limits = limits(&clock);
+    let learning = limits.call_of("a", &[]).unwrap().learning();
+    let busy = |_: Result<&u8, &std::io::Error>| Classification::throttled(Some(7 * SEC));
+    let model = learning.classify_with(busy);
+    assert_eq!(run(&clock, model.call(|| async { Ok(7) })).unwrap(), 7);
+    assert_eq!(limits.retry_after("b", &[]).unwrap(), Some(7 * SEC), "all calls, all limits");
+    assert_eq!(limits.retry_after("b", &[("requests", 0), ("tokens", 1)]).unwrap(), Some(7 * SEC));
+}
+
 #[cfg(feature = "http")]
 #[test]
 fn usage_settles_the_units_that_are_counted() {
