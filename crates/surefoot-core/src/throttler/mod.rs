@@ -48,6 +48,7 @@
 //! adaptive limit has its own ([`adaptive`]).
 
 pub mod adaptive;
+mod answers;
 mod claim;
 mod claims;
 mod codel;

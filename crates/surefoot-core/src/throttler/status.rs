@@ -79,6 +79,11 @@ impl Counters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The same for one that is counted under a lock.
+    pub(super) fn add_alone(counter: &AtomicU64) {
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
     pub(super) fn left(&self, reason: LeftQueue) -> &AtomicU64 {
         match reason {
             LeftQueue::Timeout => &self.timed_out,

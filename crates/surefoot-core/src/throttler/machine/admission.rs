@@ -129,8 +129,9 @@ impl Machine {
         {
             codel.saw(Duration::ZERO); // whoever came a moment ago did not wait behind anybody
         }
-        Counters::add(&self.counters.queued);
-        let slot = state.queue.push(level, now, deadline, waker);
+        Counters::add_alone(&self.counters.queued);
+        let (answers, permits) = (&self.answers, self.limit());
+        let slot = state.queue.push(answers, permits, level, now, deadline, waker);
         let leaves_at = waiter::leaves_at(now, self.config.timeout, deadline);
         let look_at = self.look_for(state.codel.as_ref(), now);
         Received::Queued { slot, leaves_at, look_at }

@@ -12,7 +12,22 @@ use crate::{Rejection, Timestamp};
 
 impl Machine {
     /// What a waiter's place has come to.
+    #[inline]
     pub(in crate::throttler) fn collect(
+        &self,
+        slot: Slot,
+        leaves_at: Timestamp,
+        waker: &Waker,
+    ) -> Poll<Result<Grant, Rejection>> {
+        if let Some(grant) = self.answers.take(slot) {
+            return Poll::Ready(Ok(grant));
+        }
+        self.look_up(slot, leaves_at, waker)
+    }
+
+    /// The same of a place to which no permit was given a moment ago.
+    #[inline(never)]
+    fn look_up(
         &self,
         slot: Slot,
         leaves_at: Timestamp,
@@ -21,14 +36,12 @@ impl Machine {
         let mut state = lock(&self.state);
         let (standing, since) = state.queue.standing(slot);
         let cause = match standing {
-            Standing::Granted(grant) => {
-                let left = state.queue.leave(slot);
-                drop(state);
-                drop(left);
-                return Poll::Ready(Ok(grant));
-            }
             Standing::Refused(cause) => cause,
-            Standing::Waiting => {
+            Standing::Granted | Standing::Waiting => {
+                // Under the lock nobody is given one meanwhile.
+                if let Some(grant) = self.answers.take(slot) {
+                    return Poll::Ready(Ok(grant));
+                }
                 let now = self.time.now();
                 if now < leaves_at {
                     let known = state.queue.watch(slot, waker);
@@ -55,10 +68,11 @@ impl Machine {
         let mut state = lock(&self.state);
         let left = state.queue.leave(slot);
         match left.standing {
-            Standing::Granted(grant) => {
+            Standing::Granted => {
                 Counters::add(&self.counters.cancelled);
                 drop(state);
-                self.return_permit(grant, self.time.now());
+                let grant = self.answers.take(slot);
+                grant.into_iter().for_each(|grant| self.return_permit(grant, self.time.now()));
             }
             Standing::Waiting => {
                 Counters::add(&self.counters.cancelled);
