@@ -30,13 +30,11 @@ impl Answers {
         Self([const { OnceLock::new() }; CHUNKS])
     }
 
-    /// Nothing yet, for somebody new.
-    pub(super) fn begin(&self, slot: Slot) {
-        let (chunk, place) = position(slot);
-        let all = self.0[chunk].get_or_init(|| {
-            (0..FIRST << chunk).map(|_| AtomicU64::new(NONE)).collect()
-        });
-        all[place].store(NONE, Ordering::Relaxed);
+    /// Makes room for the answer to a place that is new.
+    pub(super) fn add(&self, slot: Slot) {
+        let (chunk, _) = position(slot);
+        let empty = || (0..FIRST << chunk).map(|_| AtomicU64::new(NONE)).collect();
+        self.0[chunk].get_or_init(empty);
     }
 
     /// Release: what the last holder did is seen by the next.
@@ -47,6 +45,7 @@ impl Answers {
     }
 
     /// Takes the permit, if there is one. Not to be asked again then: the place is somebody else's.
+    #[inline]
     pub(super) fn take(&self, slot: Slot) -> Option<Grant> {
         let answer = self.get(slot)?;
         let word = answer.load(Ordering::Acquire);
@@ -57,11 +56,17 @@ impl Answers {
         Some(Grant::from_word(word))
     }
 
-    /// Whether the permit was taken that was given to this place.
-    pub(super) fn is_taken(&self, slot: Slot) -> bool {
-        self.get(slot).is_some_and(|answer| answer.load(Ordering::Acquire) == TAKEN)
+    /// Whether the permit was taken that was given to this place; if so, there is no answer any more.
+    pub(super) fn forget_taken(&self, slot: Slot) -> bool {
+        let Some(answer) = self.get(slot) else { return false };
+        let is_taken = answer.load(Ordering::Acquire) == TAKEN;
+        if is_taken {
+            answer.store(NONE, Ordering::Relaxed);
+        }
+        is_taken
     }
 
+    #[inline]
     fn get(&self, slot: Slot) -> Option<&AtomicU64> {
         let (chunk, place) = position(slot);
         self.0[chunk].get()?.get(place)
@@ -69,6 +74,7 @@ impl Answers {
 }
 
 /// The chunk, and the place in it.
+#[inline]
 fn position(slot: Slot) -> (usize, usize) {
     let chunk = (slot.number() / FIRST + 1).ilog2();
     let before = FIRST * ((1 << chunk) - 1);

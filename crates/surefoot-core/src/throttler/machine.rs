@@ -104,16 +104,22 @@ impl Machine {
     }
 
     /// What is done at the end of everything that may have changed who waits, or for what.
+    #[inline(always)]
     fn finish(&self, mut state: MutexGuard<'_, State>, mut wakes: Wakes) {
+        self.settle(&mut state, &mut wakes);
+        drop(state);
+        wakes.wake();
+    }
+
+    #[inline(never)]
+    fn settle(&self, state: &mut State, wakes: &mut Wakes) {
         let waiting = state.queue.waiting();
         state.claims.tell(&self.word, waiting > 0);
         if waiting < self.config.queue_size {
             state.told_full = false;
         }
-        if !state.drains.is_empty() && self.is_drained(&state) {
-            state.drains.end(&mut wakes);
+        if !state.drains.is_empty() && self.is_drained(state) {
+            state.drains.end(wakes);
         }
-        drop(state);
-        wakes.wake();
     }
 }

@@ -135,7 +135,6 @@ impl Queue {
         let (standing, waker) = (Standing::Waiting, Some(waker));
         let place = Place { standing, waker, since, deadline, level, before, next: NONE };
         let slot = self.place(answers, permits, place);
-        answers.begin(Slot(slot));
         let list = &mut self.levels[usize::from(level)];
         list.newest = slot;
         match self.places.get_mut(before as usize) {
@@ -158,9 +157,16 @@ impl Queue {
             self.places[slot as usize] = place;
             return slot;
         }
-        self.places.push(place);
+        self.add(answers, place)
+    }
+
+    #[cold]
+    fn add(&mut self, answers: &Answers, place: Place) -> u32 {
         // As many as `queue_size` and twice the permits, which is far below.
-        u32::try_from(self.places.len() - 1).unwrap_or(NONE)
+        let slot = u32::try_from(self.places.len()).unwrap_or(NONE);
+        self.places.push(place);
+        answers.add(Slot(slot));
+        slot
     }
 
     /// A place whose permit was taken. Where the first few are not, the others are looked at only if
@@ -175,7 +181,7 @@ impl Queue {
                 self.granted.newest = NONE;
             }
             self.granted_count -= 1;
-            if answers.is_taken(Slot(slot)) {
+            if answers.forget_taken(Slot(slot)) {
                 return Some(slot);
             }
             self.keep_granted(slot);
@@ -285,6 +291,7 @@ pub(super) struct Wakes {
 }
 
 impl Wakes {
+    #[inline]
     pub(super) fn add(&mut self, waker: Option<Waker>) {
         match (waker, &self.first) {
             (Some(waker), None) => self.first = Some(waker),
@@ -293,7 +300,13 @@ impl Wakes {
         }
     }
 
+    #[inline]
     pub(super) fn wake(self) {
-        wake_all(self.first.into_iter().chain(self.more));
+        let Self { first, more } = self;
+        if more.is_empty() {
+            first.into_iter().for_each(Waker::wake);
+        } else {
+            wake_all(first.into_iter().chain(more));
+        }
     }
 }

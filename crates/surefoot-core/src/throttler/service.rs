@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::time::nanos;
 
 /// How many of the latest calls are remembered.
 const REMEMBERED: usize = 32;
@@ -33,11 +32,12 @@ impl ServiceTimes {
         }
     }
 
-    pub(super) fn record(&self, held: Duration) {
+    /// Notes for how many nanoseconds a call held its permit.
+    pub(super) fn record(&self, held: u64) {
         // Not one step: of two calls that end at the same instant, one may be missed. That changes no
         // median worth the name, and costs nothing.
         let before = self.seen.load(Ordering::Relaxed);
-        self.latest[place_of(before)].store(nanos(held), Ordering::Relaxed);
+        self.latest[place_of(before)].store(held, Ordering::Relaxed);
         self.seen.store(before.wrapping_add(1), Ordering::Release);
     }
 
@@ -77,7 +77,7 @@ mod tests {
     fn the_median_is_that_of_the_latest_calls() {
         let times = ServiceTimes::new();
         assert_eq!(times.median(), None);
-        let record = |millis| times.record(Duration::from_millis(millis));
+        let record = |millis: u64| times.record(millis * 1_000_000);
         record(10);
         assert_eq!(times.median(), Some(Duration::from_millis(10)));
         record(30);

@@ -143,10 +143,12 @@ impl<B: Borrow<Throttler>> Acquiring<B> {
             Ok(Admission::Admitted(permit)) => Poll::Ready(Ok(permit)),
             Ok(Admission::Queued(waiter)) => {
                 // It has just asked: only the alarm is left to be set.
-                let mut waiting = Waiting { waiter, alarm: Alarm::Unset };
-                let is_due = waiting.poll_alarm(cx).is_ready();
-                self.waits = Some(waiting);
-                if is_due { self.poll_waiting(cx) } else { Poll::Pending }
+                let waiting = self.waits.insert(Waiting { waiter, alarm: Alarm::Unset });
+                if waiting.poll_alarm(cx).is_ready() {
+                    self.poll_waiting(cx)
+                } else {
+                    Poll::Pending
+                }
             }
             Err(rejection) => Poll::Ready(Err(rejection)),
         }
@@ -156,6 +158,10 @@ impl<B: Borrow<Throttler>> Acquiring<B> {
     #[inline(never)]
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit<B>, Rejection>> {
         let Some(waiting) = &mut self.waits else { return Poll::Pending };
+        if let Some(permit) = waiting.waiter.poll_granted() {
+            self.waits = None;
+            return Poll::Ready(Ok(permit));
+        }
         let answer = ready!(waiting.poll(cx));
         self.waits = None;
         Poll::Ready(answer)
@@ -202,11 +208,15 @@ impl<B: Borrow<Throttler>> Waiting<B> {
         }
     }
 
+    fn keep_watch(&self) -> bool {
+        self.waiter.is_watched() || time::keep_watch(|| self.waiter.watch())
+    }
+
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Alarm::Unset = self.alarm {
             let Some(throttler) = self.waiter.throttler() else { return Poll::Pending };
             self.alarm = match throttler.time() {
-                TimeSource::System if time::keep_watch(|| self.waiter.watch()) => Alarm::Shared,
+                TimeSource::System if self.keep_watch() => Alarm::Shared,
                 time => Alarm::Own(Box::pin(Sleep::until(time, self.waiter.look_at()))),
             };
         }

@@ -7,9 +7,9 @@ use super::super::LeftQueue;
 use super::super::grant::Grant;
 use super::super::queue::{Cause, Slot, Wakes};
 use super::super::status::Counters;
-use super::super::waiter::{self, Wait};
+use super::super::waiter::Wait;
 use super::{Machine, State};
-use crate::sync::lock;
+use crate::sync::{MutexGuard, lock};
 use crate::{Deadline, Event, Rejection, Timestamp};
 
 /// How a call that asks to wait is received.
@@ -71,8 +71,28 @@ impl Machine {
         let now = self.time.now();
         let mut state = lock(&self.state);
         let told = state.look(now, &self.service);
-        let received = self.settle_claim(&mut state, now, level, wait);
-        let is_full = matches!(&received, Err(Rejection::QueueFull { queue_size: 1.., .. }));
+        match self.settle_claim(&mut state, now, level, wait) {
+            Ok(received) => {
+                drop(state);
+                self.tell_standing(told, now);
+                if matches!(received, Received::Queued { .. }) && self.watch_fellows() {
+                    self.serve_all(lock(&self.state), self.time.now());
+                }
+                Ok(received)
+            }
+            Err(rejection) => Err(self.tell_refused(state, told, now, rejection)),
+        }
+    }
+
+    #[cold]
+    fn tell_refused(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        told: Option<bool>,
+        now: Timestamp,
+        rejection: Rejection,
+    ) -> Rejection {
+        let is_full = matches!(&rejection, Rejection::QueueFull { queue_size: 1.., .. });
         let is_news = is_full && !std::mem::replace(&mut state.told_full, is_full);
         drop(state);
         self.tell_standing(told, now);
@@ -80,10 +100,7 @@ impl Machine {
             let (policy, queue_size) = (self.config.name.clone(), self.config.queue_size);
             self.events.send(&Event::QueueFilled { policy, at: now, queue_size });
         }
-        if matches!(received, Ok(Received::Queued { .. })) && self.watch_fellows() {
-            self.serve_all(lock(&self.state), self.time.now());
-        }
-        received.map_err(|rejection| self.fellowship.worded(rejection))
+        self.fellowship.worded(rejection)
     }
 
     fn settle_claim(
@@ -132,8 +149,9 @@ impl Machine {
         Counters::add_alone(&self.counters.queued);
         let (answers, permits) = (&self.answers, self.limit());
         let slot = state.queue.push(answers, permits, level, now, deadline, waker);
-        let leaves_at = waiter::leaves_at(now, self.config.timeout, deadline);
-        let look_at = self.look_for(state.codel.as_ref(), now);
+        let ends = now + self.config.timeout;
+        let leaves_at = Deadline::at(ends).within(deadline).timestamp();
+        let look_at = state.codel.as_ref().map_or(ends, |codel| self.look_for(Some(codel), now));
         Received::Queued { slot, leaves_at, look_at }
     }
 

@@ -31,9 +31,9 @@ impl Machine {
     #[inline(never)]
     fn release_timed(&self, grant: Grant, verdict: &Verdict) {
         let now = self.time.now();
-        let held = now - grant.at();
-        self.service.record(held);
+        self.service.record(now.nanos_since(grant.at()));
         if let Some(samples) = &self.samples {
+            let held = now - grant.at();
             samples.note(verdict, held, self.limit().saturating_sub(self.word.load().free()));
         }
         self.return_permit(grant, now);

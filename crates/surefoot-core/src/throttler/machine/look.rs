@@ -46,6 +46,13 @@ impl Machine {
         codel.map_or(next, |codel| next.min(codel.next_look()))
     }
 
+    /// Whether a timer is set for `at`, or earlier.
+    #[inline]
+    pub(in crate::throttler) fn is_watched(&self, at: Timestamp) -> bool {
+        let watched = self.watched.load(Ordering::Acquire);
+        watched != 0 && watched <= at.as_nanos()
+    }
+
     /// Whether the host that asks has to set a timer for `at`, as none is set that early.
     pub(in crate::throttler) fn claim_watch(&self, at: Timestamp) -> bool {
         let at = at.as_nanos().max(1);

@@ -11,23 +11,14 @@ use crate::sync::lock;
 use crate::{Rejection, Timestamp};
 
 impl Machine {
-    /// What a waiter's place has come to.
+    /// The permit of a waiter who was given one.
     #[inline]
-    pub(in crate::throttler) fn collect(
-        &self,
-        slot: Slot,
-        leaves_at: Timestamp,
-        waker: &Waker,
-    ) -> Poll<Result<Grant, Rejection>> {
-        if let Some(grant) = self.answers.take(slot) {
-            return Poll::Ready(Ok(grant));
-        }
-        self.look_up(slot, leaves_at, waker)
+    pub(in crate::throttler) fn collect(&self, slot: Slot) -> Option<Grant> {
+        self.answers.take(slot)
     }
 
-    /// The same of a place to which no permit was given a moment ago.
-    #[inline(never)]
-    fn look_up(
+    /// What the place has come to of a waiter who was given no permit a moment ago.
+    pub(in crate::throttler) fn look_up(
         &self,
         slot: Slot,
         leaves_at: Timestamp,
