@@ -105,8 +105,8 @@ impl Machine {
 
     /// What is done at the end of everything that may have changed who waits, or for what.
     #[inline(always)]
-    fn finish(&self, mut state: MutexGuard<'_, State>, mut wakes: Wakes) {
-        self.settle(&mut state, &mut wakes);
+    fn finish(&self, mut state: MutexGuard<'_, State>, wakes: &mut Wakes) {
+        self.settle(&mut state, wakes);
         drop(state);
         wakes.wake();
     }

@@ -291,7 +291,7 @@ pub(super) struct Wakes {
 }
 
 impl Wakes {
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&mut self, waker: Option<Waker>) {
         match (waker, &self.first) {
             (Some(waker), None) => self.first = Some(waker),
@@ -300,13 +300,13 @@ impl Wakes {
         }
     }
 
-    #[inline]
-    pub(super) fn wake(self) {
-        let Self { first, more } = self;
-        if more.is_empty() {
-            first.into_iter().for_each(Waker::wake);
+    #[inline(always)]
+    pub(super) fn wake(&mut self) {
+        if self.more.is_empty() {
+            self.first.take().into_iter().for_each(Waker::wake);
         } else {
-            wake_all(first.into_iter().chain(more));
+            let more = std::mem::take(&mut self.more);
+            wake_all(self.first.take().into_iter().chain(more));
         }
     }
 }

@@ -37,7 +37,7 @@ impl Machine {
     pub(in crate::throttler) fn forgo(&self) {
         let mut state = lock(&self.state);
         state.claims.withdraw(&self.word);
-        self.finish(state, Wakes::default());
+        self.finish(state, &mut Wakes::default());
     }
 
     /// What a call begins with that need not wait.

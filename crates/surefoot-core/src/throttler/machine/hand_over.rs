@@ -97,7 +97,7 @@ impl Machine {
             }
             wakes.add(state.queue.grant(&self.answers, next.slot, grant));
         }
-        self.finish(state, wakes);
+        self.finish(state, &mut wakes);
         self.tell_standing(told, now);
     }
 

@@ -29,7 +29,7 @@ impl Machine {
             self.send_away(&mut state, slot, Cause::Left { at: now, reason }, &mut wakes);
         }
         let next = self.next_look(&state);
-        self.finish(state, wakes);
+        self.finish(state, &mut wakes);
         self.tell_standing(told, now);
         next
     }

@@ -45,7 +45,7 @@ impl Machine {
             }
         };
         let left = state.queue.leave(slot);
-        self.finish(state, Wakes::default());
+        self.finish(state, &mut Wakes::default());
         drop(left);
         Poll::Ready(Err(self.rejection(cause, since)))
     }
@@ -68,7 +68,7 @@ impl Machine {
             Standing::Waiting => {
                 Counters::add(&self.counters.cancelled);
                 state.claims.withdraw(&self.word);
-                self.finish(state, Wakes::default());
+                self.finish(state, &mut Wakes::default());
             }
             Standing::Refused(cause) => {
                 drop(state);
