@@ -23,6 +23,7 @@
 //! | `timeout` | 30 s | the longest wait; whoever has waited exactly this long leaves |
 //! | `order` | `fifo` | whose turn it is: `fifo`, `lifo` or `priority` |
 //! | `priority_levels` | 3 | levels of priority; 1 is the lowest, and that of calls without one |
+//! | `displace` | no | by `priority`: a full queue sends its lowest away for a call of a higher one |
 //! | `codel` | off | cuts waits short while the queue stands ([`CodelConfig`]) |
 //! | `expected_service` | learned | no permit for a call whose deadline is nearer |
 //! | `adaptive` | off | the limit finds itself ([`adaptive`]) |
@@ -115,6 +116,9 @@ pub enum LeftQueue {
     StandingQueue,
     /// It would not have been done by its deadline.
     Deadline,
+    /// A call of a higher priority came while the queue was full: see
+    /// [`displace`](ThrottlerConfig::displace).
+    Displaced,
 }
 
 impl LeftQueue {
@@ -124,12 +128,13 @@ impl LeftQueue {
             Self::Timeout => ", the longest wait there is",
             Self::StandingQueue => " because more comes than is done",
             Self::Deadline => " as it would not have been done by its deadline",
+            Self::Displaced => " for a call of a higher priority, as the queue was full",
         }
     }
 
     pub(crate) const fn advice(self) -> &'static str {
         match self {
-            Self::Timeout | Self::StandingQueue => ": send less at once, or try elsewhere",
+            Self::Timeout | Self::StandingQueue | Self::Displaced => ": send less at once, or try elsewhere",
             Self::Deadline => ": give it more time, or try elsewhere",
         }
     }

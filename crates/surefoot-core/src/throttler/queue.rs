@@ -205,6 +205,12 @@ impl Queue {
         levels.find_map(|list| self.look(if self.newest_first { list.newest } else { list.oldest }))
     }
 
+    /// The newest of the lowest level that is below this one.
+    pub(super) fn lowest_below(&self, level: u8) -> Option<Slot> {
+        let mut below = self.levels.iter().take(usize::from(level));
+        below.find(|list| list.newest != NONE).map(|list| Slot(list.newest))
+    }
+
     /// The one who has waited longest, for each level.
     pub(super) fn oldest(&self) -> impl Iterator<Item = Waiting> + '_ {
         self.levels.iter().filter_map(|list| self.look(list.oldest))

@@ -71,10 +71,16 @@ impl Machine {
         let now = self.time.now();
         let mut state = lock(&self.state);
         let told = state.look(now, &self.service);
-        match self.settle_claim(&mut state, now, level, wait) {
+        let mut displaced = None;
+        match self.settle_claim(&mut state, now, level, wait, &mut displaced) {
             Ok(received) => {
+                let is_news = displaced.is_some() && state.tells_full();
                 drop(state);
+                displaced.into_iter().for_each(Waker::wake);
                 self.tell_standing(told, now);
+                if is_news {
+                    self.tell_full(now);
+                }
                 if matches!(received, Received::Queued { .. }) && self.watch_fellows() {
                     self.serve_all(lock(&self.state), self.time.now());
                 }
@@ -93,14 +99,19 @@ impl Machine {
         rejection: Rejection,
     ) -> Rejection {
         let is_full = matches!(&rejection, Rejection::QueueFull { queue_size: 1.., .. });
-        let is_news = is_full && !std::mem::replace(&mut state.told_full, is_full);
+        let is_news = is_full && state.tells_full();
         drop(state);
         self.tell_standing(told, now);
         if is_news {
-            let (policy, queue_size) = (self.config.name.clone(), self.config.queue_size);
-            self.events.send(&Event::QueueFilled { policy, at: now, queue_size });
+            self.tell_full(now);
         }
         self.fellowship.worded(rejection)
+    }
+
+    #[cold]
+    fn tell_full(&self, at: Timestamp) {
+        let (policy, queue_size) = (self.config.name.clone(), self.config.queue_size);
+        self.events.send(&Event::QueueFilled { policy, at, queue_size });
     }
 
     fn settle_claim(
@@ -109,6 +120,7 @@ impl Machine {
         now: Timestamp,
         level: u8,
         wait: Option<Wait>,
+        displaced: &mut Option<Waker>,
     ) -> Result<Received, Rejection> {
         if state.claims.take() {
             return Ok(Received::Admitted(Grant::own(now)));
@@ -121,7 +133,9 @@ impl Machine {
         } else if let Some(Wait { deadline, waker }) = wait {
             if self.is_hopeless(deadline, now) {
                 self.rejection(Cause::Left { at: now, reason: LeftQueue::Deadline }, now)
-            } else if state.queue.waiting() < self.config.queue_size {
+            } else if state.queue.waiting() < self.config.queue_size
+                || self.displace(state, now, level, displaced)
+            {
                 return Ok(self.queue_up(state, now, level, deadline, waker));
             } else {
                 self.full(self.config.queue_size)
@@ -131,6 +145,24 @@ impl Machine {
         };
         state.claims.withdraw(&self.word);
         Err(refused)
+    }
+
+    /// Makes room in a full queue, if it holds somebody of a lower level and may send them away.
+    #[cold]
+    fn displace(
+        &self,
+        state: &mut State,
+        now: Timestamp,
+        level: u8,
+        displaced: &mut Option<Waker>,
+    ) -> bool {
+        if !self.config.displace {
+            return false;
+        }
+        let Some(slot) = state.queue.lowest_below(level) else { return false };
+        state.claims.withdraw(&self.word);
+        *displaced = state.queue.refuse(slot, Cause::Left { at: now, reason: LeftQueue::Displaced });
+        true
     }
 
     fn queue_up(
@@ -188,5 +220,12 @@ impl Machine {
 
     pub(super) fn expected(&self) -> Option<Duration> {
         self.config.expected_service.or_else(|| self.service.median())
+    }
+}
+
+impl State {
+    /// Somebody is refused as the queue is full. Whether listeners are yet to be told.
+    fn tells_full(&mut self) -> bool {
+        !std::mem::replace(&mut self.told_full, true)
     }
 }
