@@ -42,6 +42,9 @@ struct Place {
     next: u32,
 }
 
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Place>() == 64);
+
 /// How things stand for one who has asked to wait. The place is theirs until they have collected it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {

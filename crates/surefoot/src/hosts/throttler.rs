@@ -70,10 +70,14 @@ impl Acquire for Throttler {
 
     #[inline]
     fn acquire_blocking(&self) -> Result<Permit<&Throttler>, Rejection> {
+        let deadline = scope::deadline_on(self.time());
+        if deadline.is_some_and(|deadline| deadline.is_over(self.time().now())) {
+            return Err(self.refuse_late());
+        }
         let mut bell = None;
-        let wait = |time: &TimeSource| {
+        let wait = |_: &TimeSource| {
             let waker = Waker::from(bell.insert(Arc::new(Bell::default())).clone());
-            Wait { deadline: scope::deadline_on(time), waker }
+            Wait { deadline, waker }
         };
         match Throttler::enqueue(self, wait)? {
             Admission::Admitted(permit) => Ok(permit),
@@ -119,6 +123,9 @@ impl<B: Borrow<Throttler> + Unpin> Future for Acquiring<B> {
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(throttler) = self.asks.take() else { return self.poll_waiting(cx) };
+        if scope::has_expired() {
+            return Poll::Ready(Err(throttler.borrow().refuse_late()));
+        }
         match Throttler::claim(throttler) {
             Ok(permit) => Poll::Ready(Ok(permit)),
             Err(claim) => self.queue_up(claim, cx),

@@ -117,6 +117,30 @@ fn a_blocking_call_leaves_the_queue_at_its_deadline() {
 }
 
 #[test]
+fn a_free_permit_is_not_given_to_a_call_whose_deadline_has_passed() {
+    let clock = ManualClock::new();
+    let throttler = throttler(&clock, 1);
+    let timeout = Timeout::new(2 * SEC).unwrap().on_clock(&clock);
+    let ran = AtomicU32::new(0);
+    let mut call = Box::pin(timeout.call(|| async {
+        clock.sleep_until(surefoot::Timestamp::ZERO + 2 * SEC).await;
+        let run = || async { Ok::<_, &str>(ran.fetch_add(1, Ordering::Relaxed)) };
+        throttler.call(run).await
+    }));
+    assert!(poll(call.as_mut()).is_pending());
+    clock.advance(2 * SEC);
+    assert!(matches!(poll(call.as_mut()), Poll::Ready(Err(surefoot::Error::Timeout { .. }))));
+    assert_eq!((ran.load(Ordering::Relaxed), throttler.status().totals.hopeless), (0, 1));
+
+    let refused = timeout.call_blocking(|_| {
+        clock.advance(2 * SEC);
+        Ok::<_, &str>(left(throttler.acquire_blocking().err().as_ref()))
+    });
+    assert_eq!(refused.unwrap(), Some(LeftQueue::Deadline));
+    assert_eq!((throttler.in_flight(), throttler.status().totals.hopeless), (0, 2));
+}
+
+#[test]
 fn a_blocked_thread_is_woken_by_a_permit_that_returns() {
     let clock = ManualClock::new();
     let throttler = throttler(&clock, 1);

@@ -161,7 +161,8 @@ impl Machine {
         }
         let Some(slot) = state.queue.lowest_below(level) else { return false };
         state.claims.withdraw(&self.word);
-        *displaced = state.queue.refuse(slot, Cause::Left { at: now, reason: LeftQueue::Displaced });
+        *displaced =
+            state.queue.refuse(slot, Cause::Left { at: now, reason: LeftQueue::Displaced });
         true
     }
 
@@ -196,6 +197,11 @@ impl Machine {
     fn refuse_closed(&self) -> Rejection {
         Counters::add(&self.counters.closed);
         Rejection::Closed { policy: self.config.name.clone() }
+    }
+
+    pub(in crate::throttler) fn refuse_late(&self) -> Rejection {
+        let (at, reason) = (Timestamp::ZERO, LeftQueue::Deadline);
+        self.rejection(Cause::Left { at, reason }, at)
     }
 
     #[cold]

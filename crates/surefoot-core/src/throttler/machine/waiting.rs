@@ -62,8 +62,9 @@ impl Machine {
             Standing::Granted => {
                 Counters::add(&self.counters.cancelled);
                 drop(state);
-                let grant = self.answers.take(slot);
-                grant.into_iter().for_each(|grant| self.return_permit(grant, self.time.now()));
+                if let Some(grant) = self.answers.take(slot) {
+                    self.return_permit(grant, self.time.now());
+                }
             }
             Standing::Waiting => {
                 Counters::add(&self.counters.cancelled);
