@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use surefoot::throttler::LeftQueue;
 use surefoot::{
-    Acquire, AcquireIn, Bulkhead, Clock, ManualClock, OrderRule, PartKind, Pipeline, Rejection,
-    Throttler, Timeout,
+    Acquire, AcquireIn, BlockingPolicy, Bulkhead, Clock, ManualClock, OrderRule, PartKind,
+    Pipeline, Rejection, Throttler, Timeout,
 };
 
 use crate::support::{Error, Policy, SEC};
