@@ -35,7 +35,8 @@
 //! **Fairness.** While somebody waits, no newcomer is let in past the queue.
 //!
 //! **Deadlines.** A permit is not given to a call that would not be done in time: whose deadline is
-//! nearer than a call usually takes. A permit that is free is refused only when the deadline has passed. "Usually" is the median of the latest 32 calls that had to wait (of all calls, where `codel` or
+//! nearer than a call usually takes. A free permit is given without a look at the time, but
+//! by hosts not to a thread past its deadline, nor in the last poll that a timeout grants. "Usually" is the median of the latest 32 calls that had to wait (of all calls, where `codel` or
 //! `adaptive` is on); before there is one, any deadline ahead will do.
 //!
 //! **Cancellation.** A waiter that is dropped leaves the queue at once, and if it had been given a

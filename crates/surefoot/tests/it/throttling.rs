@@ -117,13 +117,14 @@ fn a_blocking_call_leaves_the_queue_at_its_deadline() {
 }
 
 #[test]
-fn a_free_permit_is_not_given_to_a_call_whose_deadline_has_passed() {
+fn a_free_permit_is_not_given_in_a_timeouts_last_poll_nor_to_a_thread_past_its_deadline() {
     let clock = ManualClock::new();
     let throttler = throttler(&clock, 1);
     let timeout = Timeout::new(2 * SEC).unwrap().on_clock(&clock);
     let ran = AtomicU32::new(0);
     let mut call = Box::pin(timeout.call(|| async {
         clock.sleep_until(surefoot::Timestamp::ZERO + 2 * SEC).await;
+        futures_lite::future::yield_now().await; // the timeout's last poll is the next
         let run = || async { Ok::<_, &str>(ran.fetch_add(1, Ordering::Relaxed)) };
         throttler.call(run).await
     }));
