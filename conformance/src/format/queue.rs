@@ -70,6 +70,7 @@ pub(crate) enum QueueRefusal {
     QueueTimeout,
     StandingQueue,
     Deadline,
+    Displaced,
     BulkheadFull,
     UnknownCompartment,
     Closed,
@@ -112,6 +113,7 @@ const THROTTLER: &[(&str, Kind)] = &[
     ("timeout", Kind::Time),
     ("order", Kind::Word),
     ("priority_levels", Kind::Count),
+    ("displace", Kind::Flag),
     ("codel", Kind::Group(&[("target", Kind::Time), ("interval", Kind::Time)])),
     ("expected_service", Kind::Time),
     (
@@ -153,11 +155,12 @@ const VERBS: [(&str, Verb); 6] = [
     ("observe", Verb::Observe),
 ];
 
-const REFUSALS: [(&str, QueueRefusal); 7] = [
+const REFUSALS: [(&str, QueueRefusal); 8] = [
     ("queue_full", QueueRefusal::QueueFull),
     ("queue_timeout", QueueRefusal::QueueTimeout),
     ("standing_queue", QueueRefusal::StandingQueue),
     ("deadline", QueueRefusal::Deadline),
+    ("displaced", QueueRefusal::Displaced),
     ("bulkhead_full", QueueRefusal::BulkheadFull),
     ("unknown_compartment", QueueRefusal::UnknownCompartment),
     ("closed", QueueRefusal::Closed),

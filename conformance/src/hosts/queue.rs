@@ -77,6 +77,7 @@ pub(super) fn refusal(rejection: &Rejection) -> Result<QueueRefusal, String> {
         Rejection::QueueTimeout { reason: LeftQueue::StandingQueue, .. } => {
             QueueRefusal::StandingQueue
         }
+        Rejection::QueueTimeout { reason: LeftQueue::Displaced, .. } => QueueRefusal::Displaced,
         other => return Err(format!("a call was refused: {other}")),
     })
 }

@@ -38,6 +38,11 @@ impl Timestamp {
         self.0
     }
 
+    /// Nanoseconds since `earlier`; none if that is in fact later.
+    pub(crate) const fn nanos_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// The point `duration` before this one, or the origin if that comes later.
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(duration)))

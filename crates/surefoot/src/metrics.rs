@@ -272,6 +272,7 @@ impl Publish for Throttler {
             ("timeout", totals.timed_out),
             ("standing_queue", totals.over_delayed),
             ("deadline", totals.hopeless),
+            ("displaced", totals.displaced),
             ("closed", totals.closed),
         ] {
             let labels = [label(), ("reason", reason.to_owned())];

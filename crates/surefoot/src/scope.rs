@@ -140,6 +140,7 @@ pub(crate) fn without_kept_pauses(verdict: Verdict) -> Verdict {
 
 /// Whether a deadline around this call has passed, so that this poll is its last: whoever can answer
 /// with something should.
+#[inline]
 pub fn has_expired() -> bool {
     EXPIRED.get()
 }

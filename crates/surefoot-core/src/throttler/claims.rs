@@ -11,6 +11,10 @@ use super::word::{Returned, Word};
 /// ```text
 /// claims that are met = permits handed in + permits on their way to be − permits astray
 /// ```
+///
+/// The word is not told of every claim that is met. A permit that returns while somebody waits is
+/// handed in without: that costs an atomic step less, and as long as somebody waits the word has to
+/// show claims anyway. What it was not told it is when nobody waits any more.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     /// Permits that were handed in, and that nobody has taken.
@@ -19,7 +23,12 @@ pub(super) struct Claims {
     astray: u32,
     /// Claims of a limit that was lowered.
     surplus: u32,
+    /// Claims that are met, and that the word still shows.
+    untold: u32,
 }
+
+/// So many claims are told at once even if somebody waits, as the word counts in 32 bits.
+const UNTOLD_MOST: u32 = 1 << 20;
 
 impl Claims {
     /// Takes a permit for a claim that was made.
@@ -43,6 +52,26 @@ impl Claims {
         self.admit(1);
     }
 
+    /// A permit returns, and the word showed claims.
+    pub(super) fn bring(&mut self, word: &Word, somebody_waits: bool) {
+        if somebody_waits && self.surplus == 0 {
+            self.handed_in += 1;
+            self.untold += 1;
+        } else {
+            self.put_back(word);
+        }
+    }
+
+    /// Has the word show no more claims than there are, unless somebody waits.
+    pub(super) fn tell(&mut self, word: &Word, somebody_waits: bool) {
+        if self.untold == 0 || (somebody_waits && self.untold < UNTOLD_MOST) {
+            return;
+        }
+        let untold = std::mem::take(&mut self.untold);
+        let withdrawn = word.withdraw(untold);
+        (withdrawn..untold).for_each(|_| self.one_too_many(word));
+    }
+
     /// A permit returns.
     pub(super) fn put_back(&mut self, word: &Word) {
         if word.put_back() == Returned::Claimed {
@@ -58,10 +87,13 @@ impl Claims {
 
     /// Takes a claim back.
     pub(super) fn withdraw(&mut self, word: &Word) {
-        if word.withdraw() {
-            return;
+        if word.withdraw(1) == 0 {
+            self.one_too_many(word);
         }
-        // Every claim is met. So one permit too many was handed in, or is on its way.
+    }
+
+    /// Every claim is met. So one permit too many was handed in, or is on its way.
+    fn one_too_many(&mut self, word: &Word) {
         if self.take() { self.put_back(word) } else { self.astray += 1 }
     }
 

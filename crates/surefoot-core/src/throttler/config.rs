@@ -23,8 +23,8 @@ pub enum Order {
     /// others time out.
     Lifo,
     /// The most important, and of those whoever has waited longest. A lower priority can wait until
-    /// it times out. Nobody who waits is sent away for one who comes: a full queue refuses every
-    /// priority alike, so put a load shedder in front that keeps room for the important.
+    /// it times out. A full queue refuses every priority alike, unless it is told to
+    /// [`displace`](ThrottlerConfig::displace).
     Priority,
 }
 
@@ -65,6 +65,9 @@ pub struct ThrottlerConfig {
     /// Levels of priority, where `order` is `priority`; 1 is the lowest. Default 3.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub priority_levels: Option<u32>,
+    /// Whether a full queue sends somebody away for a call of a higher priority: of the lowest priority
+    /// there is in it, whoever came last. An option where `order` is `priority`. Default: no.
+    pub displace: bool,
     /// Cuts waits short while the queue stands. Default: off.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub codel: Option<CodelConfig>,
@@ -96,6 +99,7 @@ impl Default for ThrottlerConfig {
             timeout: Duration::from_secs(30),
             order: Order::Fifo,
             priority_levels: None,
+            displace: false,
             codel: None,
             expected_service: None,
             adaptive: None,
@@ -153,6 +157,12 @@ impl ThrottlerConfig {
             )?;
             check.count(&field("priority_levels"), levels, LEVELS_MOST)?;
         }
+        check.rule(
+            self.order == Order::Priority || !self.displace,
+            &field("displace"),
+            self.displace,
+            "is only an option with `order` = priority",
+        )?;
         if let Some(CodelConfig { target, interval }) = self.codel {
             for (name, time) in [("codel.target", target), ("codel.interval", interval)] {
                 time.map_or(Ok(()), |time| check.period(&field(name), time))?;
@@ -238,6 +248,32 @@ impl ThrottlerBuilder {
     /// Levels of priority, with [`Order::Priority`]; 1 is the lowest. Default 3.
     pub fn priority_levels(mut self, levels: u32) -> Self {
         self.config.priority_levels = Some(levels);
+        self
+    }
+
+    /// Has a full queue send somebody away for a call of a higher priority: of the lowest priority
+    /// there is in it, whoever came last ([`LeftQueue::Displaced`](super::LeftQueue::Displaced)). With
+    /// [`Order::Priority`]. Default: no.
+    ///
+    /// ```
+    /// use surefoot_core::Throttler;
+    /// use surefoot_core::throttler::{Admission, Order, Wait};
+    /// # use std::task::{Context, Waker};
+    /// # let wait = |_: &_| Wait { deadline: None, waker: Waker::noop().clone() };
+    ///
+    /// let model = Throttler::builder("model").max_concurrent(1).queue_size(1);
+    /// let model = model.order(Order::Priority).displace(true).build()?;
+    /// let running = model.try_acquire()?;
+    /// let Admission::Queued(mut low) = Throttler::enqueue(model.priority(1)?, wait)? else {
+    ///     unreachable!("the only permit is out")
+    /// };
+    /// let high = Throttler::enqueue(model.priority(3)?, wait);
+    /// assert!(matches!(high, Ok(Admission::Queued(_))));
+    /// assert!(low.poll(&mut Context::from_waker(Waker::noop())).is_ready()); // sent away
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn displace(mut self, displace: bool) -> Self {
+        self.config.displace = displace;
         self
     }
 

@@ -25,6 +25,15 @@ impl Grant {
         Self((at.as_nanos() & !BORROWED) | BORROWED)
     }
 
+    /// For keeping it in an atomic.
+    pub(super) fn word(self) -> u64 {
+        self.0
+    }
+
+    pub(super) fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
     #[inline(always)]
     pub(super) fn is_untimed(self) -> bool {
         self.0 == UNTIMED

@@ -9,6 +9,7 @@ mod view;
 mod waiting;
 
 use super::adaptive::AdaptiveLimit;
+use super::answers::Answers;
 use super::claims::Claims;
 use super::codel::Codel;
 use super::config::{Order, ThrottlerConfig};
@@ -33,6 +34,7 @@ pub(super) use admission::Received;
 pub(super) struct Machine {
     word: Word,
     state: Mutex<State>,
+    answers: Answers,
     /// Changed under the lock.
     limit: AtomicU32,
     pub(super) config: ThrottlerConfig,
@@ -87,6 +89,7 @@ impl Machine {
         Ok(Self {
             word: Word::new(limit),
             state: Mutex::new(state),
+            answers: Answers::new(),
             limit: AtomicU32::new(limit),
             config,
             time,
@@ -101,14 +104,22 @@ impl Machine {
     }
 
     /// What is done at the end of everything that may have changed who waits, or for what.
-    fn finish(&self, mut state: MutexGuard<'_, State>, mut wakes: Wakes) {
-        if state.queue.waiting() < self.config.queue_size {
-            state.told_full = false;
-        }
-        if !state.drains.is_empty() && self.is_drained(&state) {
-            state.drains.end(&mut wakes);
-        }
+    #[inline(always)]
+    fn finish(&self, mut state: MutexGuard<'_, State>, wakes: &mut Wakes) {
+        self.settle(&mut state, wakes);
         drop(state);
         wakes.wake();
+    }
+
+    #[inline(never)]
+    fn settle(&self, state: &mut State, wakes: &mut Wakes) {
+        let waiting = state.queue.waiting();
+        state.claims.tell(&self.word, waiting > 0);
+        if waiting < self.config.queue_size {
+            state.told_full = false;
+        }
+        if !state.drains.is_empty() && self.is_drained(state) {
+            state.drains.end(wakes);
+        }
     }
 }

@@ -50,6 +50,8 @@ pub struct ThrottlerTotals {
     pub over_delayed: u64,
     /// Refused because they would not have been done by their deadline.
     pub hopeless: u64,
+    /// Refused while they waited, for a call of a higher priority.
+    pub displaced: u64,
     /// Refused because it was closed.
     pub closed: u64,
     /// Walked away from the queue.
@@ -59,7 +61,12 @@ pub struct ThrottlerTotals {
 impl ThrottlerTotals {
     /// All that were refused.
     pub fn rejected(&self) -> u64 {
-        self.queue_full + self.timed_out + self.over_delayed + self.hopeless + self.closed
+        self.queue_full
+            + self.timed_out
+            + self.over_delayed
+            + self.hopeless
+            + self.displaced
+            + self.closed
     }
 }
 
@@ -70,6 +77,7 @@ pub(super) struct Counters {
     timed_out: AtomicU64,
     over_delayed: AtomicU64,
     hopeless: AtomicU64,
+    displaced: AtomicU64,
     pub(super) closed: AtomicU64,
     pub(super) cancelled: AtomicU64,
 }
@@ -79,11 +87,17 @@ impl Counters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The same for one that is counted under a lock.
+    pub(super) fn add_alone(counter: &AtomicU64) {
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
     pub(super) fn left(&self, reason: LeftQueue) -> &AtomicU64 {
         match reason {
             LeftQueue::Timeout => &self.timed_out,
             LeftQueue::StandingQueue => &self.over_delayed,
             LeftQueue::Deadline => &self.hopeless,
+            LeftQueue::Displaced => &self.displaced,
         }
     }
 
@@ -95,6 +109,7 @@ impl Counters {
             timed_out: read(&self.timed_out),
             over_delayed: read(&self.over_delayed),
             hopeless: read(&self.hopeless),
+            displaced: read(&self.displaced),
             closed: read(&self.closed),
             cancelled: read(&self.cancelled),
         }

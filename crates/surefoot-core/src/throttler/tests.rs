@@ -175,6 +175,7 @@ fn every_option_has_its_rule() {
         (ThrottlerConfig { queue_size: u32::MAX, ..base() }, "queue_size"),
         (ThrottlerConfig { timeout: Duration::ZERO, ..base() }, "timeout"),
         (ThrottlerConfig { priority_levels: Some(3), ..base() }, "priority_levels"),
+        (ThrottlerConfig { displace: true, ..base() }, "displace"),
         (
             ThrottlerConfig { order: Order::Priority, priority_levels: Some(0), ..base() },
             "priority_levels",

@@ -69,6 +69,13 @@ impl<B: Borrow<Throttler>> Waiter<B> {
         self.place.as_ref().map(|(throttler, _)| throttler.borrow())
     }
 
+    /// Whether a timer is set that all who wait share, and early enough for this one.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        let throttler = self.place.as_ref().map(|(throttler, _)| throttler.borrow());
+        throttler.is_some_and(|throttler| throttler.machine.is_watched(self.look_at))
+    }
+
     /// The timer that all who wait share, if it is this one's part to set it.
     pub fn watch(&self) -> Option<Watch> {
         let (throttler, _) = self.place.as_ref()?;
@@ -78,9 +85,26 @@ impl<B: Borrow<Throttler>> Waiter<B> {
     /// The permit, or why there will be none. While it waits, the last waker is woken when that
     /// changes. Not to be polled again after it was ready: it stays pending.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit<B>, Rejection>> {
+        match self.poll_granted() {
+            Some(permit) => Poll::Ready(Ok(permit)),
+            None => self.poll_otherwise(cx),
+        }
+    }
+
+    /// The permit, if it was given, without taking a lock. For hosts: otherwise
+    /// [`poll`](Self::poll) has to be asked.
+    #[inline(always)]
+    pub fn poll_granted(&mut self) -> Option<Permit<B>> {
+        let (throttler, slot) = self.place.as_ref()?;
+        let grant = throttler.borrow().machine.collect(*slot)?;
+        let (throttler, _) = self.place.take()?;
+        Some(Permit::new(throttler, grant))
+    }
+
+    fn poll_otherwise(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit<B>, Rejection>> {
         let Some((throttler, slot)) = &self.place else { return Poll::Pending };
         let machine = &throttler.borrow().machine;
-        match machine.collect(*slot, self.leaves_at, cx.waker()) {
+        match machine.look_up(*slot, self.leaves_at, cx.waker()) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(answer) => Poll::Ready(match (answer, self.place.take()) {
                 (Ok(grant), Some((throttler, _))) => Ok(Permit::new(throttler, grant)),
@@ -103,13 +127,4 @@ impl<B: Borrow<Throttler>> fmt::Debug for Waiter<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Waiter").field("leaves_at", &self.leaves_at).finish_non_exhaustive()
     }
-}
-
-/// Until when one who begins to wait at `now` may, and no longer.
-pub(super) fn leaves_at(
-    now: Timestamp,
-    timeout: std::time::Duration,
-    deadline: Option<Deadline>,
-) -> Timestamp {
-    Deadline::after(now, timeout).within(deadline).timestamp()
 }

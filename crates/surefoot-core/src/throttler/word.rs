@@ -37,6 +37,15 @@ impl Seen {
         u32::try_from(self.balance()).unwrap_or_default()
     }
 
+    /// Claims that are not met.
+    fn claims(self) -> u32 {
+        self.balance().min(0).unsigned_abs()
+    }
+
+    pub(super) fn has_claims(self) -> bool {
+        self.balance() < 0
+    }
+
     #[inline(always)]
     pub(super) fn has(self, flag: Flag) -> bool {
         self.0 & flag as u64 != 0
@@ -89,15 +98,20 @@ impl Word {
         }
     }
 
-    /// Takes a claim back; `false` if every claim is met.
-    pub(super) fn withdraw(&self) -> bool {
-        self.update(|word| (Seen(word).balance() < 0).then(|| word.wrapping_add(ONE)))
+    /// Takes claims back; tells how many of them were not met.
+    pub(super) fn withdraw(&self, claims: u32) -> u32 {
+        let mut withdrawn = 0;
+        self.update(|word| {
+            withdrawn = Seen(word).claims().min(claims);
+            (withdrawn > 0).then(|| word.wrapping_add(u64::from(withdrawn) << 32))
+        });
+        withdrawn
     }
 
     /// Adds permits that return all at once; tells how many of them meet claims.
     pub(super) fn add(&self, permits: u32) -> u32 {
         let before = Seen(self.0.fetch_add(u64::from(permits) << 32, Ordering::AcqRel));
-        before.balance().min(0).unsigned_abs().min(permits)
+        before.claims().min(permits)
     }
 
     /// Claims permits all at once; tells how many of them were free.
@@ -106,7 +120,7 @@ impl Word {
         before.free().min(permits)
     }
 
-    fn update(&self, change: impl Fn(u64) -> Option<u64>) -> bool {
+    fn update(&self, change: impl FnMut(u64) -> Option<u64>) -> bool {
         self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).is_ok()
     }
 

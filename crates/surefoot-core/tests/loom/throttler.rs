@@ -261,3 +261,66 @@ fn a_permit_that_can_be_spared_reaches_whoever_begins_to_wait_elsewhere() {
         assert_eq!((lender.in_flight(), borrower.in_flight()), (0, 0));
     });
 }
+
+/// The second permit comes back while the first is handed from one waiter to the next without a word.
+#[test]
+fn a_permit_that_is_handed_on_beside_one_that_returns_leaves_one_free() {
+    with_preemptions(3, || {
+        let throttler = throttler(2, 2);
+        let held = [(); 2].map(|()| throttler.try_acquire_owned().unwrap());
+        let mut guests = [(); 2].map(|()| Guest::of(&throttler));
+        let [first, second] = held;
+        drop(first);
+        assert!(guests[0].was_admitted());
+        let [handed_on, mut guest] = guests;
+        let thread = loom::thread::spawn(move || drop(handed_on));
+        drop(second);
+        thread.join().unwrap();
+        assert!(guest.was_admitted());
+        assert!(throttler.try_acquire().is_ok());
+        drop(guest);
+        assert_all_home(&throttler);
+    });
+}
+
+/// Its permit is handed on beside a waiter that gives up: nobody waits any more, or somebody does.
+#[test]
+fn a_permit_that_is_handed_on_beside_a_waiter_that_leaves_is_not_lost() {
+    with_preemptions(3, || {
+        let throttler = throttler(1, 3);
+        let held = throttler.try_acquire_owned().unwrap();
+        let mut guests = [(); 3].map(|()| Guest::of(&throttler));
+        drop(held);
+        assert!(guests[0].was_admitted());
+        let [handed_on, leaving, mut last] = guests;
+        let thread = loom::thread::spawn(move || drop(handed_on));
+        drop(leaving);
+        thread.join().unwrap();
+        assert!(last.was_admitted());
+        drop(last);
+        assert_all_home(&throttler);
+    });
+}
+
+/// One who takes its permit without the lock frees its place for one who comes beside it.
+#[test]
+fn a_permit_taken_beside_one_who_queues_up_is_taken_once() {
+    with_preemptions(3, || {
+        let throttler = throttler(1, 3);
+        let held = throttler.try_acquire_owned().unwrap();
+        let mut first = Guest::of(&throttler);
+        drop(held);
+        let thread = loom::thread::spawn(move || {
+            assert!(first.was_admitted());
+            first
+        });
+        let mut second = Guest::of(&throttler);
+        assert!(!second.was_admitted());
+        let first = thread.join().unwrap();
+        assert!(!second.was_admitted());
+        drop(first);
+        assert!(second.was_admitted());
+        drop(second);
+        assert_all_home(&throttler);
+    });
+}

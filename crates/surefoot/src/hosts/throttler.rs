@@ -71,10 +71,14 @@ impl Acquire for Throttler {
 
     #[inline]
     fn acquire_blocking(&self) -> Result<Permit<&Throttler>, Rejection> {
+        let deadline = scope::deadline_on(self.time());
+        if deadline.is_some_and(|deadline| deadline.is_over(self.time().now())) {
+            return Err(self.refuse_late());
+        }
         let mut bell = None;
-        let wait = |time: &TimeSource| {
+        let wait = |_: &TimeSource| {
             let waker = Waker::from(bell.insert(Arc::new(Bell::default())).clone());
-            Wait { deadline: scope::deadline_on(time), waker }
+            Wait { deadline, waker }
         };
         match Throttler::enqueue(self, wait)? {
             Admission::Admitted(permit) => Ok(permit),
@@ -120,6 +124,9 @@ impl<B: Borrow<Throttler> + Unpin> Future for Acquiring<B> {
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(throttler) = self.asks.take() else { return self.poll_waiting(cx) };
+        if scope::has_expired() {
+            return Poll::Ready(Err(throttler.borrow().refuse_late()));
+        }
         match Throttler::claim(throttler) {
             Ok(permit) => Poll::Ready(Ok(permit)),
             Err(claim) => self.queue_up(claim, cx),
@@ -144,10 +151,12 @@ impl<B: Borrow<Throttler>> Acquiring<B> {
             Ok(Admission::Admitted(permit)) => Poll::Ready(Ok(permit)),
             Ok(Admission::Queued(waiter)) => {
                 // It has just asked: only the alarm is left to be set.
-                let mut waiting = Waiting { waiter, alarm: Alarm::Unset };
-                let is_due = waiting.poll_alarm(cx).is_ready();
-                self.waits = Some(waiting);
-                if is_due { self.poll_waiting(cx) } else { Poll::Pending }
+                let waiting = self.waits.insert(Waiting { waiter, alarm: Alarm::Unset });
+                if waiting.poll_alarm(cx).is_ready() {
+                    self.poll_waiting(cx)
+                } else {
+                    Poll::Pending
+                }
             }
             Err(rejection) => Poll::Ready(Err(rejection)),
         }
@@ -157,6 +166,10 @@ impl<B: Borrow<Throttler>> Acquiring<B> {
     #[inline(never)]
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit<B>, Rejection>> {
         let Some(waiting) = &mut self.waits else { return Poll::Pending };
+        if let Some(permit) = waiting.waiter.poll_granted() {
+            self.waits = None;
+            return Poll::Ready(Ok(permit));
+        }
         let answer = ready!(waiting.poll(cx));
         self.waits = None;
         Poll::Ready(answer)
@@ -203,11 +216,15 @@ impl<B: Borrow<Throttler>> Waiting<B> {
         }
     }
 
+    fn keep_watch(&self) -> bool {
+        self.waiter.is_watched() || time::keep_watch(|| self.waiter.watch())
+    }
+
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Alarm::Unset = self.alarm {
             let Some(throttler) = self.waiter.throttler() else { return Poll::Pending };
             self.alarm = match throttler.time() {
-                TimeSource::System if time::keep_watch(|| self.waiter.watch()) => Alarm::Shared,
+                TimeSource::System if self.keep_watch() => Alarm::Shared,
                 time => Alarm::Own(Box::pin(Sleep::until(time, self.waiter.look_at()))),
             };
         }

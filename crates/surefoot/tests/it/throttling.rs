@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use surefoot::throttler::LeftQueue;
 use surefoot::{
-    Acquire, AcquireIn, Bulkhead, Clock, ManualClock, OrderRule, PartKind, Pipeline, Rejection,
-    Throttler, Timeout,
+    Acquire, AcquireIn, BlockingPolicy, Bulkhead, Clock, ManualClock, OrderRule, PartKind,
+    Pipeline, Rejection, Throttler, Timeout,
 };
 
 use crate::support::{Error, Policy, SEC};
@@ -114,6 +114,31 @@ fn a_blocking_call_leaves_the_queue_at_its_deadline() {
     });
     assert!(matches!(error, Error::Timeout { dispatched: false, .. }), "{error:?}");
     assert_eq!(left(error.rejection()), Some(LeftQueue::Deadline));
+}
+
+#[test]
+fn a_free_permit_is_not_given_in_a_timeouts_last_poll_nor_to_a_thread_past_its_deadline() {
+    let clock = ManualClock::new();
+    let throttler = throttler(&clock, 1);
+    let timeout = Timeout::new(2 * SEC).unwrap().on_clock(&clock);
+    let ran = AtomicU32::new(0);
+    let mut call = Box::pin(timeout.call(|| async {
+        clock.sleep_until(surefoot::Timestamp::ZERO + 2 * SEC).await;
+        futures_lite::future::yield_now().await; // the timeout's last poll is the next
+        let run = || async { Ok::<_, &str>(ran.fetch_add(1, Ordering::Relaxed)) };
+        throttler.call(run).await
+    }));
+    assert!(poll(call.as_mut()).is_pending());
+    clock.advance(2 * SEC);
+    assert!(matches!(poll(call.as_mut()), Poll::Ready(Err(surefoot::Error::Timeout { .. }))));
+    assert_eq!((ran.load(Ordering::Relaxed), throttler.status().totals.hopeless), (0, 1));
+
+    let refused = timeout.call_blocking(|_| {
+        clock.advance(2 * SEC);
+        Ok::<_, &str>(left(throttler.acquire_blocking().err().as_ref()))
+    });
+    assert_eq!(refused.unwrap(), Some(LeftQueue::Deadline));
+    assert_eq!((throttler.in_flight(), throttler.status().totals.hopeless), (0, 2));
 }
 
 #[test]

@@ -32,7 +32,9 @@
 //! **What counts.** A call that succeeded is a *sample* with its latency. A call that failed
 //! because of load (a timeout, a refusal, the failure of the callee) is a *drop*. Calls that say
 //! nothing about the callee are not reported at all; one that a deadline of ours ended is none of them if
-//! its turn had taken longer to come than it then had.
+//! its turn had taken longer to come than it then had. A failure's verdict cannot tell load (a 503) from a bug: errors that
+//! load has no part in should be [permanent](crate::Classification::PERMANENT) to the classifier, as where more
+//! than `max_drop_rate` of all calls fail the limit falls, whatever they fail of.
 //!
 //! **Why this and not a published algorithm.** In simulation (`cargo run -p surefoot-simulation
 //! --release` prints the table) it did 97–100 % of what was possible under every overload tried.

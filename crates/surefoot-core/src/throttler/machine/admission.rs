@@ -7,9 +7,9 @@ use super::super::LeftQueue;
 use super::super::grant::Grant;
 use super::super::queue::{Cause, Slot, Wakes};
 use super::super::status::Counters;
-use super::super::waiter::{self, Wait};
+use super::super::waiter::Wait;
 use super::{Machine, State};
-use crate::sync::lock;
+use crate::sync::{MutexGuard, lock};
 use crate::{Deadline, Event, Rejection, Timestamp};
 
 /// How a call that asks to wait is received.
@@ -37,7 +37,7 @@ impl Machine {
     pub(in crate::throttler) fn forgo(&self) {
         let mut state = lock(&self.state);
         state.claims.withdraw(&self.word);
-        self.finish(state, Wakes::default());
+        self.finish(state, &mut Wakes::default());
     }
 
     /// What a call begins with that need not wait.
@@ -71,19 +71,47 @@ impl Machine {
         let now = self.time.now();
         let mut state = lock(&self.state);
         let told = state.look(now, &self.service);
-        let received = self.settle_claim(&mut state, now, level, wait);
-        let is_full = matches!(&received, Err(Rejection::QueueFull { queue_size: 1.., .. }));
-        let is_news = is_full && !std::mem::replace(&mut state.told_full, is_full);
+        let mut displaced = None;
+        match self.settle_claim(&mut state, now, level, wait, &mut displaced) {
+            Ok(received) => {
+                let is_news = displaced.is_some() && state.tells_full();
+                drop(state);
+                displaced.into_iter().for_each(Waker::wake);
+                self.tell_standing(told, now);
+                if is_news {
+                    self.tell_full(now);
+                }
+                if matches!(received, Received::Queued { .. }) && self.watch_fellows() {
+                    self.serve_all(lock(&self.state), self.time.now());
+                }
+                Ok(received)
+            }
+            Err(rejection) => Err(self.tell_refused(state, told, now, rejection)),
+        }
+    }
+
+    #[cold]
+    fn tell_refused(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        told: Option<bool>,
+        now: Timestamp,
+        rejection: Rejection,
+    ) -> Rejection {
+        let is_full = matches!(&rejection, Rejection::QueueFull { queue_size: 1.., .. });
+        let is_news = is_full && state.tells_full();
         drop(state);
         self.tell_standing(told, now);
         if is_news {
-            let (policy, queue_size) = (self.config.name.clone(), self.config.queue_size);
-            self.events.send(&Event::QueueFilled { policy, at: now, queue_size });
+            self.tell_full(now);
         }
-        if matches!(received, Ok(Received::Queued { .. })) && self.watch_fellows() {
-            self.serve_all(lock(&self.state), self.time.now());
-        }
-        received.map_err(|rejection| self.fellowship.worded(rejection))
+        self.fellowship.worded(rejection)
+    }
+
+    #[cold]
+    fn tell_full(&self, at: Timestamp) {
+        let (policy, queue_size) = (self.config.name.clone(), self.config.queue_size);
+        self.events.send(&Event::QueueFilled { policy, at, queue_size });
     }
 
     fn settle_claim(
@@ -92,6 +120,7 @@ impl Machine {
         now: Timestamp,
         level: u8,
         wait: Option<Wait>,
+        displaced: &mut Option<Waker>,
     ) -> Result<Received, Rejection> {
         if state.claims.take() {
             return Ok(Received::Admitted(Grant::own(now)));
@@ -104,7 +133,9 @@ impl Machine {
         } else if let Some(Wait { deadline, waker }) = wait {
             if self.is_hopeless(deadline, now) {
                 self.rejection(Cause::Left { at: now, reason: LeftQueue::Deadline }, now)
-            } else if state.queue.waiting() < self.config.queue_size {
+            } else if state.queue.waiting() < self.config.queue_size
+                || self.displace(state, now, level, displaced)
+            {
                 return Ok(self.queue_up(state, now, level, deadline, waker));
             } else {
                 self.full(self.config.queue_size)
@@ -114,6 +145,25 @@ impl Machine {
         };
         state.claims.withdraw(&self.word);
         Err(refused)
+    }
+
+    /// Makes room in a full queue, if it holds somebody of a lower level and may send them away.
+    #[cold]
+    fn displace(
+        &self,
+        state: &mut State,
+        now: Timestamp,
+        level: u8,
+        displaced: &mut Option<Waker>,
+    ) -> bool {
+        if !self.config.displace {
+            return false;
+        }
+        let Some(slot) = state.queue.lowest_below(level) else { return false };
+        state.claims.withdraw(&self.word);
+        *displaced =
+            state.queue.refuse(slot, Cause::Left { at: now, reason: LeftQueue::Displaced });
+        true
     }
 
     fn queue_up(
@@ -129,10 +179,12 @@ impl Machine {
         {
             codel.saw(Duration::ZERO); // whoever came a moment ago did not wait behind anybody
         }
-        Counters::add(&self.counters.queued);
-        let slot = state.queue.push(level, now, deadline, waker);
-        let leaves_at = waiter::leaves_at(now, self.config.timeout, deadline);
-        let look_at = self.look_for(state.codel.as_ref(), now);
+        Counters::add_alone(&self.counters.queued);
+        let (answers, permits) = (&self.answers, self.limit());
+        let slot = state.queue.push(answers, permits, level, now, deadline, waker);
+        let ends = now + self.config.timeout;
+        let leaves_at = Deadline::at(ends).within(deadline).timestamp();
+        let look_at = state.codel.as_ref().map_or(ends, |codel| self.look_for(Some(codel), now));
         Received::Queued { slot, leaves_at, look_at }
     }
 
@@ -145,6 +197,11 @@ impl Machine {
     fn refuse_closed(&self) -> Rejection {
         Counters::add(&self.counters.closed);
         Rejection::Closed { policy: self.config.name.clone() }
+    }
+
+    pub(in crate::throttler) fn refuse_late(&self) -> Rejection {
+        let (at, reason) = (Timestamp::ZERO, LeftQueue::Deadline);
+        self.rejection(Cause::Left { at, reason }, at)
     }
 
     #[cold]
@@ -169,5 +226,12 @@ impl Machine {
 
     pub(super) fn expected(&self) -> Option<Duration> {
         self.config.expected_service.or_else(|| self.service.median())
+    }
+}
+
+impl State {
+    /// Somebody is refused as the queue is full. Whether listeners are yet to be told.
+    fn tells_full(&mut self) -> bool {
+        !std::mem::replace(&mut self.told_full, true)
     }
 }

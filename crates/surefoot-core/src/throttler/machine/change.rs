@@ -52,6 +52,6 @@ impl Machine {
         while let Some(next) = state.queue.first() {
             self.send_away(&mut state, next.slot, Cause::Closed, &mut wakes);
         }
-        self.finish(state, wakes);
+        self.finish(state, &mut wakes);
     }
 }

@@ -3,7 +3,7 @@
 use super::super::LeftQueue;
 use super::super::codel::Codel;
 use super::super::grant::Grant;
-use super::super::queue::{Cause, Slot, Standing, Waiting, Wakes};
+use super::super::queue::{Cause, Slot, Waiting, Wakes};
 use super::super::word::Returned;
 use super::{Machine, State};
 use crate::sync::{MutexGuard, lock};
@@ -31,9 +31,9 @@ impl Machine {
     #[inline(never)]
     fn release_timed(&self, grant: Grant, verdict: &Verdict) {
         let now = self.time.now();
-        let held = now - grant.at();
-        self.service.record(held);
+        self.service.record(now.nanos_since(grant.at()));
         if let Some(samples) = &self.samples {
+            let held = now - grant.at();
             samples.note(verdict, held, self.limit().saturating_sub(self.word.load().free()));
         }
         self.return_permit(grant, now);
@@ -45,6 +45,13 @@ impl Machine {
     pub(super) fn return_permit(&self, grant: Grant, now: Timestamp) {
         if grant.is_borrowed() {
             self.fellowship.give_back();
+            return self.notice_if_watched();
+        }
+        if self.word.load().has_claims() {
+            let mut state = lock(&self.state);
+            let somebody_waits = state.queue.waiting() > 0;
+            state.claims.bring(&self.word, somebody_waits);
+            self.serve_all(state, now);
             return self.notice_if_watched();
         }
         match self.word.put_back() {
@@ -85,9 +92,12 @@ impl Machine {
             if let Some(samples) = &self.samples {
                 samples.waited(now - next.since);
             }
-            state.grant(next, now, grant, &mut wakes);
+            if let Some(codel) = &mut state.codel {
+                codel.saw(now - next.since);
+            }
+            wakes.add(state.queue.grant(&self.answers, next.slot, grant));
         }
-        self.finish(state, wakes);
+        self.finish(state, &mut wakes);
         self.tell_standing(told, now);
     }
 
@@ -126,18 +136,11 @@ impl Machine {
 
     pub(super) fn send_away(&self, state: &mut State, slot: Slot, cause: Cause, wakes: &mut Wakes) {
         state.claims.withdraw(&self.word);
-        wakes.add(state.queue.answer(slot, Standing::Refused(cause)));
+        wakes.add(state.queue.refuse(slot, cause));
     }
 }
 
 impl State {
-    fn grant(&mut self, next: Waiting, now: Timestamp, grant: Grant, wakes: &mut Wakes) {
-        if let Some(codel) = &mut self.codel {
-            codel.saw(now - next.since);
-        }
-        wakes.add(self.queue.answer(next.slot, Standing::Granted(grant)));
-    }
-
     /// Whether the queue stands and this one has waited too long for that.
     fn is_over_delayed(&self, since: Timestamp, now: Timestamp) -> bool {
         let longest = self.codel.as_ref().and_then(Codel::longest_wait);

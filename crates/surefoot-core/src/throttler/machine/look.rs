@@ -29,7 +29,7 @@ impl Machine {
             self.send_away(&mut state, slot, Cause::Left { at: now, reason }, &mut wakes);
         }
         let next = self.next_look(&state);
-        self.finish(state, wakes);
+        self.finish(state, &mut wakes);
         self.tell_standing(told, now);
         next
     }
@@ -44,6 +44,13 @@ impl Machine {
         let longest = codel.and_then(Codel::longest_wait).unwrap_or(Duration::MAX);
         let next = since + self.config.timeout.min(longest);
         codel.map_or(next, |codel| next.min(codel.next_look()))
+    }
+
+    /// Whether a timer is set for `at`, or earlier.
+    #[inline]
+    pub(in crate::throttler) fn is_watched(&self, at: Timestamp) -> bool {
+        let watched = self.watched.load(Ordering::Acquire);
+        watched != 0 && watched <= at.as_nanos()
     }
 
     /// Whether the host that asks has to set a timer for `at`, as none is set that early.

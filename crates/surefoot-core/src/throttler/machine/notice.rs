@@ -20,7 +20,7 @@ impl Machine {
         // The flag first: a permit that returns after this look then brings its holder here.
         self.word.raise(Flag::Watched);
         if self.is_drained(&state) {
-            self.finish(state, Wakes::default());
+            self.finish(state, &mut Wakes::default());
             return Poll::Ready(());
         }
         let known = state.drains.watch(id, waker);
@@ -47,7 +47,7 @@ impl Machine {
         // Down before looking: who raises it after that is looked at by the next one.
         self.word.lower(Flag::Watched);
         let state = lock(&self.state);
-        self.finish(state, Wakes::default());
+        self.finish(state, &mut Wakes::default());
         let still_drains = !lock(&self.state).drains.is_empty();
         if self.fellowship.offer(self) || still_drains {
             self.word.raise(Flag::Watched);

@@ -11,8 +11,14 @@ use crate::sync::lock;
 use crate::{Rejection, Timestamp};
 
 impl Machine {
-    /// What a waiter's place has come to.
-    pub(in crate::throttler) fn collect(
+    /// The permit of a waiter who was given one.
+    #[inline]
+    pub(in crate::throttler) fn collect(&self, slot: Slot) -> Option<Grant> {
+        self.answers.take(slot)
+    }
+
+    /// What the place has come to of a waiter who was given no permit a moment ago.
+    pub(in crate::throttler) fn look_up(
         &self,
         slot: Slot,
         leaves_at: Timestamp,
@@ -21,14 +27,12 @@ impl Machine {
         let mut state = lock(&self.state);
         let (standing, since) = state.queue.standing(slot);
         let cause = match standing {
-            Standing::Granted(grant) => {
-                let left = state.queue.leave(slot);
-                drop(state);
-                drop(left);
-                return Poll::Ready(Ok(grant));
-            }
             Standing::Refused(cause) => cause,
-            Standing::Waiting => {
+            Standing::Granted | Standing::Waiting => {
+                // Under the lock nobody is given one meanwhile.
+                if let Some(grant) = self.answers.take(slot) {
+                    return Poll::Ready(Ok(grant));
+                }
                 let now = self.time.now();
                 if now < leaves_at {
                     let known = state.queue.watch(slot, waker);
@@ -41,7 +45,7 @@ impl Machine {
             }
         };
         let left = state.queue.leave(slot);
-        self.finish(state, Wakes::default());
+        self.finish(state, &mut Wakes::default());
         drop(left);
         Poll::Ready(Err(self.rejection(cause, since)))
     }
@@ -55,15 +59,17 @@ impl Machine {
         let mut state = lock(&self.state);
         let left = state.queue.leave(slot);
         match left.standing {
-            Standing::Granted(grant) => {
+            Standing::Granted => {
                 Counters::add(&self.counters.cancelled);
                 drop(state);
-                self.return_permit(grant, self.time.now());
+                if let Some(grant) = self.answers.take(slot) {
+                    self.return_permit(grant, self.time.now());
+                }
             }
             Standing::Waiting => {
                 Counters::add(&self.counters.cancelled);
                 state.claims.withdraw(&self.word);
-                self.finish(state, Wakes::default());
+                self.finish(state, &mut Wakes::default());
             }
             Standing::Refused(cause) => {
                 drop(state);

@@ -44,6 +44,43 @@ fn the_most_important_is_next_and_of_those_the_first() {
 }
 
 #[test]
+fn a_full_queue_that_displaces_sends_the_newest_of_the_lowest_away_for_a_higher_one() {
+    let clock = ManualClock::new();
+    let ordered = builder(&clock, 1).order(Order::Priority).queue_size(3).displace(true);
+    let throttler = ordered.build().unwrap();
+    let [low, middle, high] = [1, 2, 3].map(|priority| throttler.priority(priority).unwrap());
+    let running = throttler.try_acquire().unwrap();
+    let mut first_low = queue(&low);
+    let mut second_low = queue(&low);
+    let mut first_middle = queue(&middle);
+    clock.advance(seconds(2));
+
+    let mut first_high = queue(&high);
+    assert_eq!((first_low.rings(), second_low.rings(), first_middle.rings()), (0, 1, 0));
+    let refused = second_low.refused();
+    assert_eq!(reason(&refused), Some((LeftQueue::Displaced, seconds(2))));
+    assert_eq!(
+        refused.to_string(),
+        "call left the queue of `test` after 2s for a call of a higher priority, as the queue was \
+         full: send less at once, or try elsewhere"
+    );
+    let mut second_middle = queue(&middle);
+    assert_eq!(reason(&first_low.refused()), Some((LeftQueue::Displaced, seconds(2))));
+
+    // Nobody is lower: of two alike, the one who waits stays.
+    for newcomer in [&low, &middle] {
+        assert!(matches!(ask(newcomer, None), Err(Rejection::QueueFull { .. })));
+    }
+    drop(running);
+    for guest in [&mut first_high, &mut first_middle, &mut second_middle] {
+        drop(guest.admitted());
+    }
+    let totals = throttler.status().totals;
+    assert_eq!((totals.displaced, totals.queue_full, totals.rejected()), (2, 2, 4));
+    assert!(throttler.try_acquire().is_ok());
+}
+
+#[test]
 fn a_priority_has_to_be_one_of_the_levels() {
     let clock = ManualClock::new();
     let throttler = builder(&clock, 1).order(Order::Priority).priority_levels(5).build().unwrap();

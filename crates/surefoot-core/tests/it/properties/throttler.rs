@@ -50,12 +50,14 @@ struct Played {
 
 fn play(bytes: &[u8]) -> TestCaseResult {
     let mut draw = Draw::new(bytes);
+    let order = draw.one_of(&[Order::Fifo, Order::Lifo, Order::Priority]);
     let rules = Rules {
         limit: draw.from(1, 3),
         queue_size: draw.from(0, 4),
         timeout: draw.from(1, 6),
-        order: draw.one_of(&[Order::Fifo, Order::Lifo, Order::Priority]),
+        order,
         expected_service: draw.from(0, 2),
+        displace: order == Order::Priority && draw.from(0, 1) == 1,
     };
     let mut played = Played::new(rules);
     for _ in 0..STEPS {
@@ -77,6 +79,7 @@ impl Played {
             .queue_size(rules.queue_size)
             .timeout(seconds(rules.timeout))
             .order(rules.order)
+            .displace(rules.displace)
             .expected_service(seconds(rules.expected_service))
             .clock(&clock);
         let throttler = builder.build().expect("options of the model are valid");
@@ -194,6 +197,7 @@ fn told(rejection: &Rejection) -> Answer {
         Rejection::QueueFull { .. } => Answer::Full,
         Rejection::QueueTimeout { reason: LeftQueue::Timeout, .. } => Answer::Timeout,
         Rejection::QueueTimeout { reason: LeftQueue::Deadline, .. } => Answer::Deadline,
+        Rejection::QueueTimeout { reason: LeftQueue::Displaced, .. } => Answer::Displaced,
         Rejection::Closed { .. } => Answer::Closed,
         other => panic!("no throttler without CoDel says {other}"),
     }

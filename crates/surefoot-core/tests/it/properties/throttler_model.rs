@@ -12,6 +12,7 @@ pub(super) enum Answer {
     Full,
     Timeout,
     Deadline,
+    Displaced,
     Closed,
 }
 
@@ -22,6 +23,7 @@ pub(super) struct Rules {
     pub(super) timeout: u32,
     pub(super) order: Order,
     pub(super) expected_service: u32,
+    pub(super) displace: bool,
 }
 
 #[derive(Debug)]
@@ -85,7 +87,14 @@ impl Model {
             return Answer::Deadline;
         }
         if self.queue.len() >= self.rules.queue_size as usize {
-            return Answer::Full;
+            let places = (0..self.queue.len()).rev();
+            let lowest = places.min_by_key(|place| self.queue[*place].priority);
+            match lowest.filter(|place| self.queue[*place].priority < priority) {
+                Some(place) if self.rules.displace => {
+                    self.answers.insert(self.queue.remove(place).call, Answer::Displaced);
+                }
+                _ => return Answer::Full,
+            }
         }
         self.queue.push(Waiting { call, priority, since: self.now, deadline });
         Answer::Queued
