@@ -17,6 +17,7 @@ use crate::{Server, Service, Tally, World, crowd};
 /// A queue that is short enough.
 pub const BOUND: Scenario = Scenario {
     number: 1,
+    name: "bounded queue",
     title: "5 × capacity, callers wait 1 s; at most 100 wait, 20 run",
     run: bounded,
 };
@@ -24,6 +25,7 @@ pub const BOUND: Scenario = Scenario {
 /// A long queue that does not stand.
 pub const CODEL: Scenario = Scenario {
     number: 2,
+    name: "CoDel",
     title: "1.2 × capacity for 10 min; CoDel scaled to the service",
     run: codel,
 };
@@ -31,6 +33,7 @@ pub const CODEL: Scenario = Scenario {
 /// A long queue, from its other end.
 pub const NEWEST_FIRST: Scenario = Scenario {
     number: 3,
+    name: "newest first",
     title: "5 × capacity; of 1000 who wait at most 0.9 s, the newest first",
     run: newest_first,
 };
@@ -41,9 +44,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const WARM_UP: u64 = 20;
 const LONG: Duration = Duration::from_secs(1000);
 
-fn bounded() -> Vec<Figure> {
-    let bounded = run(5.0, 100, |throttler| throttler.queue_size(100));
-    let unbounded = run(5.0, 100, |throttler| throttler.queue_size(1_000_000).timeout(LONG));
+fn bounded(seed: u32) -> Vec<Figure> {
+    let bounded = run(seed, 5.0, 100, |throttler| throttler.queue_size(100));
+    let unbounded = run(seed, 5.0, 100, |throttler| throttler.queue_size(1_000_000).timeout(LONG));
     vec![
         Figure::share("done in time, of capacity", goodput(&bounded), Bound::AtLeast(95.0)),
         Figure::seconds("99th percentile", bounded.latency(0.99), Bound::AtMost(1.0)),
@@ -51,17 +54,17 @@ fn bounded() -> Vec<Figure> {
     ]
 }
 
-fn codel() -> Vec<Figure> {
+fn codel(seed: u32) -> Vec<Figure> {
     let with = |config| move |throttler: ThrottlerBuilder| throttler.queue_size(1000).codel(config);
     let scaled = CodelConfig::default();
-    let over = run(1.2, 600, with(scaled));
-    let below = run(0.9, 600, with(scaled));
+    let over = run(seed, 1.2, 600, with(scaled));
+    let below = run(seed, 0.9, 600, with(scaled));
     let packets = CodelConfig {
         target: Some(Duration::from_millis(5)),
         interval: Some(Duration::from_millis(100)),
     };
-    let as_for_packets = run(0.9, 600, with(packets));
-    let plain = run(1.2, 600, |throttler| throttler.queue_size(1000));
+    let as_for_packets = run(seed, 0.9, 600, with(packets));
+    let plain = run(seed, 1.2, 600, |throttler| throttler.queue_size(1000));
     vec![
         Figure::share("done in time, of capacity", goodput(&over), Bound::AtLeast(97.0)),
         Figure::seconds("median", over.latency(0.5), Bound::AtMost(0.35)),
@@ -75,14 +78,14 @@ fn codel() -> Vec<Figure> {
     ]
 }
 
-fn newest_first() -> Vec<Figure> {
+fn newest_first(seed: u32) -> Vec<Figure> {
     let bound = Duration::from_millis(900);
     let with = |order, timeout| {
         move |throttler: ThrottlerBuilder| throttler.queue_size(1000).order(order).timeout(timeout)
     };
-    let (newest, all) = run_from_start(5.0, 100, with(Order::Lifo, bound));
-    let (_, all_unbounded) = run_from_start(5.0, 100, with(Order::Lifo, LONG));
-    let oldest = run(5.0, 100, with(Order::Fifo, bound));
+    let (newest, all) = run_from_start(seed, 5.0, 100, with(Order::Lifo, bound));
+    let (_, all_unbounded) = run_from_start(seed, 5.0, 100, with(Order::Lifo, LONG));
+    let oldest = run(seed, 5.0, 100, with(Order::Fifo, bound));
     let unanswered = |all: &Summary| 1.0 - all.share_answered();
     vec![
         Figure::share("done in time, of capacity", goodput(&newest), Bound::AtLeast(97.0)),
@@ -108,20 +111,22 @@ fn options() -> Options {
 
 /// The queue is the server's own.
 fn run(
+    seed: u32,
     load: f64,
     seconds: u64,
     queue: impl FnOnce(ThrottlerBuilder) -> ThrottlerBuilder,
 ) -> Summary {
-    run_from_start(load, seconds, queue).0
+    run_from_start(seed, load, seconds, queue).0
 }
 
 /// The calls that count, and all of them, those of the warm-up too.
 fn run_from_start(
+    seed: u32,
     load: f64,
     seconds: u64,
     queue: impl FnOnce(ThrottlerBuilder) -> ThrottlerBuilder,
 ) -> (Summary, Summary) {
-    let mut world = World::new();
+    let mut world = World::new(seed);
     let throttler = Throttler::builder("queue").max_concurrent(WORKERS).clock(world.clock());
     let throttler = queue(throttler).build().expect("valid");
     let server = Server::new(world.handle(), options()).guarded(throttler);
