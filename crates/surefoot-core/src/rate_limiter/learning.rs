@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
+use super::machine::Left;
 use super::pause::Heard;
 use super::{KeyedRateLimiter, RateLimiter};
 use crate::time::nanos;
@@ -132,7 +133,8 @@ fn left(budget: &ServerBudget, reset_after: Option<Duration>) -> Option<Heard> {
     let back_in = reset_after.map_or(u64::MAX, nanos);
     // One that is whole again when we hear of it tells nothing.
     let units = budget.remaining.filter(|_| back_in > 0)?;
-    Some(Heard::Left { units, back_in, evenly: budget.reset_is_full })
+    let (evenly, limit, window) = (budget.reset_is_full, budget.limit, budget.window.map(nanos));
+    Some(Heard::Left(Left { units, back_in, evenly, limit, window }))
 }
 
 /// # Learning from the server
