@@ -298,8 +298,11 @@ fn timeouts(seed: u32) -> Vec<Figure> {
     let policy = patiently(&world, PATIENCE, gate.clone());
     crowd::calls(&world.handle(), &Tally::default(), move |_| rate, policy, server.clone());
     server.break_down(0.01, 20.0);
-    world.run_for(Duration::from_secs(600));
-    let lost_by_any = 1.0 - f64::from(gate.limit()) / 20.0;
+    let lowest = (0..600).map(|_| {
+        world.run_for(Duration::from_secs(1));
+        gate.limit()
+    });
+    let lost_by_any = 1.0 - f64::from(lowest.min().unwrap_or(0)) / 20.0;
     vec![
         Figure::share("the limit lost", lost, Bound::AtMost(20.0)),
         Figure::share(

@@ -117,7 +117,13 @@ impl ServerLimits {
         // Where nobody says when a budget that refused us has more, it is when we may ask again.
         let asked = self.retry_after.filter(|_| self.throttled);
         let left = move |budget: &ServerBudget| left(budget, budget.reset_after.or(asked));
-        pause.into_iter().chain(self.budgets_of(unit).filter_map(left))
+        // Refused with something left of everything: it came too fast, and would again after the
+        // pause if all that is free could be taken at once.
+        let too_fast = self.throttled && !self.budgets.iter().any(ServerBudget::is_spent);
+        let after = asked.map_or(0, |wait| nanos(wait.min(longest)));
+        let of_unit = self.budgets_of(unit).filter(move |_| too_fast);
+        let evenly = of_unit.filter_map(move |budget| evenly(budget, after));
+        pause.into_iter().chain(self.budgets_of(unit).filter_map(left)).chain(evenly)
     }
 
     fn budgets_of(&self, unit: &str) -> impl Iterator<Item = &ServerBudget> {
@@ -134,7 +140,15 @@ fn left(budget: &ServerBudget, reset_after: Option<Duration>) -> Option<Heard> {
     // One that is whole again when we hear of it tells nothing.
     let units = budget.remaining.filter(|_| back_in > 0)?;
     let (evenly, limit, window) = (budget.reset_is_full, budget.limit, budget.window.map(nanos));
-    Some(Heard::Left(Left { units, back_in, evenly, limit, window }))
+    Some(Heard::Left(Left { units, back_from: 0, back_in, evenly, limit, window }))
+}
+
+/// Nothing before `back_from`, and from then on no more than the budget grants in the time.
+fn evenly(budget: &ServerBudget, back_from: u64) -> Option<Heard> {
+    let (limit, window) = (budget.limit?, nanos(budget.window?));
+    let back_in = back_from.saturating_add(window);
+    let (limit, window) = (Some(limit), Some(window));
+    Some(Heard::Left(Left { units: 0, back_from, back_in, evenly: true, limit, window }))
 }
 
 /// # Learning from the server

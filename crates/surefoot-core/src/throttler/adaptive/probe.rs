@@ -9,16 +9,8 @@ use std::time::Duration;
 use super::{Window, ratio};
 use crate::time::nanos;
 
-/// What is tried,
+/// What is tried.
 const LESS: f64 = 0.8;
-/// unless more than that is known to be at work; then a little less than so many.
-const LESS_THAN_WORK: f64 = 0.95;
-/// A smaller step than to this share is not worth a try.
-const WORTHWHILE: f64 = 0.9;
-/// How far one try moves what is known of the latency without a queue.
-const LEARNING: f64 = 0.5;
-/// Below this share of it, calls have become faster, and it is not known any more.
-const FASTER: f64 = 0.8;
 /// The share of before that counts as just as much.
 const AS_MUCH: f64 = 0.95;
 /// Windows with the limit in full use before a try,
@@ -35,8 +27,6 @@ const COMPARED: usize = 5;
 #[derive(Clone, Debug)]
 pub(super) struct Probe {
     state: State,
-    /// The latency where nothing waits, in nanoseconds: that of tries which did less.
-    unqueued: Option<f64>,
     /// What was done in the last windows, the oldest overwritten first.
     before: [Work; COMPARED],
     oldest: usize,
@@ -85,10 +75,17 @@ impl Probe {
                 self.remember(work);
                 let saturated_windows = saturated_windows.saturating_sub(u32::from(is_saturated));
                 self.state = State::Waiting { saturated_windows };
-                if saturated_windows > 0 {
-                    return Step::Follow;
+                match self.rate_before() {
+                    Some(rate_before)
+                        if saturated_windows == 0 && is_lower(LESS * limit, limit) =>
+                    {
+                        let windows = 0;
+                        let work = Work::default();
+                        self.state = State::Trying { from: limit, rate_before, windows, work };
+                        Step::Set(LESS * limit)
+                    }
+                    _ => Step::Follow,
                 }
-                self.begin(limit).unwrap_or(Step::Follow)
             }
             State::Trying { from, rate_before, windows, work: so_far } => {
                 let windows = windows + 1;
@@ -99,36 +96,16 @@ impl Probe {
                 }
                 match (work.rate(), work.mean_latency()) {
                     (Some(rate), Some(latency)) if rate >= AS_MUCH * rate_before => {
-                        self.unqueued = self.unqueued.map(|known| nearer(known, latency));
                         self.wait(PATIENCE_AFTER_SUCCESS);
                         Step::Keep { latency }
                     }
-                    (_, latency) => {
-                        let known = self.unqueued.or(latency);
-                        self.unqueued =
-                            known.zip(latency).map(|(known, latency)| nearer(known, latency));
+                    _ => {
                         self.wait(PATIENCE);
                         Step::Set(from)
                     }
                 }
             }
         }
-    }
-
-    /// Begins a try, if there is something to try.
-    fn begin(&mut self, limit: f64) -> Option<Step> {
-        let before = self.before.into_iter().fold(Work::default(), Work::and);
-        let (rate_before, latency) = (before.rate()?, before.mean_latency()?);
-        self.unqueued = self.unqueued.filter(|known| latency >= FASTER * known);
-        // Little's law: so many calls are at work, and all others wait.
-        let at_work = self.unqueued.map_or(0.0, |unqueued| rate_before * unqueued);
-        let less = (LESS * limit).max(LESS_THAN_WORK * at_work);
-        if !is_lower(less, limit) || less > WORTHWHILE * limit {
-            return None;
-        }
-        let (windows, work) = (0, Work::default());
-        self.state = State::Trying { from: limit, rate_before, windows, work };
-        Some(Step::Set(less))
     }
 
     /// Ends a try that something else has overtaken.
@@ -146,13 +123,16 @@ impl Probe {
         self.before[self.oldest] = work;
         self.oldest = (self.oldest + 1) % COMPARED;
     }
+
+    fn rate_before(&self) -> Option<f64> {
+        self.before.into_iter().fold(Work::default(), Work::and).rate()
+    }
 }
 
 impl Default for Probe {
     fn default() -> Self {
         Self {
             state: State::Waiting { saturated_windows: PATIENCE },
-            unqueued: None,
             before: [Work::default(); COMPARED],
             oldest: 0,
         }
@@ -179,10 +159,6 @@ impl Work {
     fn mean_latency(self) -> Option<f64> {
         ratio(self.latency, self.calls)
     }
-}
-
-fn nearer(known: f64, latency: f64) -> f64 {
-    known + LEARNING * (latency - known)
 }
 
 /// Whether fewer calls are admitted: only whole ones are.
