@@ -179,19 +179,20 @@ impl Machine for Windowed {
         let all = limit.unwrap_or(self.limit).max(units);
         let returning = all - units;
         let steps = if evenly { returning.clamp(1, STEPS) } else { 1 };
+        // From the end: what is held for long is held meanwhile too.
+        let longest = self.leaving.leaves_at(now);
+        // A smaller limit on the same time is believed for as long as the window looks back.
+        if window.is_some_and(|window| now.saturating_add(window) >= longest) {
+            let begins = now.saturating_add(back_in);
+            self.hold(ledger, self.limit.saturating_sub(all), begins, longest, now);
+        }
         let (from, time) = (now.saturating_add(back_from), back_in.saturating_sub(back_from));
-        for step in 0..steps {
+        for step in (0..steps).rev() {
             let begins =
                 if step == 0 { now } else { from.saturating_add(portion(time, step, steps)) };
             let ends = from.saturating_add(portion(time, step + 1, steps));
             let free = units + portion(returning, step, steps);
             self.hold(ledger, self.limit.saturating_sub(free), begins, ends, now);
-        }
-        // A smaller limit on the same time is believed for as long as the window looks back.
-        let longest = self.leaving.leaves_at(now);
-        if window.is_some_and(|window| now.saturating_add(window) >= longest) {
-            let begins = now.saturating_add(back_in);
-            self.hold(ledger, self.limit.saturating_sub(all), begins, longest, now);
         }
     }
 
