@@ -117,13 +117,7 @@ impl ServerLimits {
         // Where nobody says when a budget that refused us has more, it is when we may ask again.
         let asked = self.retry_after.filter(|_| self.throttled);
         let left = move |budget: &ServerBudget| left(budget, budget.reset_after.or(asked));
-        // Refused with something left of everything: it came too fast, and would again after the
-        // pause if all that is free could be taken at once.
-        let too_fast = self.throttled && !self.budgets.iter().any(ServerBudget::is_spent);
-        let after = asked.map_or(0, |wait| nanos(wait.min(longest)));
-        let of_unit = self.budgets_of(unit).filter(move |_| too_fast);
-        let evenly = of_unit.filter_map(move |budget| evenly(budget, after));
-        pause.into_iter().chain(self.budgets_of(unit).filter_map(left)).chain(evenly)
+        pause.into_iter().chain(self.budgets_of(unit).filter_map(left))
     }
 
     fn budgets_of(&self, unit: &str) -> impl Iterator<Item = &ServerBudget> {
@@ -140,15 +134,7 @@ fn left(budget: &ServerBudget, reset_after: Option<Duration>) -> Option<Heard> {
     // One that is whole again when we hear of it tells nothing.
     let units = budget.remaining.filter(|_| back_in > 0)?;
     let (evenly, limit, window) = (budget.reset_is_full, budget.limit, budget.window.map(nanos));
-    Some(Heard::Left(Left { units, back_from: 0, back_in, evenly, limit, window }))
-}
-
-/// Nothing before `back_from`, and from then on no more than the budget grants in the time.
-fn evenly(budget: &ServerBudget, back_from: u64) -> Option<Heard> {
-    let (limit, window) = (budget.limit?, nanos(budget.window?));
-    let back_in = back_from.saturating_add(window);
-    let (limit, window) = (Some(limit), Some(window));
-    Some(Heard::Left(Left { units: 0, back_from, back_in, evenly: true, limit, window }))
+    Some(Heard::Left(Left { units, back_in, evenly, limit, window }))
 }
 
 /// # Learning from the server
@@ -179,8 +165,10 @@ impl RateLimiter {
     /// used by others.
     ///
     /// It is free again as if it had been used now. Limits that count in windows free it by the
-    /// budget's reset, if that comes first: evenly until then, where the reset tells when everything
-    /// is back.
+    /// budget's reset, if that comes first; where the reset tells when everything is back, no more
+    /// is free at any time until then than comes back evenly, also of what is due back sooner by
+    /// this limit's own count. Where the budget tells of a smaller limit on a window at least as
+    /// long, no more than that is free for as long as the own window looks back.
     pub fn observe(&self, budget: &ServerBudget) {
         if let Some(heard) = left(budget, budget.reset_after) {
             self.shared.engine.hear(heard, self.time()).wake();

@@ -175,7 +175,7 @@ impl Machine for Windowed {
     /// left by then counts too: the callee may be slower than the window to have it back.
     fn leave_only(&self, ledger: &mut Ledger, left: &Left, now: u64) {
         ledger.expire(now);
-        let Left { units, back_from, back_in, evenly, limit, window } = *left;
+        let Left { units, back_in, evenly, limit, window } = *left;
         let all = limit.unwrap_or(self.limit).max(units);
         let returning = all - units;
         let steps = if evenly { returning.clamp(1, STEPS) } else { 1 };
@@ -186,11 +186,9 @@ impl Machine for Windowed {
             let begins = now.saturating_add(back_in);
             self.hold(ledger, self.limit.saturating_sub(all), begins, longest, now);
         }
-        let (from, time) = (now.saturating_add(back_from), back_in.saturating_sub(back_from));
         for step in (0..steps).rev() {
-            let begins =
-                if step == 0 { now } else { from.saturating_add(portion(time, step, steps)) };
-            let ends = from.saturating_add(portion(time, step + 1, steps));
+            let begins = now.saturating_add(portion(back_in, step, steps));
+            let ends = now.saturating_add(portion(back_in, step + 1, steps));
             let free = units + portion(returning, step, steps);
             self.hold(ledger, self.limit.saturating_sub(free), begins, ends, now);
         }

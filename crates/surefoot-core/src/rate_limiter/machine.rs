@@ -15,9 +15,7 @@ pub(super) struct Taken {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Left {
     pub(super) units: u64,
-    /// When the others begin to come back, if not at once,
-    pub(super) back_from: u64,
-    /// and when all of them are back: then, or bit by bit until then.
+    /// When all of them are back: then, or bit by bit until then.
     pub(super) back_in: u64,
     pub(super) evenly: bool,
     /// How many that is, and in what time it grants so many, where it says so.
