@@ -117,7 +117,13 @@ impl ServerLimits {
         // Where nobody says when a budget that refused us has more, it is when we may ask again.
         let asked = self.retry_after.filter(|_| self.throttled);
         let left = move |budget: &ServerBudget| left(budget, budget.reset_after.or(asked));
-        pause.into_iter().chain(self.budgets_of(unit).filter_map(left))
+        // Of several budgets the strictest counts, and together they replace those of earlier answers.
+        let lefts =
+            self.budgets_of(unit).filter_map(left).enumerate().map(|(place, heard)| match heard {
+                Heard::Left(left) => Heard::Left(Left { anew: place == 0, ..left }),
+                pause @ Heard::Pause { .. } => pause,
+            });
+        pause.into_iter().chain(lefts)
     }
 
     fn budgets_of(&self, unit: &str) -> impl Iterator<Item = &ServerBudget> {
@@ -134,7 +140,7 @@ fn left(budget: &ServerBudget, reset_after: Option<Duration>) -> Option<Heard> {
     // One that is whole again when we hear of it tells nothing.
     let units = budget.remaining.filter(|_| back_in > 0)?;
     let (evenly, limit, window) = (budget.reset_is_full, budget.limit, budget.window.map(nanos));
-    Some(Heard::Left(Left { units, back_in, evenly, limit, window }))
+    Some(Heard::Left(Left { units, back_in, evenly, limit, window, anew: true }))
 }
 
 /// # Learning from the server

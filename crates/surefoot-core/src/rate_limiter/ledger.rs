@@ -48,6 +48,8 @@ pub(super) struct Ledger {
     left: u64,
     /// The total now: that of the last entry, if there is one.
     taken: u64,
+    /// What is held for others: units, and when they leave.
+    held: Option<Box<Vec<(u64, u64)>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +131,9 @@ impl Windowed {
         let ends = self.leaving.leaves_at(now).min(ends);
         let missing = n.saturating_sub(ledger.live_at(ends.saturating_sub(1)));
         if missing > 0 && begins < ends && now < ends {
-            ledger.insert(missing.min(LIVE_MOST - ledger.live().min(LIVE_MOST)), ends);
+            let n = missing.min(LIVE_MOST - ledger.live().min(LIVE_MOST));
+            ledger.insert(n, ends);
+            ledger.held.get_or_insert_default().push((n, ends));
         }
     }
 }
@@ -175,7 +179,12 @@ impl Machine for Windowed {
     /// left by then counts too: the callee may be slower than the window to have it back.
     fn leave_only(&self, ledger: &mut Ledger, left: &Left, now: u64) {
         ledger.expire(now);
-        let Left { units, back_in, evenly, limit, window } = *left;
+        let Left { units, back_in, evenly, limit, window, anew } = *left;
+        if anew && let Some(held) = ledger.held.take() {
+            for (n, leaves_at) in *held {
+                self.give_back(ledger, leaves_at, n, now);
+            }
+        }
         let all = limit.unwrap_or(self.limit).max(units);
         let returning = all - units;
         let steps = if evenly { returning.clamp(1, STEPS) } else { 1 };

@@ -21,6 +21,8 @@ pub(super) struct Left {
     /// How many that is, and in what time it grants so many, where it says so.
     pub(super) limit: Option<u64>,
     pub(super) window: Option<u64>,
+    /// Whether it replaces what was said before, and does not go with it.
+    pub(super) anew: bool,
 }
 
 /// The arithmetic of one limit, without time, locks or keys of its own.
