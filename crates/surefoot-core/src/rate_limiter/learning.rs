@@ -4,7 +4,6 @@ use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-use super::machine::Left;
 use super::pause::Heard;
 use super::{KeyedRateLimiter, RateLimiter};
 use crate::time::nanos;
@@ -117,13 +116,7 @@ impl ServerLimits {
         // Where nobody says when a budget that refused us has more, it is when we may ask again.
         let asked = self.retry_after.filter(|_| self.throttled);
         let left = move |budget: &ServerBudget| left(budget, budget.reset_after.or(asked));
-        // Of several budgets the strictest counts, and together they replace those of earlier answers.
-        let lefts =
-            self.budgets_of(unit).filter_map(left).enumerate().map(|(place, heard)| match heard {
-                Heard::Left(left) => Heard::Left(Left { anew: place == 0, ..left }),
-                pause @ Heard::Pause { .. } => pause,
-            });
-        pause.into_iter().chain(lefts)
+        pause.into_iter().chain(self.budgets_of(unit).filter_map(left))
     }
 
     fn budgets_of(&self, unit: &str) -> impl Iterator<Item = &ServerBudget> {
@@ -139,8 +132,7 @@ fn left(budget: &ServerBudget, reset_after: Option<Duration>) -> Option<Heard> {
     let back_in = reset_after.map_or(u64::MAX, nanos);
     // One that is whole again when we hear of it tells nothing.
     let units = budget.remaining.filter(|_| back_in > 0)?;
-    let (evenly, limit, window) = (budget.reset_is_full, budget.limit, budget.window.map(nanos));
-    Some(Heard::Left(Left { units, back_in, evenly, limit, window, anew: true }))
+    Some(Heard::Left { units, back_in, evenly: budget.reset_is_full })
 }
 
 /// # Learning from the server
@@ -171,10 +163,8 @@ impl RateLimiter {
     /// used by others.
     ///
     /// It is free again as if it had been used now. Limits that count in windows free it by the
-    /// budget's reset, if that comes first; where the reset tells when everything is back, no more
-    /// is free at any time until then than comes back evenly, also of what is due back sooner by
-    /// this limit's own count. Where the budget tells of a smaller limit on a window at least as
-    /// long, no more than that is free for as long as the own window looks back.
+    /// budget's reset, if that comes first: evenly until then, where the reset tells when everything
+    /// is back.
     pub fn observe(&self, budget: &ServerBudget) {
         if let Some(heard) = left(budget, budget.reset_after) {
             self.shared.engine.hear(heard, self.time()).wake();

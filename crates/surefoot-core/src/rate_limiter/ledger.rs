@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use super::bucket_ring::BucketRing;
 use super::fixed_window::FixedWindow;
-use super::machine::{Left, Machine, Taken};
+use super::machine::{Machine, Taken};
 use super::sliding_log::SlidingLog;
 
 /// A limit on units taken and not yet left.
@@ -48,8 +48,6 @@ pub(super) struct Ledger {
     left: u64,
     /// The total now: that of the last entry, if there is one.
     taken: u64,
-    /// What is held for others: units, and when they leave.
-    held: Option<Box<Vec<(u64, u64)>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +57,6 @@ struct Entry {
     total: u64,
 }
 
-/// In how many steps what a callee has comes back evenly, at most.
-const STEPS: u64 = 32;
 /// The most that can be taken and not left, debts included: far from where totals wrap.
 const LIVE_MOST: u64 = 1 << 62;
 
@@ -96,51 +92,12 @@ impl Ledger {
         }
     }
 
-    /// What of it will not have left at `at`.
-    fn live_at(&self, at: u64) -> u64 {
-        let leaving = self.entries.partition_point(|entry| entry.leaves_at <= at);
-        let last = leaving.checked_sub(1).and_then(|last| self.entries.get(last));
-        self.taken.wrapping_sub(last.map_or(self.left, |entry| entry.total))
-    }
-
-    /// Takes `n` units that leave at `leaves_at`, also before others do.
-    fn insert(&mut self, n: u64, leaves_at: u64) {
-        let at = self.entries.partition_point(|entry| entry.leaves_at < leaves_at);
-        if self.entries.get(at).is_none_or(|entry| entry.leaves_at > leaves_at) {
-            let before = at.checked_sub(1).and_then(|before| self.entries.get(before));
-            let total = before.map_or(self.left, |entry| entry.total);
-            self.entries.insert(at, Entry { leaves_at, total });
-        }
-        for entry in self.entries.range_mut(at..) {
-            entry.total = entry.total.wrapping_add(n);
-        }
-        self.taken = self.taken.wrapping_add(n);
-    }
-
     /// When `units` more of those taken will have left.
     fn left_by(&self, units: u64) -> u64 {
         let left = self.left;
         let at = self.entries.partition_point(|entry| entry.total.wrapping_sub(left) < units);
         self.entries.get(at).map_or(0, |entry| entry.leaves_at)
     }
-}
-
-impl Windowed {
-    /// Has `n` units or more be taken from `begins` until `ends`, by taking what is missing.
-    fn hold(&self, ledger: &mut Ledger, n: u64, begins: u64, ends: u64, now: u64) {
-        let ends = self.leaving.leaves_at(now).min(ends);
-        let missing = n.saturating_sub(ledger.live_at(ends.saturating_sub(1)));
-        if missing > 0 && begins < ends && now < ends {
-            let n = missing.min(LIVE_MOST - ledger.live().min(LIVE_MOST));
-            ledger.insert(n, ends);
-            ledger.held.get_or_insert_default().push((n, ends));
-        }
-    }
-}
-
-/// So many of `steps` equal parts, rounded down.
-fn portion(whole: u64, step: u64, steps: u64) -> u64 {
-    whole / steps * step + whole % steps * step / steps
 }
 
 impl Machine for Windowed {
@@ -175,37 +132,23 @@ impl Machine for Windowed {
         Taken { mark: leaves_at, span: n }
     }
 
-    /// From now until everything is back, no more is to be free here than there. What will have
-    /// left by then counts too: the callee may be slower than the window to have it back.
-    fn leave_only(&self, ledger: &mut Ledger, left: &Left, now: u64) {
+    fn take_until(&self, ledger: &mut Ledger, n: u64, now: u64, until: u64) {
         ledger.expire(now);
-        let Left { units, back_in, evenly, limit, window, anew } = *left;
-        if anew && let Some(held) = ledger.held.take() {
-            for (n, leaves_at) in *held {
-                self.give_back(ledger, leaves_at, n, now);
-            }
+        let leaves_at = self.leaving.leaves_at(now).min(until);
+        let n = n.min(LIVE_MOST - ledger.live().min(LIVE_MOST));
+        if n == 0 || leaves_at <= now {
+            return;
         }
-        let all = limit.unwrap_or(self.limit).max(units);
-        let returning = all - units;
-        let steps = if evenly { returning.clamp(1, STEPS) } else { 1 };
-        // From the end: what is held for long is held meanwhile too.
-        let longest = self.leaving.leaves_at(now);
-        // A smaller limit on the same time is believed for as long as the window looks back.
-        if window.is_some_and(|window| now.saturating_add(window) >= longest) {
-            let begins = now.saturating_add(back_in);
-            self.hold(ledger, self.limit.saturating_sub(all), begins, longest, now);
+        let at = ledger.entries.partition_point(|entry| entry.leaves_at < leaves_at);
+        if ledger.entries.get(at).is_none_or(|entry| entry.leaves_at > leaves_at) {
+            let before = at.checked_sub(1).and_then(|before| ledger.entries.get(before));
+            let total = before.map_or(ledger.left, |entry| entry.total);
+            ledger.entries.insert(at, Entry { leaves_at, total });
         }
-        for step in (0..steps).rev() {
-            let begins = now.saturating_add(portion(back_in, step, steps));
-            let ends = now.saturating_add(portion(back_in, step + 1, steps));
-            let free = units + portion(returning, step, steps);
-            self.hold(ledger, self.limit.saturating_sub(free), begins, ends, now);
+        for entry in ledger.entries.range_mut(at..) {
+            entry.total = entry.total.wrapping_add(n);
         }
-    }
-
-    /// It cannot tell without doing it.
-    fn has_only(&self, _: &mut Ledger, _: &Left, _: u64) -> bool {
-        false
+        ledger.taken = ledger.taken.wrapping_add(n);
     }
 
     fn untake(&self, ledger: &mut Ledger, span: u64) {

@@ -11,20 +11,6 @@ pub(super) struct Taken {
     pub(super) span: u64,
 }
 
-/// What the callee has left; times are nanoseconds from the present.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Left {
-    pub(super) units: u64,
-    /// When all of them are back: then, or bit by bit until then.
-    pub(super) back_in: u64,
-    pub(super) evenly: bool,
-    /// How many that is, and in what time it grants so many, where it says so.
-    pub(super) limit: Option<u64>,
-    pub(super) window: Option<u64>,
-    /// Whether it replaces what was said before, and does not go with it.
-    pub(super) anew: bool,
-}
-
 /// The arithmetic of one limit, without time, locks or keys of its own.
 ///
 /// All times are nanoseconds on the limiter's clock. A cell knows everything that was taken,
@@ -50,16 +36,11 @@ pub(super) trait Machine: fmt::Debug + Send + Sync + 'static {
     /// Takes `n` units at `at`, whether they fit or not.
     fn take(&self, cell: &mut Self::Cell, n: u64, at: u64) -> Taken;
 
-    /// Takes for others, at `now`, what is more than the callee has left. A word knows no other way
-    /// to free units again than one after the other.
-    fn leave_only(&self, cell: &mut Self::Cell, left: &Left, now: u64) {
-        let others = self.remaining(cell, now).saturating_sub(left.units);
-        self.take(cell, others, now);
-    }
-
-    /// Whether nothing is more than the callee has left.
-    fn has_only(&self, cell: &mut Self::Cell, left: &Left, now: u64) -> bool {
-        self.remaining(cell, now) <= left.units
+    /// Takes `n` units at `now` that belong to somebody else, and will be free again at `until`,
+    /// if they are not before.
+    fn take_until(&self, cell: &mut Self::Cell, n: u64, now: u64, until: u64) {
+        let _ = until; // a word knows no other way to free units than one after the other
+        self.take(cell, n, now);
     }
 
     /// Undoes the last ones taken, all of them for a later time than the present, whose spans

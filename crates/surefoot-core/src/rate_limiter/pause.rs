@@ -3,7 +3,7 @@
 use super::engine::{GcraEngine, Refusal};
 use super::gcra::Gcra;
 use super::line::{Line, Moved};
-use super::machine::{Left, Machine};
+use super::machine::Machine;
 use crate::TimeSource;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock;
@@ -13,9 +13,12 @@ use crate::sync::lock;
 pub(super) enum Heard {
     /// Nobody is to call before then.
     Pause { wait: u64 },
-    /// So much is left.
-    Left(Left),
+    /// So many units are left, until all of them are back: then, or bit by bit until then.
+    Left { units: u64, back_in: u64, evenly: bool },
 }
+
+/// In how many steps units of others come back evenly.
+const STEPS: u64 = 8;
 
 impl Line {
     /// Has the limit agree with what was heard, and everybody who has not begun wait for as long
@@ -36,10 +39,10 @@ impl Line {
                 self.paused_until = now.saturating_add(wait);
                 self.pause(machine, cell, now)
             }
-            Heard::Left(left) => {
+            Heard::Left { units, back_in, evenly } => {
                 let first = self.first_waiting(now);
                 self.untake(machine, cell, first, 0);
-                machine.leave_only(cell, &left, now);
+                take_for_others(machine, cell, units, now, back_in, evenly);
                 self.take_again(machine, cell, first, now)
             }
         }
@@ -55,7 +58,9 @@ impl Line {
     ) -> bool {
         match heard {
             Heard::Pause { wait } => now.saturating_add(wait) <= self.paused_until.max(now),
-            Heard::Left(left) => self.waiting.is_empty() && machine.has_only(cell, &left, now),
+            Heard::Left { units, .. } => {
+                self.waiting.is_empty() && machine.remaining(cell, now) <= units
+            }
         }
     }
 
@@ -72,6 +77,24 @@ impl Line {
             }
         }
         self.take_again(machine, cell, 0, now)
+    }
+}
+
+/// Takes what is more than `units`, so that no more than those are left.
+pub(super) fn take_for_others<M: Machine>(
+    machine: &M,
+    cell: &mut M::Cell,
+    units: u64,
+    now: u64,
+    back_in: u64,
+    evenly: bool,
+) {
+    let others = machine.remaining(cell, now).saturating_sub(units);
+    let steps = if evenly { STEPS } else { 1 };
+    for step in 1..=steps {
+        let n = others * step / steps - others * (step - 1) / steps;
+        let back_by = now.saturating_add(back_in / steps * step).saturating_add(back_in % steps);
+        machine.take_until(cell, n, now, back_by);
     }
 }
 

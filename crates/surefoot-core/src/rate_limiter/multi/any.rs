@@ -2,7 +2,7 @@
 
 use super::super::config::Built;
 use super::super::ledger::Ledger;
-use super::super::machine::{Left, Machine, Taken};
+use super::super::machine::{Machine, Taken};
 
 /// The cell of either kind of machine.
 #[derive(Debug, Default)]
@@ -42,12 +42,8 @@ impl Machine for Built {
         ask!(self, any, machine, cell => machine.take(cell, n, at))
     }
 
-    fn leave_only(&self, any: &mut AnyCell, left: &Left, now: u64) {
-        ask!(self, any, machine, cell => machine.leave_only(cell, left, now));
-    }
-
-    fn has_only(&self, any: &mut AnyCell, left: &Left, now: u64) -> bool {
-        ask!(self, any, machine, cell => machine.has_only(cell, left, now))
+    fn take_until(&self, any: &mut AnyCell, n: u64, now: u64, until: u64) {
+        ask!(self, any, machine, cell => machine.take_until(cell, n, now, until));
     }
 
     fn untake(&self, any: &mut AnyCell, span: u64) {
