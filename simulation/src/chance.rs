@@ -27,6 +27,14 @@ impl Chance {
         Self(fastrand::Rng::with_seed(seed))
     }
 
+    /// One of the sources that this one could be split into, by its number.
+    #[must_use]
+    pub fn part(&self, number: u64) -> Self {
+        // Neighbouring seeds give unrelated numbers only after the first few are mixed.
+        let seed = self.clone().0.u64(..) ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Self(fastrand::Rng::with_seed(fastrand::Rng::with_seed(seed).u64(..)))
+    }
+
     /// Another source, independent of this one from now on.
     pub fn split(&mut self) -> Self {
         Self(self.0.fork())

@@ -18,6 +18,7 @@ const MEAN: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 const WARM_UP: u64 = 60;
 const MEASURED: u64 = 100;
+const SEED: u32 = 1;
 const LOADS: [f64; 2] = [1.2, 5.0];
 
 type MakeLimit = fn() -> Box<dyn Limit>;
@@ -74,7 +75,7 @@ fn cell<P: Policy + 'static>(service: Service, limit: impl Fn(&World) -> P) -> C
     let options = Options::new(WORKERS, service, MEAN);
     let mut cell = Cell::default();
     for (load, goodput) in LOADS.into_iter().zip(&mut cell.goodput) {
-        let mut world = World::new();
+        let mut world = World::new(SEED);
         let server = Server::new(world.handle(), options);
         let tally = Tally::default();
         let timeout = Timeout::new(PATIENCE).expect("a second").on_clock(world.clock());

@@ -8,8 +8,8 @@ use surefoot::{Policy, Timestamp};
 use crate::world::Handle;
 use crate::{Chance, Tally, Target};
 
-/// What the times of arrivals are drawn from.
-const SEED: u64 = 2;
+/// The part of chance that the times of the first group's arrivals are drawn from.
+const ARRIVALS: u64 = 1000;
 
 /// How long a crowd that is away waits before it looks whether it is time to come.
 const AWAY: Duration = Duration::from_millis(10);
@@ -66,7 +66,7 @@ pub fn calls_of<P: Policy + 'static, T: Target>(
 ) {
     let (handle, tally) = (world.clone(), tally.clone());
     let Caller { group, policy, target } = caller;
-    let chance = Chance::new(SEED + u64::from(group));
+    let chance = world.chance(ARRIVALS + u64::from(group));
     world.spawn(open(world.clone(), chance, rate, move |_| {
         let (policy, target) = (policy.clone(), target.clone());
         let (world, tally) = (handle.clone(), tally.clone());

@@ -27,7 +27,12 @@ pub trait Target: Clone + Send + Sync + 'static {
 pub struct Server {
     world: Handle,
     state: Arc<Mutex<State>>,
+    /// What work its clients bring.
+    chance: Arc<Mutex<Chance>>,
 }
+
+/// The part of chance that decides how long work takes.
+const WORK: u64 = 2000;
 
 /// The server did not do the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,15 +54,12 @@ pub struct Options {
     pub service: Service,
     /// and its mean.
     pub mean: Duration,
-    /// What chance decides, it decides by this.
-    pub seed: u64,
 }
 
 #[derive(Debug)]
 struct State {
     options: Options,
-    chance: Chance,
-    queue: VecDeque<Arc<Mutex<Reply>>>,
+    queue: VecDeque<Work>,
     busy: usize,
     /// Everything takes so many times as long.
     slowdown: f64,
@@ -81,6 +83,15 @@ pub struct Counts {
     pub wasted: usize,
 }
 
+/// What was sent. How much work it is does not depend on when it is done, nor on what others send.
+#[derive(Debug)]
+struct Work {
+    reply: Arc<Mutex<Reply>>,
+    time: Duration,
+    /// It fails if the server breaks down over more than this share.
+    luck: f64,
+}
+
 #[derive(Debug, Default)]
 struct Reply {
     answer: Option<Result<(), ServerError>>,
@@ -96,7 +107,7 @@ struct Answer {
 impl Options {
     /// A server of `workers` for work that takes `mean`, as `service` has it.
     pub fn new(workers: usize, service: Service, mean: Duration) -> Self {
-        Self { workers, service, mean, seed: 1 }
+        Self { workers, service, mean }
     }
 
     /// Requests a second that it can do.
@@ -110,7 +121,6 @@ impl Server {
     pub fn new(world: Handle, options: Options) -> Self {
         let state = State {
             options,
-            chance: Chance::new(options.seed),
             queue: VecDeque::new(),
             busy: 0,
             slowdown: 1.0,
@@ -120,7 +130,15 @@ impl Server {
             stalled_until: Timestamp::ZERO,
             counts: Counts::default(),
         };
-        Self { world, state: Arc::new(Mutex::new(state)) }
+        let chance = Arc::new(Mutex::new(world.chance(WORK)));
+        Self { world, state: Arc::new(Mutex::new(state)), chance }
+    }
+
+    /// The same server, for a group of clients whose work chance decides apart from that of others.
+    #[must_use]
+    pub fn for_group(&self, group: u8) -> Self {
+        let chance = self.world.chance(WORK + 1 + u64::from(group));
+        Self { chance: Arc::new(Mutex::new(chance)), ..self.clone() }
     }
 
     /// The same server, which lets a policy of its own decide what it takes on.
@@ -154,8 +172,8 @@ impl Server {
     pub fn restart(&self, cold: u32) {
         let mut state = lock(&self.state);
         state.cold = cold;
-        for reply in std::mem::take(&mut state.queue) {
-            state.answer(&reply, Err(ServerError::Restarted));
+        for work in std::mem::take(&mut state.queue) {
+            state.answer(&work.reply, Err(ServerError::Restarted));
         }
     }
 
@@ -186,12 +204,12 @@ impl Server {
             return;
         }
         while state.busy < state.options.workers
-            && let Some(reply) = state.queue.pop_front()
+            && let Some(work) = state.queue.pop_front()
         {
             state.busy += 1;
-            let (time, answer) = state.draw();
+            let (time, answer) = state.begin(&work);
             let done = self.world.sleep(time);
-            self.world.spawn(self.clone().work(done, reply, answer));
+            self.world.spawn(self.clone().work(done, work.reply, answer));
         }
     }
 
@@ -215,8 +233,11 @@ impl Target for Server {
     fn request(&self) -> impl Future<Output = Result<(), ServerError>> + Send {
         let reply = Arc::new(Mutex::new(Reply::default()));
         let mut state = lock(&self.state);
+        let Options { service, mean, .. } = state.options;
+        let chance = &mut *lock(&self.chance);
+        let (time, luck) = (service.draw(mean, chance), chance.share());
         state.counts.received += 1;
-        state.queue.push_back(reply.clone());
+        state.queue.push_back(Work { reply: reply.clone(), time, luck });
         self.start_work(&mut state);
         Answer { reply }
     }
@@ -251,14 +272,14 @@ impl<P> Clone for Guarded<P> {
 }
 
 impl State {
-    fn draw(&mut self) -> (Duration, Result<(), ServerError>) {
-        let Options { service, mean, .. } = self.options;
-        let mut time = service.draw(mean, &mut self.chance).mul_f64(self.slowdown);
+    /// How long it takes as things are now, and what comes of it.
+    fn begin(&mut self, work: &Work) -> (Duration, Result<(), ServerError>) {
+        let mut time = work.time.mul_f64(self.slowdown);
         if self.cold > 0 {
             self.cold -= 1;
             time *= 4;
         }
-        if self.broken > 0.0 && self.chance.happens(self.broken) {
+        if work.luck < self.broken {
             return (time.mul_f64(self.failure_cost), Err(ServerError::Broken));
         }
         (time, Ok(()))

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use surefoot::{Clock, ManualClock, ManualSleep, Timestamp};
 
+use crate::Chance;
+
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// All tasks, and the time they live in.
@@ -20,12 +22,11 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// use std::time::Duration;
 /// use surefoot_simulation::World;
 ///
-/// let mut world = World::new();
+/// let mut world = World::new(1);
 /// let handle = world.handle();
 /// world.spawn(async move { handle.sleep(Duration::from_secs(3600)).await });
 /// world.run_for(Duration::from_secs(7200)); // at once
 /// ```
-#[derive(Default)]
 pub struct World {
     handle: Handle,
     tasks: Vec<Option<Task>>,
@@ -33,10 +34,11 @@ pub struct World {
     free: Vec<usize>,
 }
 
-/// What tasks hold of their world: its clock, and the way to start other tasks.
-#[derive(Clone, Default)]
+/// What tasks hold of their world: its clock, its seed, and the way to start other tasks.
+#[derive(Clone)]
 pub struct Handle {
     clock: ManualClock,
+    seed: u32,
     shared: Arc<Shared>,
 }
 
@@ -52,9 +54,10 @@ struct TaskWaker {
 }
 
 impl World {
-    /// A world at time zero, in which nothing happens yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// A world at time zero, in which nothing happens yet. What chance decides in it, the seed does.
+    pub fn new(seed: u32) -> Self {
+        let handle = Handle { clock: ManualClock::new(), seed, shared: Arc::default() };
+        Self { handle, tasks: vec![], wakers: vec![], free: vec![] }
     }
 
     /// For tasks to hold.
@@ -138,6 +141,16 @@ impl Handle {
         &self.clock
     }
 
+    /// The random numbers of one part of this world, the same whatever the others draw.
+    pub fn chance(&self, part: u64) -> Chance {
+        Chance::new(self.seed.into()).part(part)
+    }
+
+    /// A seed for a policy in this world.
+    pub fn seed(&self) -> u32 {
+        self.seed
+    }
+
     /// Lets so much time pass in the task that awaits it.
     pub fn sleep(&self, time: Duration) -> ManualSleep {
         self.sleep_until(self.now() + time)
@@ -177,7 +190,7 @@ mod tests {
 
     #[test]
     fn tasks_see_the_time_they_waited_for_in_its_order() {
-        let mut world = World::new();
+        let mut world = World::new(1);
         let seen = Arc::new(Mutex::new(vec![]));
         for seconds in [3, 1, 2] {
             let (handle, seen) = (world.handle(), seen.clone());

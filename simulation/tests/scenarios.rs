@@ -1,10 +1,13 @@
-//! Every scenario comes to the figures it has to.
+//! Every scenario comes to the figures it has to, with every seed: 5 of them, or as many as
+//! `SUREFOOT_SEEDS` says.
 
-use surefoot_simulation::scenarios::{self, Figure, Scenario};
+use surefoot_simulation::scenarios::{self, Figure, Scenario, report};
 
 fn holds(scenario: Scenario) {
-    let figures = (scenario.run)();
-    let table = scenarios::table(&scenario, &figures);
+    let seeds = std::env::var("SUREFOOT_SEEDS").ok();
+    let seeds = seeds.map_or(scenarios::SEEDS, |seeds| seeds.parse().expect("a number of seeds"));
+    let figures = scenario.run_with(seeds);
+    let table = report::table(&scenario, &figures);
     println!("{table}");
     assert!(figures.iter().all(Figure::holds), "\n{table}");
 }

@@ -15,6 +15,7 @@ use crate::{Chance, Handle, World};
 /// No permit is lost, and nobody waits for one that is free.
 pub const CANCELLATION: Scenario = Scenario {
     number: 21,
+    name: "cancelled waiters",
     title: "three in ten waiters give up, while the limit goes from 1 to 40 and back",
     run,
 };
@@ -45,8 +46,8 @@ struct Wrong {
     unanswered: u64,
 }
 
-fn run() -> Vec<Figure> {
-    let mut world = World::new();
+fn run(seed: u32) -> Vec<Figure> {
+    let mut world = World::new(seed);
     let throttler = Throttler::builder("door")
         .queue_size(u32::try_from(CALLS).expect("small"))
         .timeout(Duration::from_secs(3600))
@@ -54,7 +55,7 @@ fn run() -> Vec<Figure> {
         .build()
         .expect("valid");
     let wrong = crowd(&mut world, &throttler);
-    let mut world = World::new();
+    let mut world = World::new(seed);
     let naive = crowd(&mut world, &WakesOne::default());
     let none = Bound::AtMost(0.0);
     #[expect(clippy::cast_precision_loss, reason = "counts of a simulation are small")]
@@ -73,7 +74,7 @@ fn run() -> Vec<Figure> {
 }
 
 fn crowd(world: &mut World, door: &impl Door) -> Wrong {
-    let mut chance = Chance::new(5);
+    let mut chance = world.handle().chance(0);
     let ended = Arc::new(Mutex::new(0));
     for _ in 0..CALLS {
         let [comes, stays, gives_up] = [20_000, 30, 200].map(|most| millis(&mut chance, most));

@@ -2,11 +2,14 @@
 
 use std::fmt;
 
-/// One number that a scenario came to.
+/// One number that a scenario came to, once for each seed.
+///
+/// It is the control's if its name says so, and then what it has to be is bad enough: a control that
+/// does well would show that the scenario needs no policy.
 #[derive(Clone, Debug)]
 pub struct Figure {
     what: String,
-    reached: f64,
+    reached: Vec<f64>,
     unit: &'static str,
     target: Bound,
     /// What is asserted where the target is out of reach, and why it is.
@@ -24,10 +27,21 @@ pub enum Bound {
     Within(f64, f64),
 }
 
+/// What is to be said of figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// On target with every seed.
+    Held,
+    /// Not on target, which is known and explained.
+    Missed,
+    /// Not what is asserted.
+    Fails,
+}
+
 impl Figure {
     /// The policy's figure.
     pub fn new(what: impl Into<String>, reached: f64, unit: &'static str, target: Bound) -> Self {
-        Self { what: what.into(), reached, unit, target, instead: None }
+        Self { what: what.into(), reached: vec![reached], unit, target, instead: None }
     }
 
     /// A share of something, in percent.
@@ -57,14 +71,58 @@ impl Figure {
         Self { instead: Some((bound, why)), ..self }
     }
 
-    /// Whether it is what it has to be; where the target is out of reach, what is held instead.
-    pub fn holds(&self) -> bool {
-        self.instead.map_or(self.target, |(bound, _)| bound).contains(self.reached)
+    /// The same figure with another seed.
+    pub(super) fn also(&mut self, other: &Self) {
+        debug_assert_eq!(self.what, other.what, "a scenario gives its figures in the same order");
+        self.reached.extend(&other.reached);
+        self.instead = self.instead.or(other.instead);
     }
 
-    /// Whether it is what it was meant to be.
-    pub fn is_on_target(&self) -> bool {
-        self.target.contains(self.reached)
+    /// What is to be said of it.
+    pub fn verdict(&self) -> Verdict {
+        let all = |bound: Bound| self.reached.iter().all(|&reached| bound.contains(reached));
+        match self.instead {
+            _ if all(self.target) => Verdict::Held,
+            Some((bound, _)) if all(bound) => Verdict::Missed,
+            _ => Verdict::Fails,
+        }
+    }
+
+    /// Whether it is what it has to be; where the target is out of reach, what is held instead.
+    pub fn holds(&self) -> bool {
+        self.verdict() < Verdict::Fails
+    }
+
+    /// Whether it shows what happens without the policy.
+    pub fn is_of_control(&self) -> bool {
+        self.what.starts_with("control")
+    }
+
+    /// Its name.
+    pub(super) fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// What is worst of all seeds.
+    pub(super) fn worst(&self) -> String {
+        number(self.target.worst(&self.reached), self.unit)
+    }
+
+    /// What it has to be.
+    pub(super) fn target(&self) -> String {
+        self.target.shown(self.unit)
+    }
+
+    /// Why the target is out of reach, if it is.
+    pub(super) fn reason(&self) -> Option<String> {
+        let (bound, why) = self.instead.filter(|_| self.verdict() != Verdict::Held)?;
+        Some(format!("held at {}: {why}", bound.shown(self.unit)))
+    }
+
+    /// The seeds that reach the target, of all.
+    fn seeds_on_target(&self) -> String {
+        let on_target = self.reached.iter().filter(|&&reached| self.target.contains(reached));
+        format!("{} of {}", on_target.count(), self.reached.len())
     }
 }
 
@@ -77,6 +135,17 @@ impl Bound {
         }
     }
 
+    fn worst(self, numbers: &[f64]) -> f64 {
+        // How bad it is; beside infinity only the order counts.
+        let bad = |number: f64| match self {
+            Self::AtLeast(_) => -number,
+            Self::AtMost(_) => number,
+            Self::Within(least, most) => (number - f64::midpoint(least, most)).abs(),
+        };
+        let worst = numbers.iter().copied().max_by(|a, b| bad(*a).total_cmp(&bad(*b)));
+        worst.unwrap_or(f64::NAN)
+    }
+
     fn shown(self, unit: &str) -> String {
         match self {
             Self::AtLeast(least) if least.is_infinite() => "never".to_owned(),
@@ -85,6 +154,17 @@ impl Bound {
             Self::Within(least, most) => {
                 format!("{} to {}", number(least, ""), number(most, unit))
             }
+        }
+    }
+}
+
+impl Verdict {
+    /// As tables have it. What is missed is to be seen from afar.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Missed => "MISSED",
+            Self::Fails => "FAILS",
         }
     }
 }
@@ -106,19 +186,24 @@ fn number(number: f64, unit: &str) -> String {
     }
 }
 
-/// A line of the table.
+/// A line of the scenario's own table.
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, reached, unit, target, instead } = self;
-        let mark = match (self.is_on_target(), self.holds()) {
-            (true, _) => "",
-            (false, true) => "  missed",
-            (false, false) => "  FAILS",
+        let (what, target, worst) = (&self.what, self.target(), self.worst());
+        let mut spread = self.reached.clone();
+        spread.sort_by(f64::total_cmp);
+        let (low, high) = (spread.first(), spread.last());
+        let [low, high] = [low, high].map(|end| number(end.copied().unwrap_or(f64::NAN), ""));
+        let spread = if low == high { String::new() } else { format!("{low} – {high}") };
+        let mark = match self.verdict() {
+            Verdict::Held => String::new(),
+            verdict => {
+                format!("  {}, on target {} seeds", verdict.as_str(), self.seeds_on_target())
+            }
         };
-        let (target, reached) = (target.shown(unit), number(*reached, unit));
-        write!(f, "{what:<72} {target:>16} {reached:>12}{mark}")?;
-        match instead {
-            Some((bound, why)) => write!(f, "\n    held at {}: {why}", bound.shown(unit)),
+        write!(f, "{what:<72} {target:>12} {worst:>10} {spread:>16}{mark}")?;
+        match self.reason() {
+            Some(reason) => write!(f, "\n    {reason}"),
             None => Ok(()),
         }
     }
@@ -132,10 +217,12 @@ mod tests {
     fn a_target_out_of_reach_is_shown_beside_what_is_held_instead() {
         let figure = Figure::share("done", 0.93, Bound::AtLeast(95.0))
             .but_only(Bound::AtLeast(92.0), "noise");
-        assert!(figure.holds());
-        assert!(!figure.is_on_target());
+        assert_eq!(figure.verdict(), Verdict::Missed);
         let line = figure.to_string();
-        assert!(line.ends_with("missed\n    held at ≥ 92 %: noise"), "{line}");
+        assert!(
+            line.ends_with("MISSED, on target 0 of 1 seeds\n    held at ≥ 92 %: noise"),
+            "{line}"
+        );
     }
 
     #[test]
@@ -144,5 +231,19 @@ mod tests {
         assert!(fails(0.9) && !fails(1.0) && !fails(2.0) && fails(2.1));
         assert!(!Figure::recovery("x", None, Bound::AtMost(60.0)).holds());
         assert!(Figure::recovery("x", None, Bound::AtLeast(f64::INFINITY)).holds());
+    }
+
+    #[test]
+    fn the_worst_seed_decides() {
+        let at = |reached, bound| Figure::count("x", reached, bound);
+        for (bound, worst) in
+            [(Bound::AtLeast(2.0), "1"), (Bound::AtMost(2.0), "3"), (Bound::Within(1.0, 2.0), "3")]
+        {
+            let mut figure = at(2.0, bound);
+            assert_eq!(figure.verdict(), Verdict::Held);
+            figure.also(&at(1.0, bound));
+            figure.also(&at(3.0, bound));
+            assert_eq!((figure.verdict(), figure.worst().as_str()), (Verdict::Fails, worst));
+        }
     }
 }

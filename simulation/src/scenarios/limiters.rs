@@ -11,13 +11,18 @@ use crate::Chance;
 /// The most that is admitted in any window.
 pub const ADVERSARY: Scenario = Scenario {
     number: 17,
+    name: "rate limiters",
     title: "every rate limiter against four adversaries, 20 in 200 ns",
     run: against_adversaries,
 };
 
 /// Refusals take nothing and say when to come back.
-pub const WEIGHTS: Scenario =
-    Scenario { number: 18, title: "weighted calls, refused and retried", run: weighted };
+pub const WEIGHTS: Scenario = Scenario {
+    number: 18,
+    name: "weights",
+    title: "weighted calls, refused and retried",
+    run: weighted,
+};
 
 const N: u64 = 20;
 const WINDOW: u64 = 200;
@@ -59,12 +64,12 @@ fn burst(at: u64) -> impl Iterator<Item = u64> {
     (0..2 * N).map(move |_| at)
 }
 
-fn against_adversaries() -> Vec<Figure> {
+fn against_adversaries(seed: u32) -> Vec<Figure> {
     let mut figures = vec![];
     for (algorithm, burst, bound) in LIMITERS {
         let worst = ADVERSARIES
             .iter()
-            .map(|(_, asks)| most_in_a_window(&admitted(algorithm, burst, *asks)))
+            .map(|(_, asks)| most_in_a_window(&admitted(seed, algorithm, burst, *asks)))
             .max()
             .unwrap_or_default();
         let what = format!("most admitted by {}, burst {burst}", algorithm.as_str());
@@ -72,7 +77,7 @@ fn against_adversaries() -> Vec<Figure> {
         let target = Bound::Within(as_f64(bound), as_f64(bound));
         figures.push(Figure::count(what, as_f64(worst), target));
     }
-    let open = most_in_a_window(&ADVERSARIES[2].1(&mut Chance::new(1)));
+    let open = most_in_a_window(&ADVERSARIES[2].1(&mut Chance::new(seed.into())));
     figures.push(Figure::count("control, no limiter", as_f64(open), Bound::AtLeast(as_f64(2 * N))));
     figures
 }
@@ -92,10 +97,10 @@ fn limiter(algorithm: Algorithm, burst: u64, clock: &ManualClock) -> RateLimiter
 }
 
 /// The times at which somebody was admitted.
-fn admitted(algorithm: Algorithm, burst: u64, asks: Asks) -> Vec<u64> {
+fn admitted(seed: u32, algorithm: Algorithm, burst: u64, asks: Asks) -> Vec<u64> {
     let clock = ManualClock::new();
     let limiter = limiter(algorithm, burst, &clock);
-    let mut asks = asks(&mut Chance::new(7));
+    let mut asks = asks(&mut Chance::new(seed.into()));
     asks.retain(|&at| {
         clock.set(surefoot::Timestamp::from_nanos(at));
         limiter.is_allowed()
@@ -122,10 +127,10 @@ struct Wrong {
     refused_when_truncated: u64,
 }
 
-fn weighted() -> Vec<Figure> {
+fn weighted(seed: u32) -> Vec<Figure> {
     let mut wrong = Wrong::default();
-    for (seed, (algorithm, burst, _)) in (1..).zip(LIMITERS) {
-        weigh(algorithm, burst, seed, &mut wrong);
+    for (part, (algorithm, burst, _)) in (0..).zip(LIMITERS) {
+        weigh(algorithm, burst, Chance::new(seed.into()).part(part), &mut wrong);
     }
     let none = Bound::AtMost(0.0);
     vec![
@@ -149,10 +154,9 @@ fn weighted() -> Vec<Figure> {
     ]
 }
 
-fn weigh(algorithm: Algorithm, burst: u64, seed: u64, wrong: &mut Wrong) {
+fn weigh(algorithm: Algorithm, burst: u64, mut chance: Chance, wrong: &mut Wrong) {
     let clock = ManualClock::new();
     let limiter = limiter(algorithm, burst, &clock);
-    let mut chance = Chance::new(seed);
     let is_earliest = algorithm != Algorithm::BucketRing;
     let at_once = if limiter.remaining() < N { burst } else { N };
     for _ in 0..2000 {

@@ -13,23 +13,58 @@ pub mod limiters;
 pub mod priorities;
 pub mod providers;
 pub mod queues;
+pub mod report;
 pub mod retries;
 pub mod tenants;
 
-use std::fmt::Write as _;
+use std::thread;
 
-pub use figure::{Bound, Figure};
+pub use figure::{Bound, Figure, Verdict};
 
 /// One kind of overload.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     /// As the project's notes number it.
     pub number: u8,
+    /// In two or three words.
+    pub name: &'static str,
     /// What happens.
     pub title: &'static str,
-    /// Makes it happen.
-    pub run: fn() -> Vec<Figure>,
+    /// Makes it happen. What chance decides, the seed does. The first figure is the one that the
+    /// scenario is there for.
+    pub run: fn(u32) -> Vec<Figure>,
 }
+
+impl Scenario {
+    /// Makes it happen once with each of the seeds from 1 to `seeds`, on as many threads as there
+    /// are processors.
+    pub fn run_with(&self, seeds: u32) -> Vec<Figure> {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let seeds: Vec<u32> = (1..=seeds).collect();
+        let mut all: Vec<Figure> = vec![];
+        for at_once in seeds.chunks(threads) {
+            let runs = thread::scope(|scope| {
+                let threads: Vec<_> =
+                    at_once.iter().map(|&seed| scope.spawn(move || (self.run)(seed))).collect();
+                let runs = threads.into_iter().map(|thread| thread.join().expect("it runs"));
+                runs.collect::<Vec<_>>()
+            });
+            for figures in runs {
+                if all.is_empty() {
+                    all = figures;
+                    continue;
+                }
+                for (figure, other) in all.iter_mut().zip(&figures) {
+                    figure.also(other);
+                }
+            }
+        }
+        all
+    }
+}
+
+/// Seeds that a scenario is run with unless others are asked for.
+pub const SEEDS: u32 = 5;
 
 /// All scenarios.
 pub const ALL: &[Scenario] = &[
@@ -54,13 +89,3 @@ pub const ALL: &[Scenario] = &[
     providers::PROVIDER,
     cancellation::CANCELLATION,
 ];
-
-/// The figures of one scenario, as text.
-pub fn table(scenario: &Scenario, figures: &[Figure]) -> String {
-    let Scenario { number, title, .. } = scenario;
-    let mut text = format!("{number}. {title}\n");
-    for figure in figures {
-        let _ = writeln!(text, "  {figure}");
-    }
-    text
-}

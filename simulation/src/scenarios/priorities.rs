@@ -18,6 +18,7 @@ use crate::{Server, Service, Tally, World};
 /// The least important first.
 pub const PRIORITIES: Scenario = Scenario {
     number: 11,
+    name: "load shedder",
     title: "1.5 × capacity by three priorities: steps on calls under way, and a level on CPU samples",
     run,
 };
@@ -40,13 +41,13 @@ struct Run {
     most_in_flight: usize,
 }
 
-fn run() -> Vec<Figure> {
-    let steps = shed(1.5, |shedder, _| shedder.capacity(CAPACITY));
-    let stale = shed(1.5, |shedder, load| {
+fn run(seed: u32) -> Vec<Figure> {
+    let steps = shed(seed, 1.5, |shedder, _| shedder.capacity(CAPACITY));
+    let stale = shed(seed, 1.5, |shedder, load| {
         let load = load.clone();
         shedder.signal(move || *lock(&load))
     });
-    let level = |load| shed(load, |shedder, _| shedder.cpu(true).max_load(0.9));
+    let level = |load| shed(seed, load, |shedder, _| shedder.cpu(true).max_load(0.9));
     let (over, below) = (level(1.5), level(0.7));
     let least = below.admitted.into_iter().fold(1.0, f64::min);
     let [_, _, highest] = stale.admitted;
@@ -72,12 +73,13 @@ fn run() -> Vec<Figure> {
 }
 
 fn shed(
+    seed: u32,
     load: f64,
     signal: impl FnOnce(LoadShedderBuilder, &Arc<Mutex<f64>>) -> LoadShedderBuilder,
 ) -> Run {
-    let mut world = World::new();
+    let mut world = World::new(seed);
     let sampled = Arc::new(Mutex::new(0.0));
-    let shedder = LoadShedder::builder("door").seed(1).clock(world.clock());
+    let shedder = LoadShedder::builder("door").seed(world.handle().seed()).clock(world.clock());
     let shedder = signal(shedder, &sampled).build().expect("valid");
     // Whatever is admitted is worked on.
     let server = Server::new(world.handle(), Options::new(100_000, Service::Exponential, MEAN));

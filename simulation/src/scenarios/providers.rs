@@ -18,6 +18,7 @@ use crate::{Chance, Handle, World};
 /// Who listens to the provider is hardly ever refused.
 pub const PROVIDER: Scenario = Scenario {
     number: 20,
+    name: "a provider's limits",
     title: "1000 agents, 50 requests, 30k input and 8k output tokens a minute",
     run,
 };
@@ -35,14 +36,15 @@ const RATE: &str =
 /// No more requests than this within that: what providers call acceleration limits.
 const ACCELERATION: (usize, Duration) = (10, Duration::from_secs(5));
 
-fn run() -> Vec<Figure> {
-    let listening = measure(&Account::default());
-    let wasteful = measure(&Account { margin: 10, ..Account::default() });
+fn run(seed: u32) -> Vec<Figure> {
+    let listening = measure(seed, &Account::default());
+    let wasteful = measure(seed, &Account { margin: 10, ..Account::default() });
     let shared = Account { others_use: 0.2, ..Account::default() };
-    let deaf = measure(&Account { listens: false, ..shared });
-    let shared = measure(&shared);
-    let tripled = measure(&Account { believed: 3, ..Account::default() });
-    let unlimited = measure(&Account { believed: 1_000_000, listens: false, ..Account::default() });
+    let deaf = measure(seed, &Account { listens: false, ..shared });
+    let shared = measure(seed, &shared);
+    let tripled = measure(seed, &Account { believed: 3, ..Account::default() });
+    let unlimited =
+        measure(seed, &Account { believed: 1_000_000, listens: false, ..Account::default() });
     vec![
         Figure::share("refused, of all calls", listening.refused, Bound::AtMost(1.0)),
         Figure::share("made, of the requests granted", listening.used, Bound::AtLeast(90.0)),
@@ -92,16 +94,16 @@ struct Measured {
     used: f64,
 }
 
-fn measure(account: &Account) -> Measured {
+fn measure(seed: u32, account: &Account) -> Measured {
     let Account { listens, believed, margin, others_use } = *account;
-    let mut world = World::new();
+    let mut world = World::new(seed);
     let provider = Provider::new(world.clock().clone(), others_use);
     let mut limits = RateLimits::builder("provider").clock(world.clock());
     for (unit, granted) in UNITS.into_iter().zip(GRANTED) {
         limits = limits.limit(Limit::overall(unit, believed * granted, MINUTE));
     }
     let limits: RateLimits<String> = limits.build().expect("valid");
-    let mut chance = Chance::new(11);
+    let mut chance = world.handle().chance(0);
     for _ in 0..AGENTS {
         let agent = Agent {
             world: world.handle(),

@@ -16,6 +16,7 @@ use crate::{Server, Service, Tally, World, crowd};
 /// A budget ends the storm.
 pub const BUDGET: Scenario = Scenario {
     number: 12,
+    name: "retry budget",
     title: "10 s stall at 70 % load, three attempts, with a retry budget",
     run: with_budget,
 };
@@ -23,6 +24,7 @@ pub const BUDGET: Scenario = Scenario {
 /// So does a breaker, sooner.
 pub const BREAKER: Scenario = Scenario {
     number: 13,
+    name: "circuit breaker",
     title: "the same with a circuit breaker that opens for 5 s",
     run: with_breaker,
 };
@@ -40,12 +42,12 @@ struct Run {
     received: Vec<f64>,
 }
 
-fn with_budget() -> Vec<Figure> {
-    let budgeted = run(|world, attempt| {
+fn with_budget(seed: u32) -> Vec<Figure> {
+    let budgeted = run(seed, |world, attempt| {
         let pipeline = Pipeline::builder("call").idempotent().add(retry(world));
         pipeline.add(attempt).build().expect("valid")
     });
-    let bare = run(unbudgeted);
+    let bare = run(seed, unbudgeted);
     let never = Bound::AtLeast(f64::INFINITY);
     vec![
         Figure::recovery(
@@ -64,13 +66,13 @@ fn with_budget() -> Vec<Figure> {
     ]
 }
 
-fn with_breaker() -> Vec<Figure> {
-    let guarded = run(|world, attempt| {
+fn with_breaker(seed: u32) -> Vec<Figure> {
+    let guarded = run(seed, |world, attempt| {
         let breaker = CircuitBreaker::builder("server").timeout(OPEN).clock(world.clock());
         let pipeline = Pipeline::builder("call").idempotent().add(retry(world));
         pipeline.add(breaker.build().expect("valid")).add(attempt).build().expect("valid")
     });
-    let bare = run(unbudgeted);
+    let bare = run(seed, unbudgeted);
     let latest = OPEN.as_secs_f64() + 10.0;
     let never = Bound::AtLeast(f64::INFINITY);
     vec![
@@ -108,14 +110,14 @@ fn retry(world: &World) -> Retry {
         .max_attempts(3)
         .initial_delay(Duration::from_millis(100))
         .jitter(Jitter::Full)
-        .seed(3)
+        .seed(world.handle().seed())
         .clock(world.clock())
         .build()
         .expect("valid")
 }
 
-fn run<P: Policy + 'static>(policy: impl Fn(&World, Timeout) -> P) -> Run {
-    let mut world = World::new();
+fn run<P: Policy + 'static>(seed: u32, policy: impl Fn(&World, Timeout) -> P) -> Run {
+    let mut world = World::new(seed);
     let options = Options::new(20, Service::Exponential, Duration::from_millis(100));
     let server = Server::new(world.handle(), options);
     let tally = Tally::default();
