@@ -106,10 +106,11 @@ impl CircuitBreakerConfig {
     /// Reads the options from TOML. Unknown options are errors.
     ///
     /// # Errors
-    /// Names the first option that cannot be read.
+    /// Names the first option that cannot be read or breaks its rule, and where it stands. An option
+    /// that is missing is asked for by `build`.
     #[cfg(feature = "toml")]
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
+        crate::config::from_toml(Self::POLICY, text, Self::validate)
     }
 
     /// Checks every option, alone and against the others.
@@ -118,7 +119,6 @@ impl CircuitBreakerConfig {
     /// Names the first option that breaks its rule.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let check = Check(Self::POLICY);
-        check.name("name", &self.name)?;
         check.count("failure_threshold", self.failure_threshold, WINDOW_CALLS_MAX)?;
         check.count("success_threshold", self.success_threshold, WINDOW_CALLS_MAX)?;
         check.period("timeout", self.timeout)?;
@@ -148,7 +148,9 @@ impl CircuitBreakerConfig {
             self.timeout_jitter,
             "must be from 0.0 to 1.0",
         )?;
-        check.period("max_throttle", self.max_throttle)
+        check.period("max_throttle", self.max_throttle)?;
+        // Last, since a name that is missing must not hide what is wrong with the options there are.
+        check.name("name", &self.name)
     }
 
     /// A breaker with these options on the system's clock.

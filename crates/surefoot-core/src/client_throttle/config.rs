@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ClientThrottle;
 use crate::config::Check;
 #[cfg(feature = "serde")]
-use crate::config::duration_text;
+use crate::config::{duration_text, word};
 use crate::{ConfigError, Event, Events, Name, TimeSource};
 
 /// The options of a client throttle as data; [`ClientThrottleBuilder`] sets the same ones.
@@ -38,6 +38,7 @@ pub struct ClientThrottleConfig {
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     pub window: Duration,
     /// Which results mean that the callee did not accept the call. Default: every failure.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "word::deserialize"))]
     pub overload: Overload,
     /// Makes the choice of calls repeatable. Default: random.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
@@ -77,10 +78,11 @@ impl ClientThrottleConfig {
     /// Reads the options from TOML. Unknown options are errors.
     ///
     /// # Errors
-    /// Names the first option that cannot be read.
+    /// Names the first option that cannot be read or breaks its rule, and where it stands. An option
+    /// that is missing is asked for by `build`.
     #[cfg(feature = "toml")]
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
+        crate::config::from_toml(Self::POLICY, text, Self::validate)
     }
 
     /// Checks every option.
@@ -89,7 +91,6 @@ impl ClientThrottleConfig {
     /// Names the first option that breaks its rule.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let check = Check(Self::POLICY);
-        check.name("name", &self.name)?;
         check.factor("multiplier", self.multiplier)?;
         check.rule(
             (0.0..1.0).contains(&self.max_rejection_rate),
@@ -98,7 +99,9 @@ impl ClientThrottleConfig {
             "must be from 0.0 to below 1.0: without a call that gets through nobody would see the \
              service recover",
         )?;
-        check.period("window", self.window)
+        check.period("window", self.window)?;
+        // Last, since a name that is missing must not hide what is wrong with the options there are.
+        check.name("name", &self.name)
     }
 
     /// A throttle with these options on the system's clock.

@@ -68,10 +68,11 @@ impl HedgeConfig {
     /// Reads the options from TOML. Unknown options are errors.
     ///
     /// # Errors
-    /// Names the first option that cannot be read.
+    /// Names the first option that cannot be read or breaks its rule, and where it stands. An option
+    /// that is missing is asked for by `build`.
     #[cfg(feature = "toml")]
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
+        crate::config::from_toml(Self::POLICY, text, Self::validate)
     }
 
     /// Checks every option, alone and against the others.

@@ -11,9 +11,9 @@ use super::ledger::{Leaving, Windowed};
 use super::line::Patience;
 use super::sliding_log::SlidingLog;
 use super::{Quota, RateLimiter};
-#[cfg(feature = "serde")]
-use crate::config::duration_text;
 use crate::config::{Check, Shown};
+#[cfg(feature = "serde")]
+use crate::config::{duration_text, word};
 use crate::time::nanos;
 use crate::{ConfigError, Event, Events, Name, TimeSource, Timestamp};
 
@@ -108,6 +108,7 @@ pub struct RateLimiterConfig {
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     pub time_window: Duration,
     /// How it counts. Default: exactly, with a sliding log.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "word::deserialize"))]
     pub algorithm: Algorithm,
     /// Units that may be taken at once by `gcra`, `gcra_exact` and `token_bucket`. Default:
     /// `max_requests`.
@@ -129,7 +130,13 @@ pub struct RateLimiterConfig {
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_keys: Option<u32>,
     /// What a keyed limiter does with a new key when it is full. Default: refuses it.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "word::option::deserialize",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub when_full: Option<WhenFull>,
 }
 
@@ -171,10 +178,11 @@ impl RateLimiterConfig {
     /// Reads the options from TOML. Unknown options are errors.
     ///
     /// # Errors
-    /// Names the first option that cannot be read.
+    /// Names the first option that cannot be read or breaks its rule, and where it stands. An option
+    /// that is missing is asked for by `build`.
     #[cfg(feature = "toml")]
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
+        crate::config::from_toml(Self::POLICY, text, Self::validate)
     }
 
     /// Checks every option, alone and against the others. Options for keys are allowed here; a

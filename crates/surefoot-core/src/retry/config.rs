@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{Backoff, Jitter, Retry, RetryBudget};
-#[cfg(feature = "serde")]
-use crate::config::duration_text;
 use crate::config::{Check, Shown};
+#[cfg(feature = "serde")]
+use crate::config::{duration_text, word};
 use crate::{ConfigError, Event, Events, Name, TimeSource};
 
 /// The options of a retry as data; [`RetryBuilder`] sets the same ones.
@@ -46,6 +46,7 @@ pub struct RetryConfig {
     )]
     pub linear_increment: Option<Duration>,
     /// How chance spreads the waits. Default: not at all.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "word::deserialize"))]
     pub jitter: Jitter,
     /// No wait ends, and no attempt starts, later than this after the first. Default: no limit.
     #[cfg_attr(
@@ -100,10 +101,11 @@ impl RetryConfig {
     /// Reads the options from TOML. Unknown options are errors.
     ///
     /// # Errors
-    /// Names the first option that cannot be read.
+    /// Names the first option that cannot be read or breaks its rule, and where it stands. An option
+    /// that is missing is asked for by `build`.
     #[cfg(feature = "toml")]
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
+        crate::config::from_toml(Self::POLICY, text, Self::validate)
     }
 
     /// Checks every option, alone and against the others.

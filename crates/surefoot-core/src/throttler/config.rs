@@ -7,7 +7,7 @@ use super::machine::Machine;
 use super::{AdaptiveConfig, Throttler};
 use crate::config::Check;
 #[cfg(feature = "serde")]
-use crate::config::duration_text;
+use crate::config::{duration_text, word};
 use crate::{ConfigError, Event, Events, Name, TimeSource};
 
 /// Whose turn it is when a permit is free.
@@ -61,6 +61,7 @@ pub struct ThrottlerConfig {
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     pub timeout: Duration,
     /// Whose turn it is. Default: whoever has waited longest.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "word::deserialize"))]
     pub order: Order,
     /// Levels of priority, where `order` is `priority`; 1 is the lowest. Default 3.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
@@ -110,10 +111,11 @@ impl ThrottlerConfig {
     /// Reads the options from TOML. Unknown options are errors.
     ///
     /// # Errors
-    /// Names the first option that cannot be read.
+    /// Names the first option that cannot be read or breaks its rule, and where it stands. An option
+    /// that is missing is asked for by `build`.
     #[cfg(feature = "toml")]
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
+        crate::config::from_toml(Self::POLICY, text, Self::validate)
     }
 
     /// Checks every option, alone and against the others.
@@ -168,7 +170,7 @@ impl ThrottlerConfig {
             adaptive.max_limit,
             &format!("must be at most {PERMITS_MOST}"),
         )?;
-        adaptive.validate()
+        adaptive.validate().map_err(|error| error.in_part(check.0, &field("adaptive")))
     }
 
     /// A throttler with these options on the system's clock.

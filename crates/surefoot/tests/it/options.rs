@@ -479,7 +479,7 @@ mod files {
         ] {
             let error = breaker_from(text).unwrap_err();
             assert_eq!((error.policy(), error.field()), ("circuit_breaker", field), "{error}");
-            assert!(error.rule().starts_with("is not an option, expected "), "{error}");
+            assert!(error.rule().starts_with("is not an option; the options are "), "{error}");
         }
         let error = retry_from("delay = '1s'").unwrap_err();
         assert_eq!(error.field(), "delay");

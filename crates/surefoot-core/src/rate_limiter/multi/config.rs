@@ -8,7 +8,7 @@ use super::super::{Algorithm, RateLimiterConfig, WhenFull};
 use super::{RateLimits, Rule};
 use crate::config::Check;
 #[cfg(feature = "serde")]
-use crate::config::duration_text;
+use crate::config::{duration_text, word};
 use crate::{ConfigError, Name, TimeSource};
 
 /// For whom a limit counts.
@@ -31,6 +31,7 @@ pub struct Limit {
     /// What it counts. Default `requests`, of which every call is one unless it says otherwise.
     pub unit: Name,
     /// For whom. Default: all calls together.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "word::deserialize"))]
     pub scope: Scope,
     /// Units in a window. Default 100.
     pub max_requests: u64,
@@ -38,6 +39,7 @@ pub struct Limit {
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     pub time_window: Duration,
     /// How it counts. Default: exactly, with a sliding log.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "word::deserialize"))]
     pub algorithm: Algorithm,
     /// As [`RateLimiterConfig::burst`].
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
@@ -145,7 +147,13 @@ pub struct RateLimitsConfig {
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_keys: Option<u32>,
     /// What a new key gets when it is full. Default: refusal.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "word::option::deserialize",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub when_full: Option<WhenFull>,
 }
 
@@ -169,10 +177,11 @@ impl RateLimitsConfig {
     /// Reads the options from TOML. Unknown options are errors.
     ///
     /// # Errors
-    /// Names the first option that cannot be read.
+    /// Names the first option that cannot be read or breaks its rule, and where it stands. An option
+    /// that is missing is asked for by `build`.
     #[cfg(feature = "toml")]
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
+        crate::config::from_toml(Self::POLICY, text, Self::validate)
     }
 
     /// Checks every option, alone and against the others.
@@ -187,10 +196,8 @@ impl RateLimitsConfig {
         check.count("limits", count, super::LIMITS_MOST as u32)?;
         for (place, limit) in self.limits.iter().enumerate() {
             check.name(&format!("limits[{place}].unit"), &limit.unit)?;
-            limit.as_config(&self.name).validate().map_err(|error| {
-                let field = format!("limits[{place}].{}", error.field());
-                ConfigError::new(Self::POLICY, field, error.value(), error.rule())
-            })?;
+            let checked = limit.as_config(&self.name).validate();
+            checked.map_err(|error| error.in_part(Self::POLICY, &format!("limits[{place}]")))?;
         }
         self.keys().validate()
     }
