@@ -11,11 +11,13 @@ use crate::time::nanos;
 
 #[cfg(feature = "serde")]
 pub(crate) mod duration_text;
+mod methods;
 #[cfg(feature = "serde")]
 mod parse;
 #[cfg(feature = "serde")]
 pub(crate) mod word;
 
+pub(crate) use methods::{reads_toml, takes_clock, takes_events, takes_listeners};
 #[cfg(feature = "serde")]
 pub use parse::from_deserializer;
 #[cfg(feature = "toml")]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::ClientThrottle;
-use crate::config::Check;
+use crate::config::{Check, reads_toml, takes_clock, takes_events, takes_listeners};
 #[cfg(feature = "serde")]
 use crate::config::{duration_text, word};
-use crate::{ConfigError, Event, Events, Name, TimeSource};
+use crate::{ConfigError, Events, Name, TimeSource};
 
 /// The options of a client throttle as data; [`ClientThrottleBuilder`] sets the same ones.
 ///
@@ -75,15 +75,7 @@ impl ClientThrottleConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "client_throttle";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read or breaks its rule, and where it stands. An option
-    /// that is missing is asked for by `build`.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text, Self::validate)
-    }
+    reads_toml!();
 
     /// Checks every option.
     ///
@@ -159,23 +151,9 @@ impl ClientThrottleBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
-
-    /// Calls `listener` for every event; see [`Events`] for what it may do.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
-
-    /// Sends its events to listeners shared with other policies.
-    pub fn events(mut self, events: Events) -> Self {
-        self.events = events;
-        self
-    }
+    takes_clock!();
+    takes_listeners!();
+    takes_events!();
 
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;

@@ -8,10 +8,10 @@ use super::LoadShedder;
 use super::machine::{LoadFn, Machine};
 use super::signal::Signal;
 use super::source::{LoadSink, LoadSource};
-use crate::config::Check;
 #[cfg(feature = "serde")]
 use crate::config::duration_text;
-use crate::{ConfigError, Event, Events, Name, TimeSource};
+use crate::config::{Check, reads_toml, takes_clock, takes_events, takes_listeners};
+use crate::{ConfigError, Events, Name, TimeSource};
 
 /// The options of a load shedder as data; [`LoadShedderBuilder`] sets the same ones.
 ///
@@ -99,15 +99,7 @@ impl LoadShedderConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "load_shedder";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read or breaks its rule, and where it stands. An option
-    /// that is missing is asked for by `build`.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text, Self::validate)
-    }
+    reads_toml!();
 
     /// Checks every option, alone and against the others. That there is a signal is checked by
     /// `build`, since functions and sources of load are no data.
@@ -263,23 +255,9 @@ impl LoadShedderBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
-
-    /// Calls `listener` for every event; see [`Events`] for what it may do.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
-
-    /// Sends its events to listeners shared with other policies.
-    pub fn events(mut self, events: Events) -> Self {
-        self.events = events;
-        self
-    }
+    takes_clock!();
+    takes_listeners!();
+    takes_events!();
 
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;

@@ -11,11 +11,11 @@ use super::ledger::{Leaving, Windowed};
 use super::line::Patience;
 use super::sliding_log::SlidingLog;
 use super::{Quota, RateLimiter};
-use crate::config::{Check, Shown};
+use crate::config::{Check, Shown, reads_toml, takes_clock, takes_events, takes_listeners};
 #[cfg(feature = "serde")]
 use crate::config::{duration_text, word};
 use crate::time::nanos;
-use crate::{ConfigError, Event, Events, Name, TimeSource, Timestamp};
+use crate::{ConfigError, Events, Name, TimeSource, Timestamp};
 
 /// How a limiter counts. Every one but the default trades exactness for memory or speed, and says
 /// what it admits at worst: N is `max_requests`, W is `time_window`, B is `burst`.
@@ -175,15 +175,7 @@ impl RateLimiterConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "rate_limiter";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read or breaks its rule, and where it stands. An option
-    /// that is missing is asked for by `build`.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text, Self::validate)
-    }
+    reads_toml!();
 
     /// Checks every option, alone and against the others. Options for keys are allowed here; a
     /// limiter without keys refuses them when it is built.
@@ -387,23 +379,9 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
-
-    /// Where refusals and delays are told; for limiters that share listeners.
-    pub fn events(mut self, events: Events) -> Self {
-        self.events = events;
-        self
-    }
-
-    /// Calls `listener` for every refusal and delay.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
+    takes_clock!();
+    takes_listeners!();
+    takes_events!();
 
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;

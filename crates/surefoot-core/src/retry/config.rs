@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Backoff, Jitter, Retry, RetryBudget};
-use crate::config::{Check, Shown};
+use crate::config::{Check, Shown, reads_toml, takes_clock, takes_listeners};
 #[cfg(feature = "serde")]
 use crate::config::{duration_text, word};
 use crate::{ConfigError, Event, Events, Name, TimeSource};
@@ -98,15 +98,7 @@ impl RetryConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "retry";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read or breaks its rule, and where it stands. An option
-    /// that is missing is asked for by `build`.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text, Self::validate)
-    }
+    reads_toml!();
 
     /// Checks every option, alone and against the others.
     ///
@@ -274,11 +266,7 @@ impl RetryBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
+    takes_clock!();
 
     /// Calls `listener` before each wait, with the number of the attempt that failed and the
     /// length of the wait.
@@ -290,11 +278,7 @@ impl RetryBuilder {
         })
     }
 
-    /// Calls `listener` for every event; see [`Events`] for what it may do.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
+    takes_listeners!();
 
     /// The retry.
     ///

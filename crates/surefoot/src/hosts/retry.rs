@@ -415,12 +415,14 @@ pub struct Run<E, B: Borrow<Retry> = Retry> {
     last: Option<Error<E>>,
     /// The refusal of a later attempt.
     refusal: Option<Error<E>>,
+    /// The budget that would not pay for one more.
+    unpaid: Option<Rejection>,
 }
 
 impl<E, B: Borrow<Retry>> Run<E, B> {
     /// A call whose attempts are `attempts`, the first one under way or done.
     pub fn new(attempts: Attempts<B>) -> Self {
-        Self { attempts, dispatched: false, cover: None, last: None, refusal: None }
+        Self { attempts, dispatched: false, cover: None, last: None, refusal: None, unpaid: None }
     }
 
     /// Decides what comes after an attempt with this result.
@@ -437,9 +439,15 @@ impl<E, B: Borrow<Retry>> Run<E, B> {
         if matches!(result, Err(Error::Rejected(Rejection::BudgetExhausted { .. }))) {
             return self.attempts.stop(now, StopReason::Budget);
         }
-        let mut cover = None;
-        let step = self.attempts.next_paid(judged, now, deadline, || draw(&mut cover));
-        self.cover = cover.filter(|_| matches!(step, NextStep::Wait(_)));
+        let mut drawn = Ok(None);
+        let step = self.attempts.next_paid(judged, now, deadline, || {
+            drawn = spending::draw_if_budgeted();
+            drawn.is_ok()
+        });
+        match drawn {
+            Ok(cover) => self.cover = cover.filter(|_| matches!(step, NextStep::Wait(_))),
+            Err(refused) => self.unpaid = Some(refused),
+        }
         step
     }
 
@@ -497,7 +505,7 @@ impl<E, B: Borrow<Retry>> Run<E, B> {
     }
 
     fn exhausted<O: Judged<Error = E>>(
-        &self,
+        &mut self,
         operation: &O,
         last: Error<E>,
         refusal: Option<Error<E>>,
@@ -510,28 +518,15 @@ impl<E, B: Borrow<Retry>> Run<E, B> {
             AttemptResult::Ran(classification) => classification.retry_after,
             AttemptResult::Rejected { retry_after } => retry_after,
         };
+        let unpaid = self.unpaid.take().map(Error::Rejected);
         Error::Exhausted {
             last: Box::new(last),
-            refusal: refusal.map(Box::new),
+            refusal: unpaid.or(refusal).map(Box::new),
             stop,
             attempts: self.attempts.made(),
             elapsed: self.attempts.elapsed(self.attempts.retry().time().now()),
             retry_after,
         }
-    }
-}
-
-/// Pays for the next attempt before the wait for it, if it has to be paid for.
-fn draw(cover: &mut Option<Cover>) -> bool {
-    if !scope::is_budgeted() {
-        return true;
-    }
-    match spending::draw() {
-        Ok(drawn) => {
-            *cover = drawn;
-            true
-        }
-        Err(_) => false,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::config::Built;
 use super::super::{Algorithm, RateLimiterConfig, WhenFull};
 use super::{RateLimits, Rule};
-use crate::config::Check;
+use crate::config::{Check, reads_toml, takes_clock};
 #[cfg(feature = "serde")]
 use crate::config::{duration_text, word};
 use crate::{ConfigError, Name, TimeSource};
@@ -174,15 +174,7 @@ impl RateLimitsConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "rate_limits";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read or breaks its rule, and where it stands. An option
-    /// that is missing is asked for by `build`.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text, Self::validate)
-    }
+    reads_toml!();
 
     /// Checks every option, alone and against the others.
     ///
@@ -274,11 +266,7 @@ impl RateLimitsBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
+    takes_clock!();
 
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;
