@@ -400,5 +400,3 @@ fn a_call_that_settles_with_a_limiter_draws_too() {
     assert!(run(&clock, budget.scope(function.call(7))).is_err());
     assert_eq!((run(&clock, function.call(7)), tokens.remaining()), (Ok(7), 799));
 }
-
-// ---- scopes --------------------------------------------------------------------------------------

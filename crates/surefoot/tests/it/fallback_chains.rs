@@ -265,8 +265,6 @@ fn a_time_limit_of_one_link_does_not_bind_the_next() {
     assert_eq!((answer.value, clock.now_ms()), (2, 61_000));
 }
 
-// ---- the last good answer ----------------------------------------------------------------------
-
 // ---- cancellation and panics -------------------------------------------------------------------
 
 /// policies.md §4 rule 66.
@@ -339,8 +337,6 @@ fn the_future_of_a_chain_is_send() {
     };
     assert_eq!(run(&clock, assert_send(ask)), Ok(given(2, "b", &[("a", "down")])));
 }
-
-// ---- streams -----------------------------------------------------------------------------------
 
 // ---- texts and options -------------------------------------------------------------------------
 

@@ -268,10 +268,6 @@ fn a_callee_that_asks_for_a_pause_gets_no_further_attempt() {
     assert_eq!((clock.now_ms(), service.calls()), (60, 2));
 }
 
-// ---- policies around and inside ----------------------------------------------------------------
-
-// ---- the budget --------------------------------------------------------------------------------
-
 // ---- cancellation and panics -------------------------------------------------------------------
 
 #[test]

@@ -177,8 +177,6 @@ fn listeners_hear_of_every_retry_and_of_the_end() {
     }
 }
 
-// ---- budgets -----------------------------------------------------------------------------------
-
 // ---- results that are not good enough ----------------------------------------------------------
 
 /// A response that tells when it is closed.
@@ -321,5 +319,3 @@ fn a_breaker_over_a_blocking_timeout_counts_the_late_failure_once() {
     assert_eq!(settled(breaker.status().totals), 1);
     assert_eq!(breaker.status().failure_count, 1);
 }
-
-// ---- retries in retries ------------------------------------------------------------------------
