@@ -147,7 +147,7 @@ fn a_retry_that_runs_out_of_budget_ends_at_once_with_the_last_error() {
         assert_eq!(
             error.to_string(),
             "gave up after 2 attempts in 1s (the budget is spent): second; after that: budget `run` \
-             has 0 of its 2 attempts left, which is too few: end here, ask for less or give it more"
+             has nothing left of its 2 attempts: end here, ask for less or give it more"
         );
         assert_eq!(clock.now_ms(), 1_000, "it does not wait for an attempt it cannot make");
     }
