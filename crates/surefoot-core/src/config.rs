@@ -33,12 +33,8 @@ pub struct ConfigError {
     position: Option<Position>,
 }
 
-/// Where in a text, counted from 1.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Position {
-    line: u32,
-    column: u32,
-}
+/// Line and column of a text, counted from 1.
+type Position = (u32, u32);
 
 impl ConfigError {
     /// An error about `field` of a `policy` (`"retry"`, `"circuit_breaker"`, …).
@@ -89,12 +85,12 @@ impl ConfigError {
 
     /// The line of the TOML text it is in, counted from 1; `None` if it was not read from TOML.
     pub fn line(&self) -> Option<u32> {
-        self.position.map(|position| position.line)
+        self.position.map(|(line, _)| line)
     }
 
     /// The place in its [`line`](Self::line), in characters counted from 1.
     pub fn column(&self) -> Option<u32> {
-        self.position.map(|position| position.column)
+        self.position.map(|(_, column)| column)
     }
 }
 
@@ -110,7 +106,7 @@ impl fmt::Display for ConfigError {
         }
         write!(f, " {rule}")?;
         match position {
-            Some(Position { line, column }) => write!(f, " (line {line}, column {column})"),
+            Some((line, column)) => write!(f, " (line {line}, column {column})"),
             None => Ok(()),
         }
     }

@@ -60,5 +60,5 @@ fn position(text: &str, index: usize) -> Position {
     let before = text.get(..index).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();
     let counted = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1);
-    Position { line: counted(before.matches('\n').count()), column: counted(line.chars().count()) }
+    (counted(before.matches('\n').count()), counted(line.chars().count()))
 }
