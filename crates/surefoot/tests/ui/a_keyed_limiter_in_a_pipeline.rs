@@ -3,6 +3,6 @@
 use surefoot::prelude::*;
 
 fn main() {
-    let limiter: KeyedRateLimiter<String> = RateLimiter::builder().build_keyed().unwrap();
+    let limiter: KeyedRateLimiter<String> = RateLimiter::builder("tenants").build_keyed().unwrap();
     let _pipeline = Pipeline::builder("model").add(limiter);
 }
