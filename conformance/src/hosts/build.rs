@@ -1,12 +1,14 @@
 //! Policies from a case's options, through the door that users' config files come in by.
 
+use std::sync::Arc;
+
 use surefoot_core::budget::{BudgetBuilder, BudgetConfig};
 use surefoot_core::bulkhead::{BulkheadBuilder, BulkheadConfig};
 use surefoot_core::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig};
 use surefoot_core::client_throttle::{ClientThrottleBuilder, ClientThrottleConfig};
 use surefoot_core::config::from_deserializer;
 use surefoot_core::hedge::{HedgeBuilder, HedgeConfig};
-use surefoot_core::load_shedder::{LoadShedderBuilder, LoadShedderConfig};
+use surefoot_core::load_shedder::{LoadShedderBuilder, LoadShedderConfig, Recorded};
 use surefoot_core::rate_limiter::{RateLimiterBuilder, RateLimiterConfig};
 use surefoot_core::retry::{RetryBuilder, RetryConfig};
 use surefoot_core::throttler::{ThrottlerBuilder, ThrottlerConfig};
@@ -46,7 +48,10 @@ pub(super) fn load_shedder(settings: &Settings) -> Result<LoadShedderBuilder, Co
     let options = named(settings);
     let config: LoadShedderConfig =
         from_deserializer(LoadShedderConfig::POLICY, Options(&options))?;
-    Ok(LoadShedderBuilder::from(config).seed(SEED))
+    // The cases tell the samples themselves.
+    let judges_samples = config.cpu == Some(true) || config.memory == Some(true);
+    let builder = LoadShedderBuilder::from(config).seed(SEED);
+    Ok(if judges_samples { builder.load_source(Arc::new(Recorded)) } else { builder })
 }
 
 pub(super) fn throttler(settings: &Settings) -> Result<ThrottlerBuilder, ConfigError> {

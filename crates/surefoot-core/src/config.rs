@@ -11,9 +11,13 @@ use crate::time::nanos;
 
 #[cfg(feature = "serde")]
 pub(crate) mod duration_text;
+mod methods;
 #[cfg(feature = "serde")]
 mod parse;
+#[cfg(feature = "serde")]
+pub(crate) mod word;
 
+pub(crate) use methods::{reads_toml, takes_clock, takes_events, takes_listeners};
 #[cfg(feature = "serde")]
 pub use parse::from_deserializer;
 #[cfg(feature = "toml")]
@@ -26,7 +30,11 @@ pub struct ConfigError {
     field: String,
     value: String,
     rule: String,
+    position: Option<Position>,
 }
+
+/// Line and column of a text, counted from 1.
+type Position = (u32, u32);
 
 impl ConfigError {
     /// An error about `field` of a `policy` (`"retry"`, `"circuit_breaker"`, …).
@@ -36,7 +44,23 @@ impl ConfigError {
         value: impl fmt::Display,
         rule: impl Into<String>,
     ) -> Self {
-        Self { policy, field: field.into(), value: value.to_string(), rule: rule.into() }
+        Self {
+            policy,
+            field: field.into(),
+            value: value.to_string(),
+            rule: rule.into(),
+            position: None,
+        }
+    }
+
+    /// The same error where `policy` has the options as a part called `of`.
+    pub(crate) fn in_part(self, policy: &'static str, of: &str) -> Self {
+        Self { policy, field: format!("{of}.{}", self.field), ..self }
+    }
+
+    #[cfg(feature = "toml")]
+    fn at(self, position: Option<Position>) -> Self {
+        Self { position, ..self }
     }
 
     /// The kind of policy: `circuit_breaker`, `retry`, `pipeline`, ….
@@ -58,15 +82,32 @@ impl ConfigError {
     pub fn rule(&self) -> &str {
         &self.rule
     }
+
+    /// The line of the TOML text it is in, counted from 1; `None` if it was not read from TOML.
+    pub fn line(&self) -> Option<u32> {
+        self.position.map(|(line, _)| line)
+    }
+
+    /// The place in its [`line`](Self::line), in characters counted from 1.
+    pub fn column(&self) -> Option<u32> {
+        self.position.map(|(_, column)| column)
+    }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { policy, field, value, rule } = self;
-        if value.is_empty() {
-            write!(f, "{policy}: `{field}` {rule}")
-        } else {
-            write!(f, "{policy}: `{field}` = {value} {rule}")
+        let Self { policy, field, value, rule, position } = self;
+        write!(f, "{policy}:")?;
+        if !field.is_empty() {
+            write!(f, " `{field}`")?;
+        }
+        if !value.is_empty() {
+            write!(f, " = {value}")?;
+        }
+        write!(f, " {rule}")?;
+        match position {
+            Some((line, column)) => write!(f, " (line {line}, column {column})"),
+            None => Ok(()),
         }
     }
 }

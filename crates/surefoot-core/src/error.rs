@@ -38,7 +38,7 @@ pub enum Error<E> {
         /// The last failure of an attempt that was dispatched; a refusal only if there is none.
         last: Box<Error<E>>,
         /// What became of the attempt after it, if that ended before anything was dispatched:
-        /// mostly a policy's [`Rejected`](Self::Rejected).
+        /// mostly a policy's [`Rejected`](Self::Rejected); a budget's if that would not pay for it.
         refusal: Option<Box<Error<E>>>,
         /// Time spent, waits included.
         elapsed: Duration,
@@ -62,7 +62,7 @@ pub enum StopReason {
     Attempts,
     /// The next attempt would not fit into `max_elapsed` or the deadline.
     Time,
-    /// The retry budget was empty, or a [`Budget`](crate::Budget) spent.
+    /// The retry budget was empty, or a [`Budget`](crate::Budget) spent, which `refusal` then names.
     Budget,
     /// The error is one that trying again cannot mend.
     Permanent,

@@ -90,10 +90,12 @@ pub use system_load::SystemLoad;
 /// Everything a caller usually needs.
 pub mod prelude {
     pub use crate::circuit_breaker::Trip;
+    pub use crate::health::Inspect;
+    pub use crate::throttler::Order;
     pub use crate::{
         Acquire, AcquireIn, BlockingPolicy, Budget, BudgetScope, Bulkhead, CircuitBreaker,
         CircuitState, Classification, ClientThrottle, ConfigError, Error, Fallback, Hedge, Jitter,
         KeyedRateLimiter, Limiter, LoadShedder, OrderRule, Pipeline, Policy, RateLimiter, Registry,
-        Retry, RetryBudget, Throttler, Timeout, Verdict, retry_on,
+        Rejection, Retry, RetryBudget, SystemLoad, Throttler, Timeout, Verdict, retry_on,
     };
 }

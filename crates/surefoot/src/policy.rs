@@ -29,6 +29,9 @@ use crate::{Attempt, Classified, Composition, Part, WithFallback};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a policy",
     note = "a builder becomes a policy by `.build()?`",
+    note = "of a `Bulkhead` a compartment is one: `bulkhead.compartment(\"name\")?`",
+    note = "of a `KeyedRateLimiter` one key is one: `limiter.key(key)`",
+    note = "a fallback goes around the whole pipeline: `pipeline.with_fallback(…)`, or `Fallback` with pipelines as links",
     note = "a pipeline with a classifier of its own cannot be added to another: classify the outer one"
 )]
 pub trait Policy: Send + Sync {

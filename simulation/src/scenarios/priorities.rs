@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use surefoot::LoadShedder;
-use surefoot::load_shedder::LoadShedderBuilder;
+use surefoot::load_shedder::{LoadShedderBuilder, Recorded};
 
 use super::{Bound, Figure, Scenario};
 use crate::crowd::{self, Caller};
@@ -47,7 +47,11 @@ fn run(seed: u32) -> Vec<Figure> {
         let load = load.clone();
         shedder.signal(move || *lock(&load))
     });
-    let level = |load| shed(seed, load, |shedder, _| shedder.cpu(true).max_load(0.9));
+    let level = |load| {
+        shed(seed, load, |shedder, _| {
+            shedder.cpu(true).load_source(Arc::new(Recorded)).max_load(0.9)
+        })
+    };
     let (over, below) = (level(1.5), level(0.7));
     let least = below.admitted.into_iter().fold(1.0, f64::min);
     let [_, _, highest] = stale.admitted;

@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::account::{Above, Account, Ask};
 use super::{Budget, Cost, Limits, MAX_DEPTH, Money};
-use crate::config::Check;
+use crate::config::{Check, reads_toml, takes_listeners};
 use crate::sync::Arc;
-use crate::{ConfigError, Event, Events, Name, Rejection};
+use crate::{ConfigError, Events, Name, Rejection};
 
 /// The options of a budget as data; [`BudgetBuilder`] sets the same ones.
 ///
@@ -51,14 +51,7 @@ impl BudgetConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "budget";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
-    }
+    reads_toml!();
 
     /// Checks every option, alone and against the others.
     ///
@@ -136,11 +129,7 @@ impl BudgetBuilder {
         self
     }
 
-    /// Calls `listener` for every event; see [`Events`] for what it may do.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
+    takes_listeners!();
 
     /// A budget of its own.
     ///

@@ -387,21 +387,6 @@ fn options_are_read_from_toml_and_bad_ones_named() {
             ..BudgetConfig::default()
         }
     );
-    for (text, shown) in [
-        ("attempts = -1", "budget: `attempts` = -1 must be a whole number from 0 up"),
-        (
-            "money = 0.5",
-            "budget: `money` = 0.5 must be an amount of money in quotes, like \"12.50\", or a whole \
-             number of units",
-        ),
-        (
-            "money = \"a lot\"",
-            "budget: `money` = \"a lot\" must be an amount of money in quotes, like \"12.50\", or a \
-             whole number of units",
-        ),
-    ] {
-        assert_eq!(BudgetConfig::from_toml(text).unwrap_err().to_string(), shown);
-    }
     assert_eq!(BudgetConfig::from_toml("token = 5").unwrap_err().field(), "token");
     assert_eq!(BudgetConfig::from_toml("").unwrap().build().unwrap_err().field(), "attempts");
 }

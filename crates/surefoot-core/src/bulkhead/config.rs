@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Bulkhead, Shared};
-use crate::config::Check;
 #[cfg(feature = "serde")]
 use crate::config::duration_text;
+use crate::config::{Check, reads_toml, takes_clock, takes_events, takes_listeners};
 use crate::throttler::{Fellows, ThrottlerBuilder, ThrottlerConfig};
-use crate::{ConfigError, Event, Events, Name, TimeSource};
+use crate::{ConfigError, Events, Name, TimeSource};
 
 /// The options of a bulkhead as data; [`BulkheadBuilder`] sets the same ones.
 ///
@@ -95,14 +95,7 @@ impl BulkheadConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "bulkhead";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
-    }
+    reads_toml!();
 
     /// Checks every option of every compartment; its errors name it (`compartments.<name>.<option>`).
     ///
@@ -167,23 +160,9 @@ impl BulkheadBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
-
-    /// Calls `listener` for every event of every compartment; see [`Events`] for what it may do.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
-
-    /// Sends its events to listeners shared with other policies.
-    pub fn events(mut self, events: Events) -> Self {
-        self.events = events;
-        self
-    }
+    takes_clock!();
+    takes_listeners!();
+    takes_events!();
 
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;

@@ -6,8 +6,8 @@ use super::trip::{Trip, TripLimit, WINDOW_CALLS_MAX};
 use super::{CircuitBreaker, Machine};
 #[cfg(feature = "serde")]
 use crate::config::duration_text;
-use crate::config::{Check, Shown};
-use crate::{ConfigError, Event, Events, Name, TimeSource};
+use crate::config::{Check, Shown, reads_toml, takes_clock, takes_events, takes_listeners};
+use crate::{ConfigError, Events, Name, TimeSource};
 
 /// The options of a circuit breaker as data; [`CircuitBreakerBuilder`] sets the same ones.
 ///
@@ -103,14 +103,7 @@ impl CircuitBreakerConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "circuit_breaker";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
-    }
+    reads_toml!();
 
     /// Checks every option, alone and against the others.
     ///
@@ -118,7 +111,6 @@ impl CircuitBreakerConfig {
     /// Names the first option that breaks its rule.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let check = Check(Self::POLICY);
-        check.name("name", &self.name)?;
         check.count("failure_threshold", self.failure_threshold, WINDOW_CALLS_MAX)?;
         check.count("success_threshold", self.success_threshold, WINDOW_CALLS_MAX)?;
         check.period("timeout", self.timeout)?;
@@ -148,7 +140,9 @@ impl CircuitBreakerConfig {
             self.timeout_jitter,
             "must be from 0.0 to 1.0",
         )?;
-        check.period("max_throttle", self.max_throttle)
+        check.period("max_throttle", self.max_throttle)?;
+        // Last, since a name that is missing must not hide what is wrong with the options there are.
+        check.name("name", &self.name)
     }
 
     /// A breaker with these options on the system's clock.
@@ -262,23 +256,9 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
-
-    /// Calls `listener` for every event; see [`Events`] for what it may do.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
-
-    /// Sends its events to listeners shared with other policies.
-    pub fn events(mut self, events: Events) -> Self {
-        self.events = events;
-        self
-    }
+    takes_clock!();
+    takes_listeners!();
+    takes_events!();
 
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;

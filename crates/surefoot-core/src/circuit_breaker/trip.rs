@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-#[cfg(feature = "serde")]
-use crate::config::duration_text;
 use crate::config::{Check, ConfigError};
+#[cfg(feature = "serde")]
+use crate::config::{duration_text, word};
 
 /// The most calls or failures a window may hold: 8 bytes are kept for each failure in it.
 pub(super) const WINDOW_CALLS_MAX: u32 = 1_000_000;
@@ -172,6 +172,7 @@ impl fmt::Display for TripLimit {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table like { kind = \"consecutive\", failures = 5 }")]
 struct TripText {
+    #[serde(deserialize_with = "word::deserialize")]
     kind: TripKind,
     failures: Option<u32>,
     rate: Option<f64>,

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::ClientThrottle;
-use crate::config::Check;
+use crate::config::{Check, reads_toml, takes_clock, takes_events, takes_listeners};
 #[cfg(feature = "serde")]
-use crate::config::duration_text;
-use crate::{ConfigError, Event, Events, Name, TimeSource};
+use crate::config::{duration_text, word};
+use crate::{ConfigError, Events, Name, TimeSource};
 
 /// The options of a client throttle as data; [`ClientThrottleBuilder`] sets the same ones.
 ///
@@ -38,6 +38,7 @@ pub struct ClientThrottleConfig {
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     pub window: Duration,
     /// Which results mean that the callee did not accept the call. Default: every failure.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "word::deserialize"))]
     pub overload: Overload,
     /// Makes the choice of calls repeatable. Default: random.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
@@ -74,14 +75,7 @@ impl ClientThrottleConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "client_throttle";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
-    }
+    reads_toml!();
 
     /// Checks every option.
     ///
@@ -89,7 +83,6 @@ impl ClientThrottleConfig {
     /// Names the first option that breaks its rule.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let check = Check(Self::POLICY);
-        check.name("name", &self.name)?;
         check.factor("multiplier", self.multiplier)?;
         check.rule(
             (0.0..1.0).contains(&self.max_rejection_rate),
@@ -98,7 +91,9 @@ impl ClientThrottleConfig {
             "must be from 0.0 to below 1.0: without a call that gets through nobody would see the \
              service recover",
         )?;
-        check.period("window", self.window)
+        check.period("window", self.window)?;
+        // Last, since a name that is missing must not hide what is wrong with the options there are.
+        check.name("name", &self.name)
     }
 
     /// A throttle with these options on the system's clock.
@@ -156,23 +151,9 @@ impl ClientThrottleBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
-
-    /// Calls `listener` for every event; see [`Events`] for what it may do.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
-
-    /// Sends its events to listeners shared with other policies.
-    pub fn events(mut self, events: Events) -> Self {
-        self.events = events;
-        self
-    }
+    takes_clock!();
+    takes_listeners!();
+    takes_events!();
 
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;

@@ -1,8 +1,13 @@
 //! From serde's errors to ours: which field, and what was wrong with it.
 
+#[cfg(feature = "toml")]
+mod document;
+
 use serde::{Deserialize, Deserializer};
 
 use super::ConfigError;
+#[cfg(feature = "toml")]
+pub(crate) use document::from_toml;
 
 /// Reads a config struct from any serde format, and names the offending field if it cannot.
 ///
@@ -27,63 +32,70 @@ where
         .map_err(|error| located(policy, &error.path().to_string(), &error.inner().to_string()))
 }
 
-/// The same from TOML text.
-#[cfg(feature = "toml")]
-pub(crate) fn from_toml<T>(policy: &'static str, text: &str) -> Result<T, ConfigError>
-where
-    T: for<'de> Deserialize<'de>,
-{
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        ConfigError::new(policy, "toml", "", format!("cannot be read: {}", error.message()))
-    })?;
-    from_deserializer(policy, table)
-}
-
 fn located(policy: &'static str, path: &str, message: &str) -> ConfigError {
     let message = message.lines().next().unwrap_or_default();
-    // serde names an unknown or missing field in the message, not in the path.
-    let named = ["unknown field `", "missing field `"]
-        .iter()
-        .find_map(|start| message.strip_prefix(start)?.split_once('`'));
-    let parent = match path {
+    let field = match path {
         "." | "?" => "",
         path => path,
     };
-    if let Some((value, known)) =
-        message.strip_prefix("unknown variant `").and_then(|rest| rest.split_once('`'))
-    {
-        let known = known.strip_prefix(", expected ").unwrap_or(known);
-        return ConfigError::new(policy, parent, format!("{value:?}"), format!("must be {known}"));
+    // serde names an unknown or missing field in the message, and only sometimes in the path.
+    let inner = |name: &str| {
+        let parent = field.strip_suffix(name).unwrap_or(field);
+        let dot = if parent.is_empty() || parent.ends_with('.') { "" } else { "." };
+        format!("{parent}{dot}{name}")
+    };
+    let quoted = |start: &str| message.strip_prefix(start)?.split_once('`');
+    if let Some((variant, known)) = quoted("unknown variant `") {
+        return ConfigError::new(policy, field, format!("{variant:?}"), must_be(known));
     }
-    match named {
-        Some((name, rest)) => {
-            let parent = parent.strip_suffix(name).unwrap_or(parent);
-            let dot = if parent.is_empty() || parent.ends_with('.') { "" } else { "." };
-            let rule = if message.starts_with("unknown") {
-                format!("is not an option{rest}")
-            } else {
-                format!("is missing{rest}")
-            };
-            ConfigError::new(policy, format!("{parent}{dot}{name}"), "", rule)
-        }
-        // `invalid value: string "-5s", expected a length of time …`
-        None => match message.strip_prefix("invalid ").and_then(|rest| rest.split_once(": ")) {
-            Some((_, rest)) => {
-                let (value, rule) = rest.rsplit_once(", expected ").unwrap_or((rest, "another"));
-                // serde names the kind before the value: `floating point `1e30``, `string "x"`.
-                let value = value.find(['`', '"']).map_or(value, |at| &value[at..]);
-                let value = value.trim_matches('`');
-                let rule = match rule {
-                    "u32" => "a whole number from 0 to 4294967295",
-                    "u64" => "a whole number from 0 up",
-                    "f64" => "a number",
-                    rule => rule,
-                };
-                ConfigError::new(policy, parent, value, format!("must be {rule}"))
+    if let Some((name, known)) = quoted("unknown field `") {
+        let rule = match known.strip_prefix(", expected ") {
+            Some(known) => {
+                let known = known.strip_prefix("one of ").unwrap_or(known);
+                format!("is not an option; the options are {}", known.replace(" or ", " and "))
             }
-            None => ConfigError::new(policy, parent, "", message),
-        },
+            None => format!("is not an option{known}"),
+        };
+        return ConfigError::new(policy, inner(name), "", rule);
     }
+    if let Some((name, why)) = quoted("missing field `") {
+        return ConfigError::new(policy, inner(name), "", format!("is missing{why}"));
+    }
+    // `invalid value: string "-5s", expected a length of time …`
+    let unfit = message.strip_prefix("invalid ").and_then(|rest| rest.split_once(": "));
+    match unfit.and_then(|(_, rest)| rest.rsplit_once(", expected ")) {
+        Some((value, expected)) => {
+            ConfigError::new(policy, field, in_words_of_files(value), must_be(expected))
+        }
+        None => ConfigError::new(policy, field, "", message),
+    }
+}
+
+/// serde names the kind before the value: ``floating point `1e30` ``, `string "x"`; and values with
+/// parts by their kind alone.
+fn in_words_of_files(value: &str) -> &str {
+    match value {
+        "map" => "a table",
+        "sequence" => "a list",
+        value => value.find(['`', '"']).map_or(value, |at| &value[at..]).trim_matches('`'),
+    }
+}
+
+/// What serde expects, in its words for types or in ours.
+fn must_be(expected: &str) -> String {
+    let expected = expected.strip_prefix(", expected ").unwrap_or(expected);
+    let expected = match expected {
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number from 0 up",
+        "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" => "text in quotes",
+        "a map" => "a table of options",
+        "a sequence" => "a list",
+        expected if expected.starts_with("struct ") => "a table of options",
+        expected => expected,
+    };
+    format!("must be {expected}")
 }
 
 #[cfg(test)]
@@ -119,9 +131,24 @@ mod tests {
                 "retry: `trip.rate` is missing for this kind of trip",
             ),
             (
+                "trip.rate",
+                "unknown field `rate` for this kind of trip",
+                "retry: `trip.rate` is not an option for this kind of trip",
+            ),
+            (
+                "limits",
+                "invalid type: map, expected a sequence",
+                "retry: `limits` = a table must be a list",
+            ),
+            (
+                "codel",
+                "invalid type: sequence, expected struct CodelConfig",
+                "retry: `codel` = a list must be a table of options",
+            ),
+            (
                 "trip.colour",
                 "unknown field `colour`, expected `kind` or `rate`",
-                "retry: `trip.colour` is not an option, expected `kind` or `rate`",
+                "retry: `trip.colour` is not an option; the options are `kind` and `rate`",
             ),
         ] {
             assert_eq!(located("retry", path, message).to_string(), shown);

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::Hedge;
 #[cfg(feature = "serde")]
 use crate::config::duration_text;
-use crate::config::{Check, Shown};
+use crate::config::{Check, Shown, reads_toml, takes_clock, takes_listeners};
 use crate::retry::RetryBudgetConfig;
-use crate::{ConfigError, Event, Events, Name, RetryBudget, TimeSource};
+use crate::{ConfigError, Events, Name, RetryBudget, TimeSource};
 
 /// The options of a hedge as data; [`HedgeBuilder`] sets the same ones.
 ///
@@ -71,14 +71,7 @@ impl HedgeConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "hedge";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
-    }
+    reads_toml!();
 
     /// Checks every option, alone and against the others.
     ///
@@ -173,17 +166,8 @@ impl HedgeBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
-
-    /// Calls `listener` for every event; see [`Events`] for what it may do.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
+    takes_clock!();
+    takes_listeners!();
 
     /// The hedge.
     ///

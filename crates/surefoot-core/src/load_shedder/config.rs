@@ -8,10 +8,10 @@ use super::LoadShedder;
 use super::machine::{LoadFn, Machine};
 use super::signal::Signal;
 use super::source::{LoadSink, LoadSource};
-use crate::config::Check;
 #[cfg(feature = "serde")]
 use crate::config::duration_text;
-use crate::{ConfigError, Event, Events, Name, TimeSource};
+use crate::config::{Check, reads_toml, takes_clock, takes_events, takes_listeners};
+use crate::{ConfigError, Events, Name, TimeSource};
 
 /// The options of a load shedder as data; [`LoadShedderBuilder`] sets the same ones.
 ///
@@ -43,10 +43,10 @@ pub struct LoadShedderConfig {
     /// Calls under way that are full load.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub capacity: Option<u32>,
-    /// Judge by the CPU. Default: with a source of load, unless only `memory` is asked for.
+    /// Judge by the CPU, which needs a source of load. Default: with one, unless only `memory` is asked for.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub cpu: Option<bool>,
-    /// Judge by memory. Default: with a source of load, unless only `cpu` is asked for.
+    /// Judge by memory, which needs a source of load. Default: with one, unless only `cpu` is asked for.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub memory: Option<bool>,
     /// The wait in a queue that is full load.
@@ -99,14 +99,7 @@ impl LoadShedderConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "load_shedder";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
-    }
+    reads_toml!();
 
     /// Checks every option, alone and against the others. That there is a signal is checked by
     /// `build`, since functions and sources of load are no data.
@@ -115,7 +108,6 @@ impl LoadShedderConfig {
     /// Names the first option that breaks its rule.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let check = Check(Self::POLICY);
-        check.name("name", &self.name)?;
         check.rate("max_load", self.max_load)?;
         check.count("priority_levels", self.priority_levels, 100)?;
         if let Some(capacity) = self.capacity {
@@ -132,13 +124,16 @@ impl LoadShedderConfig {
                 &format!("must be from 0.0 to below `max_load`, which is {}", self.max_load),
             )?;
         }
-        check.period("sample_interval", self.sample_interval)
+        check.period("sample_interval", self.sample_interval)?;
+        // Last, since a name that is missing must not hide what is wrong with the options there are.
+        check.name("name", &self.name)
     }
 
     /// A shedder with these options on the system's clock.
     ///
     /// # Errors
-    /// See [`validate`](Self::validate); and `capacity` is missing if no signal is asked for.
+    /// See [`validate`](Self::validate); and `capacity` is missing if no signal is asked for. With
+    /// `cpu` or `memory`, build it by [`LoadShedderBuilder::load_source`].
     pub fn build(self) -> Result<LoadShedder, ConfigError> {
         LoadShedderBuilder::from(self).build()
     }
@@ -206,15 +201,13 @@ impl LoadShedderBuilder {
         self
     }
 
-    /// Whether to judge by the CPU: with samples from a source of load, or from
-    /// [`record_cpu`](LoadShedder::record_cpu).
+    /// Whether to judge by the CPU; needs a [`load_source`](Self::load_source).
     pub fn cpu(mut self, judge: bool) -> Self {
         self.config.cpu = Some(judge);
         self
     }
 
-    /// Whether to judge by memory: with samples from a source of load, or from
-    /// [`record_memory`](LoadShedder::record_memory).
+    /// Whether to judge by memory; needs a [`load_source`](Self::load_source).
     pub fn memory(mut self, judge: bool) -> Self {
         self.config.memory = Some(judge);
         self
@@ -227,7 +220,8 @@ impl LoadShedderBuilder {
         self
     }
 
-    /// Who feeds samples of CPU and memory. Both are judged by then, unless
+    /// Who feeds samples of CPU and memory: `surefoot::SystemLoad`, or
+    /// [`Recorded`](super::Recorded) if that is you. Both are judged by then, unless
     /// [`cpu`](Self::cpu) or [`memory`](Self::memory) says otherwise.
     pub fn load_source(mut self, source: Arc<dyn LoadSource>) -> Self {
         self.source = Some(source);
@@ -261,23 +255,9 @@ impl LoadShedderBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
-
-    /// Calls `listener` for every event; see [`Events`] for what it may do.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
-
-    /// Sends its events to listeners shared with other policies.
-    pub fn events(mut self, events: Events) -> Self {
-        self.events = events;
-        self
-    }
+    takes_clock!();
+    takes_listeners!();
+    takes_events!();
 
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;
@@ -287,10 +267,20 @@ impl LoadShedderBuilder {
     /// The shedder. A source of load feeds it from now on.
     ///
     /// # Errors
-    /// Names the first option that breaks its rule; `capacity` if there is no signal at all.
+    /// Names the first option that breaks its rule; `capacity` if there is no signal at all; `cpu` or
+    /// `memory` if nobody feeds samples of it.
     pub fn build(self) -> Result<LoadShedder, ConfigError> {
         let Self { config, functions, source, clock, events } = self;
         config.validate()?;
+        for (field, judged) in [("cpu", config.cpu), ("memory", config.memory)] {
+            Check(LoadShedderConfig::POLICY).rule(
+                judged != Some(true) || source.is_some(),
+                field,
+                true,
+                "needs samples, without which it would never shed: give the builder a `load_source`, \
+                 such as `surefoot::SystemLoad::shared()`, or `Recorded` if you record them",
+            )?;
+        }
         let signals = config.signals(source.is_some());
         let judges_by_something = config.capacity.is_some()
             || config.max_queue_delay.is_some()
@@ -302,8 +292,8 @@ impl LoadShedderBuilder {
             "capacity",
             "",
             "must be given, or another signal to judge by: `load_source` for the system's CPU and \
-             memory (such as `surefoot::SystemLoad`), `cpu`, `memory`, `max_queue_delay`, \
-             `in_flight` or `signal`",
+             memory (such as `surefoot::SystemLoad::shared()`), `max_queue_delay`, `in_flight` or \
+             `signal`",
         )?;
         let interval = config.sample_interval;
         let machine = Arc::new(Machine::new(config, signals, functions, clock, events));
@@ -324,6 +314,7 @@ impl fmt::Debug for LoadShedderBuilder {
 
 #[cfg(all(test, not(surefoot_loom)))]
 mod tests {
+    use super::super::Recorded;
     use super::*;
 
     #[test]
@@ -332,6 +323,8 @@ mod tests {
         for (builder, field) in [
             (LoadShedder::builder("api"), "capacity"),
             (LoadShedder::builder("api").cpu(false), "capacity"),
+            (shedder().cpu(true), "cpu"),
+            (shedder().memory(true), "memory"),
             (shedder().capacity(0), "capacity"),
             (LoadShedder::builder(" ").capacity(1), "name"),
             (shedder().max_load(0.0), "max_load"),
@@ -354,7 +347,8 @@ mod tests {
         for (max_load, hysteresis) in [(1.0, 0.05), (0.8, 0.05), (0.1, 0.05), (0.02, 0.01)] {
             let config = LoadShedderConfig { max_load, ..LoadShedderConfig::default() };
             assert!((config.hysteresis() - hysteresis).abs() < 1e-12);
-            assert!(LoadShedder::builder("api").max_load(max_load).memory(true).build().is_ok());
+            let builder = LoadShedder::builder("api").load_source(Arc::new(Recorded));
+            assert!(builder.max_load(max_load).build().is_ok());
         }
     }
 
@@ -371,9 +365,6 @@ mod tests {
             let config = LoadShedderConfig { cpu, memory, ..LoadShedderConfig::default() };
             let signals = config.signals(true);
             assert_eq!((signals.cpu, signals.memory), served, "{cpu:?} {memory:?}");
-            let signals = config.signals(false);
-            assert_eq!(signals.cpu, cpu == Some(true));
-            assert_eq!(signals.memory, memory == Some(true));
         }
     }
 }

@@ -19,7 +19,7 @@
 //! | `priority_levels` | 3 | 1 is the lowest; with a single one, it is shed from `max_load` |
 //! | `capacity` | – | calls under way that are full load |
 //! | `in_flight`, `signal` | – | functions that tell a load at the instant |
-//! | `cpu`, `memory` | with a `load_source` | judge by samples of the system's load; without a source, feed them with `record_cpu` and `record_memory` |
+//! | `cpu`, `memory` | with a `load_source` | judge by samples of the system's load: from `surefoot::SystemLoad`, or recorded by you ([`Recorded`]); without a source they do not build |
 //! | `max_queue_delay` | – | wait in a queue that is full load |
 //! | `hysteresis` | 0.05 | how far memory must fall before a priority is admitted again |
 //! | `sample_interval` | 250 ms | how often samples come; after four without one, a signal is unknown |
@@ -74,7 +74,7 @@ pub use config::{LoadShedderBuilder, LoadShedderConfig};
 pub use permit::Permit;
 pub use prioritized::Prioritized;
 pub use signal::Signal;
-pub use source::{LoadSample, LoadSink, LoadSource};
+pub use source::{LoadSample, LoadSink, LoadSource, Recorded};
 pub use status::{LoadShedderStatus, PriorityStatus, SignalStatus};
 
 use crate::{ConfigError, Events, Name, Rejection, TimeSource};

@@ -14,6 +14,27 @@ pub trait LoadSource: Send + Sync {
     fn feed(&self, sink: LoadSink);
 }
 
+/// No source: whoever holds the shedder records samples of the CPU and of memory themselves, with
+/// [`record_cpu`](super::LoadShedder::record_cpu) and
+/// [`record_memory`](super::LoadShedder::record_memory). Until then the load is unknown, which admits.
+///
+/// ```
+/// use std::sync::Arc;
+/// use surefoot_core::LoadShedder;
+/// use surefoot_core::load_shedder::Recorded;
+///
+/// let shedder = LoadShedder::builder("api").memory(true).load_source(Arc::new(Recorded)).build()?;
+/// shedder.record_memory(0.85);
+/// assert!(shedder.should_shed(1));
+/// # Ok::<(), surefoot_core::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recorded;
+
+impl LoadSource for Recorded {
+    fn feed(&self, _: LoadSink) {}
+}
+
 /// What a source of load writes to: a shedder, as long as somebody holds it.
 #[derive(Clone, Debug)]
 pub struct LoadSink {

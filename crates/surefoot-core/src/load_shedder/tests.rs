@@ -93,7 +93,12 @@ fn a_function_is_asked_for_every_call() {
 fn one_signal_suffices_and_is_named() {
     let [gauge, own] = [Dial::default(), Dial::default()];
     let builder = LoadShedder::builder("api").in_flight(gauge.load()).signal(own.load());
-    let shedder = builder.memory(true).clock(ManualClock::new()).build().unwrap();
+    let shedder = builder
+        .memory(true)
+        .load_source(Arc::new(Recorded))
+        .clock(ManualClock::new())
+        .build()
+        .unwrap();
     assert_eq!(shed(&shedder), [0; 0]);
     gauge.set(0.85);
     assert_eq!(shed_by(shedder.check(1).unwrap_err()), (1, Signal::InFlight, 0.85, 0.8));
@@ -179,7 +184,8 @@ fn samples_of_what_is_not_judged_and_impossible_ones_change_nothing() {
     assert_eq!(shed(&shedder), [0; 0]);
 
     let clock = ManualClock::new();
-    let shedder = LoadShedder::builder("api").cpu(true).memory(true).clock(&clock).build().unwrap();
+    let shedder =
+        LoadShedder::builder("api").load_source(Arc::new(Recorded)).clock(&clock).build().unwrap();
     for load in [f64::NAN, f64::INFINITY, -0.5] {
         clock.advance(INTERVAL);
         shedder.record_cpu(load);
@@ -194,7 +200,8 @@ fn samples_of_what_is_not_judged_and_impossible_ones_change_nothing() {
 #[test]
 fn a_user_s_calls_share_one_fate_for_an_hour() {
     let clock = ManualClock::new();
-    let builder = LoadShedder::builder("api").priority_levels(1).cpu(true);
+    let builder =
+        LoadShedder::builder("api").priority_levels(1).cpu(true).load_source(Arc::new(Recorded));
     let shedder = builder.clock(&clock).seed(1).build().unwrap();
     let users = || (0..1000_u32).map(|user| shedder.priority(1).unwrap().user(user));
     let fate = || users().map(|user| user.should_shed()).collect::<Vec<_>>();

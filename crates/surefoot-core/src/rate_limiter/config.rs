@@ -11,11 +11,11 @@ use super::ledger::{Leaving, Windowed};
 use super::line::Patience;
 use super::sliding_log::SlidingLog;
 use super::{Quota, RateLimiter};
+use crate::config::{Check, Shown, reads_toml, takes_clock, takes_events, takes_listeners};
 #[cfg(feature = "serde")]
-use crate::config::duration_text;
-use crate::config::{Check, Shown};
+use crate::config::{duration_text, word};
 use crate::time::nanos;
-use crate::{ConfigError, Event, Events, Name, TimeSource, Timestamp};
+use crate::{ConfigError, Events, Name, TimeSource, Timestamp};
 
 /// How a limiter counts. Every one but the default trades exactness for memory or speed, and says
 /// what it admits at worst: N is `max_requests`, W is `time_window`, B is `burst`.
@@ -109,6 +109,7 @@ pub struct RateLimiterConfig {
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     pub time_window: Duration,
     /// How it counts. Default: exactly, with a sliding log.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "word::deserialize"))]
     pub algorithm: Algorithm,
     /// Units that may be taken at once by `gcra`, `gcra_exact` and `token_bucket`. Default:
     /// `max_requests`.
@@ -130,7 +131,13 @@ pub struct RateLimiterConfig {
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_keys: Option<u32>,
     /// What a keyed limiter does with a new key when it is full. Default: refuses it.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "word::option::deserialize",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub when_full: Option<WhenFull>,
 }
 
@@ -169,14 +176,7 @@ impl RateLimiterConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "rate_limiter";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
-    }
+    reads_toml!();
 
     /// Checks every option, alone and against the others. Options for keys are allowed here; a
     /// limiter without keys refuses them when it is built.
@@ -380,23 +380,9 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
-
-    /// Where refusals and delays are told; for limiters that share listeners.
-    pub fn events(mut self, events: Events) -> Self {
-        self.events = events;
-        self
-    }
-
-    /// Calls `listener` for every refusal and delay.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
+    takes_clock!();
+    takes_listeners!();
+    takes_events!();
 
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::TimeSource;
-use crate::config::Check;
 #[cfg(feature = "serde")]
 use crate::config::duration_text;
+use crate::config::{Check, reads_toml, takes_clock};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::nanos;
@@ -178,14 +178,7 @@ impl RetryBudgetConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "retry_budget";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
-    }
+    reads_toml!();
 
     /// Checks every option, alone and against the others.
     ///
@@ -264,11 +257,7 @@ impl RetryBudgetBuilder {
         self
     }
 
-    /// The clock for `refill_every`. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
+    takes_clock!();
 
     /// The budget.
     ///

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{Backoff, Jitter, Retry, RetryBudget, RetryBudgetConfig};
+use crate::config::{Check, Shown, reads_toml, takes_clock, takes_listeners};
 #[cfg(feature = "serde")]
-use crate::config::duration_text;
-use crate::config::{Check, Shown};
+use crate::config::{duration_text, word};
 use crate::{ConfigError, Event, Events, Name, TimeSource};
 
 /// The options of a retry as data; [`RetryBuilder`] sets the same ones.
@@ -46,6 +46,7 @@ pub struct RetryConfig {
     )]
     pub linear_increment: Option<Duration>,
     /// How chance spreads the waits. Default: not at all.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "word::deserialize"))]
     pub jitter: Jitter,
     /// No wait ends, and no attempt starts, later than this after the first. Default: no limit.
     #[cfg_attr(
@@ -102,14 +103,7 @@ impl RetryConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "retry";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
-    }
+    reads_toml!();
 
     /// Checks every option, alone and against the others.
     ///
@@ -277,11 +271,7 @@ impl RetryBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
+    takes_clock!();
 
     /// Calls `listener` before each wait, with the number of the attempt that failed and the
     /// length of the wait.
@@ -293,11 +283,7 @@ impl RetryBuilder {
         })
     }
 
-    /// Calls `listener` for every event; see [`Events`] for what it may do.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
+    takes_listeners!();
 
     /// The retry.
     ///

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::codel::CodelConfig;
 use super::machine::Machine;
 use super::{AdaptiveConfig, Throttler};
-use crate::config::Check;
+use crate::config::{Check, reads_toml, takes_clock, takes_events, takes_listeners};
 #[cfg(feature = "serde")]
-use crate::config::duration_text;
-use crate::{ConfigError, Event, Events, Name, TimeSource};
+use crate::config::{duration_text, word};
+use crate::{ConfigError, Events, Name, TimeSource};
 
 /// Whose turn it is when a permit is free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -61,6 +61,7 @@ pub struct ThrottlerConfig {
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     pub timeout: Duration,
     /// Whose turn it is. Default: whoever has waited longest.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "word::deserialize"))]
     pub order: Order,
     /// Levels of priority, where `order` is `priority`; 1 is the lowest. Default 3.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
@@ -111,14 +112,7 @@ impl ThrottlerConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "throttler";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
-    }
+    reads_toml!();
 
     /// Checks every option, alone and against the others.
     ///
@@ -178,7 +172,7 @@ impl ThrottlerConfig {
             adaptive.max_limit,
             &format!("must be at most {PERMITS_MOST}"),
         )?;
-        adaptive.validate()
+        adaptive.validate().map_err(|error| error.in_part(check.0, &field("adaptive")))
     }
 
     /// A throttler with these options on the system's clock.
@@ -296,23 +290,9 @@ impl ThrottlerBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
-
-    /// Calls `listener` for every event; see [`Events`] for what it may do.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
-
-    /// Sends its events to listeners shared with other policies.
-    pub fn events(mut self, events: Events) -> Self {
-        self.events = events;
-        self
-    }
+    takes_clock!();
+    takes_listeners!();
+    takes_events!();
 
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;

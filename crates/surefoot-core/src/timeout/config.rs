@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::Timeout;
-use crate::config::Check;
 #[cfg(feature = "serde")]
 use crate::config::duration_text;
+use crate::config::{Check, reads_toml};
 use crate::{ConfigError, Name, TimeSource};
 
 /// The options of a timeout as data.
@@ -35,14 +35,7 @@ impl TimeoutConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "timeout";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
-    }
+    reads_toml!();
 
     /// Checks every option.
     ///

@@ -2,6 +2,8 @@
 #![cfg(not(surefoot_loom))]
 
 mod concurrency;
+#[cfg(feature = "toml")]
+mod config_files;
 mod overload;
 mod properties;
 mod refusals;

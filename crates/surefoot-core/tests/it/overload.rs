@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use surefoot_core::load_shedder::{LoadShedderBuilder, Permit};
+use surefoot_core::load_shedder::{LoadShedderBuilder, Permit, Recorded};
 use surefoot_core::{Clock, LoadShedder, ManualClock, Timestamp};
 
 const CAPACITY: f64 = 50.0;
@@ -94,7 +94,9 @@ fn simulate(
 
 /// The load as the CPU's: sampled.
 fn sampled(demand: f64) -> Outcome {
-    let build = |shedder: LoadShedderBuilder| shedder.max_load(0.9).cpu(true);
+    let build = |shedder: LoadShedderBuilder| {
+        shedder.max_load(0.9).cpu(true).load_source(Arc::new(Recorded))
+    };
     simulate(demand, build, LoadShedder::record_cpu)
 }
 

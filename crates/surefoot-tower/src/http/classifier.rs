@@ -44,6 +44,38 @@ impl ResponseClassifier {
         Self { rules: HttpClassifier::new() }
     }
 
+    /// As [`HttpClassifier::errors_in_success`]: whether a 2xx whose body is an error is that error; off by
+    /// default. Only bodies that were read are judged: put an
+    /// [`ErrorBodyLayer::default().successes_too()`](super::ErrorBodyLayer::successes_too) innermost.
+    ///
+    /// ```
+    /// use surefoot::{Classification, Classify};
+    /// use surefoot_tower::http::{ErrorBodyLayer, ResponseClassifier};
+    /// use tower::{Layer as _, ServiceExt as _};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let gateway = tower::service_fn(|()| async {
+    ///     let body = r#"{"error": {"type": "overloaded_error"}}"#.to_owned();
+    ///     Ok::<_, std::io::Error>(http::Response::new(body)) // with status 200
+    /// });
+    /// let gateway = ErrorBodyLayer::default().successes_too().layer(gateway);
+    /// let response = gateway.oneshot(()).await.map_err(|error| error.to_string())?;
+    /// let classifier = ResponseClassifier::new().errors_in_success(true);
+    /// assert_eq!(classifier.classify(Ok(&response)), Classification::TRANSIENT);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub const fn errors_in_success(self, looked_for: bool) -> Self {
+        Self { rules: self.rules.errors_in_success(looked_for) }
+    }
+
+    /// As [`HttpClassifier::body_required`]: whether a 2xx with an empty body is a transient failure; off by
+    /// default. Needs the same [`ErrorBodyLayer`](super::ErrorBodyLayer::successes_too).
+    pub const fn body_required(self, required: bool) -> Self {
+        Self { rules: self.rules.body_required(required) }
+    }
+
     fn judge(
         self,
         status: StatusCode,

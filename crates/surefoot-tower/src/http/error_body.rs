@@ -1,4 +1,4 @@
-//! The bodies of error responses, read where a classifier can see them.
+//! The bodies of error responses, and if asked for of successes, read where a classifier can see them.
 
 use std::fmt;
 use std::future::Future;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::Response;
+use http::{HeaderMap, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -16,7 +16,7 @@ use super::FramesInARow;
 use crate::attempt::{self, Called};
 use crate::{BoxError, Error};
 
-/// Reads the bodies of responses with a status from 400 up, and puts each into the response's extensions as
+/// Reads the bodies of responses with a status from 400 up (and, with [`successes_too`](Self::successes_too), of others), and puts each into the response's extensions as
 /// [`ErrorBody`], where a [`ResponseClassifier`](super::ResponseClassifier) finds it: a model API's 429 means one
 /// thing when the rate is too high, and another when the money is spent.
 ///
@@ -30,23 +30,61 @@ use crate::{BoxError, Error};
 /// **Cost.** Nothing for other responses; for an error two allocations, and a copy of the body.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorBodyLayer {
+    reads: Reads,
+}
+
+/// Which bodies are read.
+#[derive(Clone, Copy, Debug)]
+struct Reads {
     limit: usize,
+    successes: bool,
 }
 
 impl Default for ErrorBodyLayer {
     fn default() -> Self {
-        Self { limit: 64 * 1024 }
+        Self::with_limit(64 * 1024)
     }
 }
 
 impl ErrorBodyLayer {
     /// Reads bodies of at most `limit` bytes.
     pub fn with_limit(limit: usize) -> Self {
-        Self { limit }
+        Self { reads: Reads { limit, successes: false } }
+    }
+
+    /// Reads the bodies of successes (2xx) as well, for a classifier with
+    /// [`errors_in_success`](super::ResponseClassifier::errors_in_success) or
+    /// [`body_required`](super::ResponseClassifier::body_required): those that are JSON, empty, or of no stated
+    /// type. Others, event streams and gRPC among them, are handed on as they come.
+    ///
+    /// A JSON answer is then there when its body is, or the limit is reached.
+    pub fn successes_too(mut self) -> Self {
+        self.reads.successes = true;
+        self
     }
 }
 
-/// The whole body of an error response; found in its extensions.
+impl Reads {
+    fn are_for<B: Body>(self, response: &Response<B>) -> bool {
+        let status = response.status();
+        let is_read = status.as_u16() >= 400
+            || (self.successes
+                && status.is_success()
+                && (response.body().is_end_stream() || may_be_json(response.headers())));
+        let least = usize::try_from(response.body().size_hint().lower());
+        is_read && least.is_ok_and(|least| least <= self.limit)
+    }
+}
+
+/// Whether a body is one JSON value, or nothing is said of it. What is made of many (`x-ndjson`) is not.
+fn may_be_json(headers: &HeaderMap) -> bool {
+    let Some(stated) = headers.get(header::CONTENT_TYPE) else { return true };
+    let essence = stated.to_str().ok().and_then(|stated| stated.split(';').next());
+    let essence = essence.unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+/// The whole body of a response that was read; found in its extensions.
 #[derive(Clone, Debug)]
 pub struct ErrorBody(Bytes);
 
@@ -61,7 +99,7 @@ impl<S> Layer<S> for ErrorBodyLayer {
     type Service = ErrorBodyService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ErrorBodyService { inner, limit: self.limit }
+        ErrorBodyService { inner, reads: self.reads }
     }
 }
 
@@ -69,7 +107,7 @@ impl<S> Layer<S> for ErrorBodyLayer {
 #[derive(Clone, Debug)]
 pub struct ErrorBodyService<S> {
     inner: S,
-    limit: usize,
+    reads: Reads,
 }
 
 impl<S, Q, B> Service<Q> for ErrorBodyService<S>
@@ -89,14 +127,14 @@ where
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
         let call = attempt::call(&mut self.inner, request);
-        ErrorBodyFuture { limit: self.limit, step: Step::Headers { call } }
+        ErrorBodyFuture { reads: self.reads, step: Step::Headers { call } }
     }
 }
 
 pin_project! {
     /// A call through an [`ErrorBodyService`].
     pub struct ErrorBodyFuture<F, B: Body> {
-        limit: usize,
+        reads: Reads,
         #[pin]
         step: Step<F, B>,
     }
@@ -125,10 +163,7 @@ where
             match this.step.as_mut().project() {
                 StepProjection::Headers { call } => {
                     let response = ready!(call.poll(cx))?;
-                    let least = response.body().size_hint().lower();
-                    let is_too_long =
-                        usize::try_from(least).map_or(true, |least| least > *this.limit);
-                    if response.status().as_u16() < 400 || is_too_long {
+                    if !this.reads.are_for(&response) {
                         return Poll::Ready(Ok(response.map(MaybeRead::unread)));
                     }
                     let response = Some(response.map(Box::pin));
@@ -142,7 +177,7 @@ where
                         Some(Ok(frame)) => match frame.into_data() {
                             Ok(mut data) => {
                                 // No more than the limit is taken in; a longer body keeps its rest.
-                                let room = this.limit.saturating_sub(read.len());
+                                let room = this.reads.limit.saturating_sub(read.len());
                                 if data.remaining() <= room {
                                     read.extend_from_slice(&data.copy_to_bytes(data.remaining()));
                                     continue;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`ResponseClassifier`] | what a response, or a transport error, means; for every layer's `classify` |
 //! | [`Idempotent`] | which requests may be sent twice: by method or idempotency key |
-//! | [`ErrorBodyLayer`] | reads the bodies of error responses, where model APIs say what is wrong |
+//! | [`ErrorBodyLayer`] | reads the bodies of error responses, where model APIs say what is wrong; if asked, of successes too |
 //! | [`FirstFrameLayer`] | a response is there when its body has begun, so that a retry still can help |
 //! | [`BodyCircuitBreakerLayer`] | the verdict comes at the end of the body |
 //! | [`Events`] | a body as a stream of server-sent events, for [`call_stream`](surefoot::Policy::call_stream) |

@@ -54,6 +54,45 @@ fn a_body_that_is_too_long_from_the_start_is_not_waited_for() {
 }
 
 #[test]
+fn successes_are_read_where_asked_for_unless_they_stream() {
+    for (layer, content_type, is_read) in [
+        (ErrorBodyLayer::default(), "application/json", false),
+        (ErrorBodyLayer::default().successes_too(), "application/json", true),
+        (ErrorBodyLayer::default().successes_too(), "Application/JSON; charset=utf-8", true),
+        (ErrorBodyLayer::default().successes_too(), "application/problem+json", true),
+        (ErrorBodyLayer::default().successes_too(), "application/x-ndjson", false),
+        (ErrorBodyLayer::default().successes_too(), "text/event-stream", false),
+        (ErrorBodyLayer::default().successes_too(), "application/grpc", false),
+        (ErrorBodyLayer::with_limit(3).successes_too(), "application/json", false),
+    ] {
+        let response = response(200, content_type, pieces([Data("0123")]));
+        let response = through(layer, response).unwrap();
+        assert_eq!(response.extensions().get::<ErrorBody>().is_some(), is_read, "{content_type}");
+        assert_eq!(read(response.into_body()), "0123");
+    }
+}
+
+#[test]
+fn an_error_or_nothing_in_a_success_is_judged_if_that_is_asked_for() {
+    let usual = ResponseClassifier::new();
+    let overloaded = r#"{"error": {"type": "overloaded_error"}}"#;
+    for (classifier, body, expected) in [
+        (usual, overloaded, Classification::SUCCESS),
+        (usual.errors_in_success(true), overloaded, Classification::TRANSIENT),
+        (usual.errors_in_success(true), "{}", Classification::SUCCESS),
+        (usual.errors_in_success(true), "", Classification::SUCCESS),
+        (usual, "", Classification::SUCCESS),
+        (usual.body_required(true), "", Classification::TRANSIENT),
+        (usual.body_required(true), "{}", Classification::SUCCESS),
+    ] {
+        let body = (!body.is_empty()).then_some(Data(body));
+        let answer = response(200, "application/json", pieces(body.clone()));
+        let answer = through(ErrorBodyLayer::default().successes_too(), answer).unwrap();
+        assert_eq!(classifier.classify(Ok(&answer)), expected, "{body:?}");
+    }
+}
+
+#[test]
 fn a_response_with_its_first_frame_is_the_same_response() {
     for (body, text) in
         CASES.into_iter().flat_map(|(body, text)| both(body).map(|body| (body, text)))

@@ -22,6 +22,9 @@ fn likely_mistakes_do_not_compile_and_say_why() {
     cases.compile_fail("tests/ui/a_closure_that_gives_a_capture_away.rs");
     cases.compile_fail("tests/ui/an_async_block_that_gives_a_capture_away.rs");
     cases.compile_fail("tests/ui/a_pipeline_with_a_classifier_in_another.rs");
+    cases.compile_fail("tests/ui/a_bulkhead_in_a_pipeline.rs");
+    cases.compile_fail("tests/ui/a_keyed_limiter_in_a_pipeline.rs");
+    cases.compile_fail("tests/ui/a_fallback_in_a_pipeline.rs");
     cases.compile_fail("tests/ui/a_hedge_around_blocking_code.rs");
 }
 
@@ -49,6 +52,21 @@ fn the_messages_are_readable() {
             include_str!("../ui/a_pipeline_with_a_classifier_in_another.stderr"),
             "a pipeline with a classifier of its own cannot be added to another",
             "add(inner.build().unwrap())",
+        ),
+        (
+            include_str!("../ui/a_bulkhead_in_a_pipeline.stderr"),
+            "of a `Bulkhead` a compartment is one: `bulkhead.compartment(\"name\")?`",
+            "add(bulkhead)",
+        ),
+        (
+            include_str!("../ui/a_keyed_limiter_in_a_pipeline.stderr"),
+            "of a `KeyedRateLimiter` one key is one: `limiter.key(key)`",
+            "add(limiter)",
+        ),
+        (
+            include_str!("../ui/a_fallback_in_a_pipeline.stderr"),
+            "a fallback goes around the whole pipeline",
+            "add(fallback)",
         ),
         (
             include_str!("../ui/a_hedge_around_blocking_code.stderr"),

@@ -1,7 +1,10 @@
 //! One call that says how everything registered is.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use surefoot::health::Inspect;
+use surefoot::load_shedder::Recorded;
 use surefoot::prelude::*;
 use surefoot::rate_limiter::multi::{Limit, RateLimits, Scope};
 use surefoot::{Budget, KeyedRateLimiter, ManualClock, RateLimiter};
@@ -108,8 +111,13 @@ fn a_bulkhead_names_the_compartments_that_are_exhausted() {
 #[test]
 fn a_load_shedder_tells_its_highest_load() {
     let clock = ManualClock::new();
-    let shedder =
-        LoadShedder::builder("api").capacity(4).memory(true).clock(&clock).build().unwrap();
+    let shedder = LoadShedder::builder("api")
+        .capacity(4)
+        .memory(true)
+        .load_source(Arc::new(Recorded))
+        .clock(&clock)
+        .build()
+        .unwrap();
     let under_way: Vec<_> = (0..2).map(|_| shedder.admit(3).unwrap()).collect();
     let health = || serde_json::to_value(shedder.health()).unwrap();
     let expected = json!({"name": "api", "load": 0.5, "max_load": 0.8, "healthy": true});
@@ -248,8 +256,8 @@ fn a_signal_that_panics_takes_nobody_elses_report_down() {
 /// Whatever a report asks may ask for a report itself.
 #[test]
 fn a_signal_that_asks_for_a_report_does_not_deadlock() {
-    let registry = std::sync::Arc::new(registry());
-    let inner = std::sync::Arc::clone(&registry);
+    let registry = Arc::new(registry());
+    let inner = Arc::clone(&registry);
     let shedder = LoadShedder::builder("api")
         .signal(move || {
             inner.get("host");
@@ -322,8 +330,8 @@ fn asking_a_load_shedder_how_it_is_counts_as_no_call() {
 /// Whoever is asked may ask, register and let go in turn, from any thread.
 #[test]
 fn a_registry_can_be_asked_and_changed_by_all_at_once_and_from_within() {
-    let registry = std::sync::Arc::new(registry());
-    let inner = std::sync::Arc::downgrade(&registry);
+    let registry = Arc::new(registry());
+    let inner = Arc::downgrade(&registry);
     let nosy = LoadShedder::builder("nosy").signal(move || {
         let Some(registry) = inner.upgrade() else { return 0.0 };
         registry.register(&breaker("from within"));

@@ -1,10 +1,12 @@
 //! What a recorder of the `metrics` facade sees.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use surefoot::budget::{Cost, Money};
+use surefoot::load_shedder::Recorded;
 use surefoot::metrics::{publish, record_delays};
 use surefoot::{Budget, ClientThrottle, LoadShedder, ManualClock, Pipeline, Registry};
 
@@ -258,8 +260,13 @@ fn several_limits_publish_each_limit_on_all_calls_and_the_counts_of_all_together
 #[test]
 fn shed_calls_are_counted_by_priority_and_loads_shown_by_signal() {
     let clock = ManualClock::new();
-    let shedder =
-        LoadShedder::builder("api").capacity(2).memory(true).clock(&clock).build().unwrap();
+    let shedder = LoadShedder::builder("api")
+        .capacity(2)
+        .memory(true)
+        .load_source(Arc::new(Recorded))
+        .clock(&clock)
+        .build()
+        .unwrap();
     let _under_way = [shedder.admit(2).unwrap(), shedder.admit(3).unwrap()];
     assert!(shedder.should_shed(1));
     assert!(shedder.should_shed(1));

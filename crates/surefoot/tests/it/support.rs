@@ -1,29 +1,27 @@
 //! A world in which time only moves when a test moves it, and the same call goes through either
 //! host.
 
+mod by_hand;
+mod policies;
 mod streaming;
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Waker};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
+pub(crate) use by_hand::*;
+pub(crate) use policies::*;
 pub(crate) use streaming::*;
-use surefoot::circuit_breaker::{CircuitBreakerBuilder, CircuitTotals};
-use surefoot::retry::RetryBuilder;
+use surefoot::circuit_breaker::CircuitTotals;
 use surefoot::{
-    Attempt, CircuitBreaker, Clock, Event, Events, Identity, ManualClock, ManualSleep, Retry,
-    Timeout, Timestamp,
+    Attempt, CircuitBreaker, Clock, Event, Events, Identity, ManualClock, ManualSleep, Timestamp,
 };
 pub(crate) use surefoot::{BlockingPolicy, Policy};
-
-pub(crate) const ZERO: Duration = Duration::ZERO;
-pub(crate) const MS: Duration = Duration::from_millis(1);
-pub(crate) const SEC: Duration = Duration::from_secs(1);
 
 pub(crate) type Error = surefoot::Error<&'static str>;
 
@@ -194,86 +192,7 @@ impl Drop for Running<'_> {
     }
 }
 
-pub(crate) async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
 // ---- carrying out calls ------------------------------------------------------------------------
-
-/// A future polled by hand.
-pub(crate) struct Task<F: Future> {
-    future: Pin<Box<F>>,
-    woken: Arc<Woken>,
-}
-
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-impl<F: Future> Task<F> {
-    pub(crate) fn new(future: F) -> Self {
-        Self { future: Box::pin(future), woken: Arc::new(Woken(AtomicBool::new(true))) }
-    }
-
-    pub(crate) fn poll(&mut self) -> Poll<F::Output> {
-        self.woken.0.store(false, Ordering::SeqCst);
-        let waker = Waker::from(self.woken.clone());
-        self.future.as_mut().poll(&mut Context::from_waker(&waker))
-    }
-
-    pub(crate) fn is_woken(&self) -> bool {
-        self.woken.0.load(Ordering::SeqCst)
-    }
-
-    /// Moves time to the next timer, and on until this task is woken. Polls nothing unasked, so
-    /// that a lost wake-up fails the test.
-    pub(crate) fn wait(&self, clock: &ManualClock) {
-        while !self.is_woken() {
-            assert!(clock.advance_to_next_waiter(), "the call waits for nothing: it would hang");
-        }
-    }
-}
-
-/// Polls `future` to its end, moving time whenever it waits.
-pub(crate) fn run<F: Future>(clock: &ManualClock, future: F) -> F::Output {
-    let mut task = Task::new(future);
-    loop {
-        if let Poll::Ready(output) = task.poll() {
-            return output;
-        }
-        task.wait(clock);
-    }
-}
-
-/// Polls `future` at most `polls` times, moving time whenever it waits, then drops it.
-pub(crate) fn drop_after<F: Future>(
-    clock: &ManualClock,
-    polls: usize,
-    future: F,
-) -> Option<F::Output> {
-    let mut task = Task::new(future);
-    for poll in 0..polls {
-        if poll > 0 {
-            task.wait(clock);
-        }
-        if let Poll::Ready(output) = task.poll() {
-            return Some(output);
-        }
-    }
-    None
-}
 
 /// Calls `blocking` on this thread, while another moves time whenever this one waits.
 pub(crate) fn block<R>(clock: &ManualClock, blocking: impl FnOnce() -> R) -> R {
@@ -309,33 +228,6 @@ pub(crate) fn block<R>(clock: &ManualClock, blocking: impl FnOnce() -> R) -> R {
 }
 
 // ---- policies ----------------------------------------------------------------------------------
-
-pub(crate) fn breaker(clock: &ManualClock) -> CircuitBreakerBuilder {
-    CircuitBreaker::builder("api").clock(clock)
-}
-
-/// Five tries a second apart, without a budget.
-pub(crate) fn retry(clock: &ManualClock) -> RetryBuilder {
-    Retry::builder().max_attempts(5).exponential_base(1.0).clock(clock)
-}
-
-pub(crate) fn timeout(clock: &ManualClock, name: &'static str, limit: Duration) -> Timeout {
-    Timeout::new(limit).unwrap().named(name).on_clock(clock)
-}
-
-/// A breaker that has tripped and waited, so that the next call is a trial call.
-pub(crate) fn about_to_try(clock: &ManualClock, builder: CircuitBreakerBuilder) -> CircuitBreaker {
-    let breaker = builder.failure_threshold(1).timeout(SEC).build().unwrap();
-    breaker.admit().unwrap().failure();
-    clock.advance(SEC);
-    breaker
-}
-
-/// Verdicts that closed a permit.
-pub(crate) fn settled(totals: CircuitTotals) -> u64 {
-    let CircuitTotals { successes, failures, ignored, throttled, cancelled, .. } = totals;
-    successes + failures + ignored + throttled + cancelled
-}
 
 /// Successes, failures and cancelled calls so far.
 pub(crate) fn verdicts(breaker: &CircuitBreaker) -> (u64, u64, u64) {

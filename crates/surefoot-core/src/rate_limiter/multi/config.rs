@@ -7,10 +7,10 @@ use super::super::config::Built;
 use super::super::{Algorithm, RateLimiterConfig, WhenFull};
 use super::RateLimits;
 use super::lanes::Rule;
-use crate::config::Check;
+use crate::config::{Check, reads_toml, takes_clock, takes_events, takes_listeners};
 #[cfg(feature = "serde")]
-use crate::config::duration_text;
-use crate::{ConfigError, Event, Events, Name, TimeSource};
+use crate::config::{duration_text, word};
+use crate::{ConfigError, Events, Name, TimeSource};
 
 /// For whom a limit counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -32,6 +32,7 @@ pub struct Limit {
     /// What it counts. Default `requests`, of which every call is one unless it says otherwise.
     pub unit: Name,
     /// For whom. Default: all calls together.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "word::deserialize"))]
     pub scope: Scope,
     /// Units in a window. Default 100.
     pub max_requests: u64,
@@ -39,6 +40,7 @@ pub struct Limit {
     #[cfg_attr(feature = "serde", serde(with = "duration_text"))]
     pub time_window: Duration,
     /// How it counts. Default: exactly, with a sliding log.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "word::deserialize"))]
     pub algorithm: Algorithm,
     /// As [`RateLimiterConfig::burst`].
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
@@ -146,7 +148,13 @@ pub struct RateLimitsConfig {
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_keys: Option<u32>,
     /// What a new key gets when it is full. Default: refusal.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            deserialize_with = "word::option::deserialize",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub when_full: Option<WhenFull>,
 }
 
@@ -167,14 +175,7 @@ impl RateLimitsConfig {
     /// The kind of policy, as [`ConfigError::policy`] names it.
     pub const POLICY: &'static str = "rate_limits";
 
-    /// Reads the options from TOML. Unknown options are errors.
-    ///
-    /// # Errors
-    /// Names the first option that cannot be read.
-    #[cfg(feature = "toml")]
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        crate::config::from_toml(Self::POLICY, text)
-    }
+    reads_toml!();
 
     /// Checks every option, alone and against the others.
     ///
@@ -188,10 +189,8 @@ impl RateLimitsConfig {
         check.count("limits", count, super::LIMITS_MOST as u32)?;
         for (place, limit) in self.limits.iter().enumerate() {
             check.name(&format!("limits[{place}].unit"), &limit.unit)?;
-            limit.as_config(&self.name).validate().map_err(|error| {
-                let field = format!("limits[{place}].{}", error.field());
-                ConfigError::new(Self::POLICY, field, error.value(), error.rule())
-            })?;
+            let checked = limit.as_config(&self.name).validate();
+            checked.map_err(|error| error.in_part(Self::POLICY, &format!("limits[{place}]")))?;
         }
         self.keys().validate()
     }
@@ -269,23 +268,10 @@ impl RateLimitsBuilder {
         self
     }
 
-    /// The clock to decide by. Default: the system's.
-    pub fn clock(mut self, clock: impl Into<TimeSource>) -> Self {
-        self.clock = clock.into();
-        self
-    }
+    takes_clock!();
 
-    /// Where refusals, delays and pauses are told; for limiters that share listeners.
-    pub fn events(mut self, events: Events) -> Self {
-        self.events = events;
-        self
-    }
-
-    /// Calls `listener` for every refusal, delay and pause.
-    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.subscribe(listener).forever();
-        self
-    }
+    takes_events!();
+    takes_listeners!();
 
     pub(super) fn name(mut self, name: Name) -> Self {
         self.config.name = name;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
-use surefoot_core::load_shedder::{Permit, Signal};
+use surefoot_core::load_shedder::{Permit, Recorded, Signal};
 use surefoot_core::{Clock, LoadShedder, ManualClock, Rejection, Timestamp};
 
 use super::{Draw, check};
@@ -99,6 +99,7 @@ fn compare(bytes: &[u8]) -> TestCaseResult {
         .max_load(percent(max_load))
         .priority_levels(levels)
         .memory(true)
+        .load_source(Arc::new(Recorded))
         .hysteresis(percent(hysteresis))
         .signal(move || f64::from_bits(told.load(Ordering::Relaxed)))
         .clock(&clock);
@@ -166,7 +167,11 @@ fn keep_priorities(bytes: &[u8]) -> TestCaseResult {
     let mut draw = Draw::new(bytes);
     let levels = draw.from(2, 5);
     let clock = ManualClock::new();
-    let builder = LoadShedder::builder("p").priority_levels(levels).cpu(true).seed(1);
+    let builder = LoadShedder::builder("p")
+        .priority_levels(levels)
+        .cpu(true)
+        .load_source(Arc::new(Recorded))
+        .seed(1);
     let shedder = builder.clock(&clock).build().unwrap();
     for _ in 0..20 {
         let mut all_shed = true;
@@ -190,8 +195,7 @@ fn survive(bytes: &[u8]) -> TestCaseResult {
     let clock = ManualClock::new();
     let dial = loads[draw.from(0, 9) as usize];
     let shedder = LoadShedder::builder("p")
-        .cpu(true)
-        .memory(true)
+        .load_source(Arc::new(Recorded))
         .max_queue_delay(Duration::from_nanos(1))
         .signal(move || dial)
         .clock(&clock)
