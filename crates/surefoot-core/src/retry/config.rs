@@ -340,4 +340,40 @@ mod tests {
         };
         assert_eq!(built.config, expected);
     }
+
+    /// Equal is allowed where one option bounds another.
+    #[test]
+    fn each_bad_option_is_named_and_its_bound_is_good() {
+        let second = Duration::from_secs(1);
+        let nano = Duration::from_nanos(1);
+        let retry = RetryBuilder::default;
+        for (builder, field) in [
+            (retry().name(" "), "name"),
+            (retry().max_attempts(0), "max_attempts"),
+            (retry().initial_delay(second + nano).max_delay(second), "initial_delay"),
+            (retry().max_delay(Duration::MAX), "max_delay"),
+            (retry().exponential_base(0.99), "exponential_base"),
+            (retry().linear_increment(Duration::MAX), "linear_increment"),
+            (retry().linear_increment(second).exponential_base(3.0), "linear_increment"),
+            (retry().max_elapsed(Duration::ZERO), "max_elapsed"),
+            (retry().min_attempt_time(second + nano).max_elapsed(second), "min_attempt_time"),
+            (retry().min_attempt_time(Duration::MAX), "min_attempt_time"),
+            (retry().attempt_timeout(Duration::ZERO), "attempt_timeout"),
+            (retry().max_retry_after(Duration::MAX), "max_retry_after"),
+        ] {
+            assert_eq!(builder.build().unwrap_err().field(), field);
+        }
+        for builder in [
+            retry().max_attempts(1),
+            retry().initial_delay(second).max_delay(second),
+            retry().exponential_base(1.0),
+            retry().linear_increment(second).exponential_base(1.0),
+            retry().linear_increment(second).exponential_base(2.0),
+            retry().min_attempt_time(second).max_elapsed(second),
+            retry().max_retry_after(Duration::ZERO),
+        ] {
+            let config = builder.config.clone();
+            assert_eq!(builder.build().unwrap().config(), &config);
+        }
+    }
 }
