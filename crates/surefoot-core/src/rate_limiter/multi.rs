@@ -460,3 +460,6 @@ impl<K: Hash + Eq + fmt::Debug, S: BuildHasher> fmt::Debug for LimitsCharge<K, S
         f.debug_struct("LimitsCharge").field("key", &self.key).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

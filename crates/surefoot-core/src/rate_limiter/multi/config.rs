@@ -90,9 +90,8 @@ impl Limit {
         self
     }
 
-    fn as_config(&self, name: &Name) -> RateLimiterConfig {
+    fn as_config(&self) -> RateLimiterConfig {
         RateLimiterConfig {
-            name: name.clone(),
             max_requests: self.max_requests,
             time_window: self.time_window,
             algorithm: self.algorithm,
@@ -187,12 +186,14 @@ impl RateLimitsConfig {
         check.count("limits", count, super::LIMITS_MOST as u32)?;
         for (place, limit) in self.limits.iter().enumerate() {
             check.name(&format!("limits[{place}].unit"), &limit.unit)?;
-            limit.as_config(&self.name).validate().map_err(|error| {
+            limit.as_config().validate().map_err(|error| {
                 let field = format!("limits[{place}].{}", error.field());
                 ConfigError::new(Self::POLICY, field, error.value(), error.rule())
             })?;
         }
-        self.keys().validate()
+        self.keys().validate().map_err(|error| {
+            ConfigError::new(Self::POLICY, error.field(), error.value(), error.rule())
+        })
     }
 
     /// The longest wait that is worth it.
@@ -212,7 +213,6 @@ impl RateLimitsConfig {
     /// What keyed limiters have in common.
     pub(super) fn keys(&self) -> RateLimiterConfig {
         RateLimiterConfig {
-            name: self.name.clone(),
             max_wait: self.max_wait,
             max_throttle: self.max_throttle,
             max_keys: self.max_keys,
@@ -304,7 +304,7 @@ impl RateLimitsBuilder {
                 units.push(limit.unit.clone());
                 units.len() - 1
             });
-            let of_limit = limit.as_config(&config.name);
+            let of_limit = limit.as_config();
             let machine: Built = of_limit.built(origin)?;
             let policy = Name::from(format!("{}/{}", config.name, limit.unit));
             let rule = Rule { machine, unit, policy, quota: of_limit.quota() };
