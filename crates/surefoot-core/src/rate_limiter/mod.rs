@@ -369,10 +369,6 @@ impl Slots for RateLimiter {
 }
 
 impl Sealed for RateLimiter {
-    fn now(&self) -> Timestamp {
-        self.shared.time.now()
-    }
-
     fn due(&self, id: u64) -> Timestamp {
         Timestamp::from_nanos(self.shared.engine.due(id))
     }

@@ -166,8 +166,6 @@ pub(super) mod sealed {
 
     /// What a reservation asks its limiter.
     pub trait Sealed {
-        /// The present.
-        fn now(&self) -> Timestamp;
         /// When a slot is due.
         fn due(&self, id: u64) -> Timestamp;
         /// Wakes `waker` when that moves up, or the slot is lost.

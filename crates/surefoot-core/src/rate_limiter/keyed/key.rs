@@ -128,10 +128,6 @@ impl<K: Hash + Eq + Clone, S: BuildHasher> Slots for LimiterKey<K, S> {
 }
 
 impl<K: Hash + Eq, S: BuildHasher> Sealed for LimiterKey<K, S> {
-    fn now(&self) -> Timestamp {
-        self.limiter.shared.time.now()
-    }
-
     fn due(&self, id: u64) -> Timestamp {
         let due = in_table!(self.limiter, shards => {
             shards.with_known(&self.key, |_, lane| lane.due(id))

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
 use super::*;
-use crate::rate_limiter::{RateLimiterBuilder, ServerBudget, ServerLimits, Slots};
+use crate::rate_limiter::{RateLimiterBuilder, ServerBudget, ServerLimits, Slots, WhenFull};
 use crate::{Clock, Event, ManualClock, RateLimiter};
 
 const SEC: Duration = Duration::from_secs(1);
@@ -185,4 +185,75 @@ fn what_a_server_says_holds_for_the_key_it_was_said_about() {
         assert_eq!(limiter.retry_after("bob", 1), Some(SEC * 2));
         assert_eq!(limiter.retry_after("alice", 1), Some(Duration::ZERO));
     }
+}
+
+/// Has all keys share one shard, so that it is known who is compared with whom.
+#[derive(Clone, Default)]
+struct Alike;
+
+impl std::hash::Hasher for Alike {
+    fn finish(&self) -> u64 {
+        7 << 40
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+}
+
+impl BuildHasher for Alike {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        Self
+    }
+}
+
+#[test]
+fn the_one_key_that_would_be_idle_soonest_makes_room_unless_it_is_reserved() {
+    let clock = ManualClock::new();
+    let evicting = || builder(&clock).max_keys(3).when_full(WhenFull::EvictIdlest);
+    for builder in [evicting(), evicting().gcra(3)] {
+        let limiter: KeyedRateLimiter<u8, Alike> = builder.build_keyed_with_hasher(Alike).unwrap();
+        let out = || [1, 2, 3, 4, 5].map(|key| limiter.current_rate(&key));
+        let reserved = limiter.try_reserve(&1, 1).unwrap();
+        for key in [2, 3] {
+            clock.advance(Duration::from_millis(1));
+            limiter.check(&key).unwrap();
+        }
+        clock.advance(Duration::from_millis(1));
+        limiter.check(&4).unwrap();
+        assert_eq!(out(), [1, 0, 1, 1, 0]);
+        drop(reserved);
+        limiter.check(&5).unwrap();
+        assert_eq!(out(), [0, 0, 1, 1, 1]);
+        assert_eq!(limiter.keys(), 3);
+        clock.advance(SEC * 100);
+    }
+}
+
+/// Of two that would be idle at the same time one is enough.
+#[test]
+fn no_more_keys_are_evicted_than_come() {
+    let clock = ManualClock::new();
+    let evicting = builder(&clock).max_keys(3).when_full(WhenFull::EvictIdlest);
+    let limiter: KeyedRateLimiter<u8, Alike> = evicting.build_keyed_with_hasher(Alike).unwrap();
+    (1..=4).for_each(|key| limiter.check(&key).unwrap());
+    let out = [1, 2, 3, 4].map(|key| limiter.current_rate(&key));
+    assert_eq!((out[3], out.into_iter().sum(), limiter.keys()), (1, 3u64, 3));
+}
+
+#[test]
+fn that_there_is_no_room_is_told_once() {
+    let clock = ManualClock::new();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let ear = Arc::clone(&heard);
+    let limiter: KeyedRateLimiter<u8> = builder(&clock)
+        .max_keys(1)
+        .on_event(move |event| ear.lock().unwrap().push(event.clone()))
+        .build_keyed()
+        .unwrap();
+    limiter.check(&1).unwrap();
+    for key in 2..5 {
+        limiter.check(&key).unwrap_err();
+    }
+    assert_eq!(*heard.lock().unwrap(), [Event::KeysFull { policy: "api".into(), max_keys: 1 }]);
 }

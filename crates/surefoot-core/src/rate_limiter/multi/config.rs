@@ -216,7 +216,6 @@ impl RateLimitsConfig {
             max_wait: self.max_wait,
             max_throttle: self.max_throttle,
             max_keys: self.max_keys,
-            when_full: self.when_full,
             ..RateLimiterConfig::default()
         }
     }

@@ -188,3 +188,13 @@ fn options_are_read_from_toml_and_unknown_ones_refused() {
     assert_eq!(config.limits, [Limit::overall("tokens", 9, SEC * 60)]);
     assert_eq!(RateLimitsConfig::from_toml("keys = 2").unwrap_err().field(), "keys");
 }
+
+#[test]
+fn a_limit_that_is_reached_is_no_pause() {
+    let clock = ManualClock::new();
+    let limits = limits(&clock);
+    limits.check("a", &[("requests", 10)]).unwrap();
+    assert!(matches!(limits.check("a", &[]), Err(Rejection::RateLimited { .. })));
+    limits.pause_for("a", Scope::PerKey, SEC * 50).unwrap();
+    assert!(matches!(limits.check("a", &[]), Err(Rejection::Throttled { .. })));
+}
