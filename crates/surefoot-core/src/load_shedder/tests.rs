@@ -273,3 +273,73 @@ fn a_rejection_says_what_was_too_much_and_what_to_do() {
         "load_shedder: `priority` = 0 must be from 1 to 3, the `priority_levels` of `api`"
     );
 }
+
+#[test]
+fn it_tells_its_name_its_options_its_clock_and_its_priorities() {
+    let clock = ManualClock::new();
+    clock.advance(Duration::from_secs(2));
+    let shedder = LoadShedder::builder("api").capacity(4).clock(&clock).build().unwrap();
+    assert_eq!((shedder.name().as_str(), shedder.config().capacity), ("api", Some(4)));
+    assert_eq!(shedder.time().now(), crate::Timestamp::ZERO + Duration::from_secs(2));
+    assert_eq!(shedder.clone().priority(2).unwrap().priority(), 2);
+    let config = shedder.config().clone();
+    assert_eq!(LoadShedderBuilder::from(config.clone()).build().unwrap().config(), &config);
+}
+
+#[cfg(feature = "toml")]
+#[test]
+fn options_are_read_from_toml_and_unknown_ones_refused() {
+    assert_eq!(LoadShedderConfig::from_toml("capacity = 4").unwrap().capacity, Some(4));
+    assert_eq!(LoadShedderConfig::from_toml("calls = 4").unwrap_err().field(), "calls");
+}
+
+#[test]
+fn listeners_hear_of_what_is_shed_whenever_they_came() {
+    let heard = Arc::new(AtomicU64::new(0));
+    let listener = || {
+        let heard = heard.clone();
+        move |_: &Event| _ = heard.fetch_add(1, Ordering::SeqCst)
+    };
+    let shared = Events::default();
+    shared.subscribe(listener()).forever();
+    let shedder = with_capacity(1).events(shared).on_event(listener()).build().unwrap();
+    shedder.events().subscribe(listener()).forever();
+    let _running = shedder.admit(3).unwrap();
+    shedder.admit(3).unwrap_err();
+    assert_eq!(heard.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn the_status_shows_each_signal_as_a_share_of_what_it_may_be() {
+    let clock = ManualClock::new();
+    let builder = with_capacity(4).max_queue_delay(Duration::from_secs(2)).clock(&clock);
+    let shedder = builder.build().unwrap();
+    let _running = shedder.admit(3).unwrap();
+    for _ in 0..3 {
+        shedder.record_queue_delay(Duration::from_secs(1));
+        clock.advance(INTERVAL);
+    }
+    let signals = shedder.status().signals;
+    let load = |signal| signals.iter().find(|told| told.signal == signal).unwrap().load;
+    assert_eq!((load(Signal::InFlight), load(Signal::QueueDelay)), (Some(0.25), Some(0.5)));
+}
+
+#[test]
+fn the_status_shows_memory_and_functions_and_leaves_out_what_is_no_number() {
+    let clock = ManualClock::new();
+    let (dial, builder) = (Dial::default(), LoadShedder::builder("api").memory(true).clock(&clock));
+    let shedder = builder.signal(dial.load()).build().unwrap();
+    let loads = || shedder.status().signals.into_iter().map(|told| (told.signal, told.load));
+    assert_eq!(loads().collect::<Vec<_>>(), [(Signal::Memory, None), (Signal::Custom, Some(0.0))]);
+    shedder.record_memory(0.25);
+    dial.set(f64::NAN);
+    assert_eq!(loads().collect::<Vec<_>>(), [(Signal::Memory, Some(0.25)), (Signal::Custom, None)]);
+}
+
+#[test]
+fn a_signal_is_called_as_in_config_files() {
+    let signals =
+        [Signal::InFlight, Signal::Cpu, Signal::Memory, Signal::QueueDelay, Signal::Custom];
+    let names = ["in_flight", "cpu", "memory", "queue_delay", "custom"];
+    assert_eq!(signals.map(Signal::as_str), names);
+}
