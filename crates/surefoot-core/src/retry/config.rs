@@ -376,4 +376,41 @@ mod tests {
             assert_eq!(builder.build().unwrap().config(), &config);
         }
     }
+
+    #[cfg(feature = "toml")]
+    #[test]
+    fn options_are_read_from_toml_and_unknown_ones_refused() {
+        assert_eq!(RetryConfig::from_toml("max_attempts = 9").unwrap().max_attempts, 9);
+        assert_eq!(RetryConfig::from_toml("attempts = 9").unwrap_err().field(), "attempts");
+    }
+
+    #[test]
+    fn who_listens_for_retries_hears_which_attempt_failed_and_how_long_the_wait_is() {
+        use std::sync::{Arc, Mutex};
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = Arc::clone(&heard);
+        let builder = RetryBuilder::default().initial_delay(Duration::from_secs(2));
+        let builder =
+            builder.on_retry(move |attempt, delay| ear.lock().unwrap().push((attempt, delay)));
+        let retry = builder.build().unwrap();
+        let (policy, at) = (retry.name().clone(), crate::Timestamp::ZERO);
+        let delay = Duration::from_secs(2);
+        let scheduled = Event::RetryScheduled { policy: policy.clone(), at, attempt: 1, delay };
+        retry.events().send(&scheduled);
+        retry.events().send(&Event::NestedRetry { policy });
+        assert_eq!(*heard.lock().unwrap(), [(1, delay)]);
+    }
+
+    #[test]
+    fn that_a_retry_runs_inside_another_is_told_once() {
+        use std::sync::{Arc, Mutex};
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = Arc::clone(&heard);
+        let builder = RetryBuilder::default();
+        let retry =
+            builder.on_event(move |event| ear.lock().unwrap().push(event.clone())).build().unwrap();
+        retry.note_nesting();
+        retry.note_nesting();
+        assert_eq!(*heard.lock().unwrap(), [Event::NestedRetry { policy: retry.name().clone() }]);
+    }
 }
