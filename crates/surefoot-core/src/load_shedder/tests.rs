@@ -206,6 +206,7 @@ fn a_user_s_calls_share_one_fate_for_an_hour() {
     assert!((400..600).contains(&shed), "{shed}");
     // Only who is in the level that the threshold divides may be served now and not then.
     let differing = |other: &[bool]| first.iter().zip(other).filter(|(a, b)| a != b).count();
+    clock.advance(Duration::from_millis(1));
     assert!(differing(&fate()) <= 25);
     clock.advance(Duration::from_secs(3600));
     shedder.record_cpu(0.8);
@@ -228,7 +229,12 @@ fn a_source_of_load_feeds_a_shedder_as_long_as_it_lives() {
     let clock = ManualClock::new();
     let shedder =
         LoadShedder::builder("api").load_source(source.clone()).clock(&clock).build().unwrap();
+    // One of the two is reason enough to measure.
+    let builder = || LoadShedder::builder("api").load_source(source.clone()).clock(&clock);
+    let _others = [builder().memory(false), builder().cpu(false)].map(|one| one.build().unwrap());
+    assert_eq!(source.0.lock().unwrap().len(), 3);
     let sink = source.0.lock().unwrap()[0].clone();
+    assert_eq!(sink.interval(), shedder.config().sample_interval);
     assert_eq!(shed(&shedder), [0; 0]);
     assert!(sink.record(LoadSample { cpu: None, memory: Some(0.9) }));
     assert_eq!(shed(&shedder), [1, 2]);
@@ -342,4 +348,20 @@ fn a_signal_is_called_as_in_config_files() {
         [Signal::InFlight, Signal::Cpu, Signal::Memory, Signal::QueueDelay, Signal::Custom];
     let names = ["in_flight", "cpu", "memory", "queue_delay", "custom"];
     assert_eq!(signals.map(Signal::as_str), names);
+}
+
+/// Of the CPU and a queue the one that is more loaded.
+#[test]
+fn the_worse_of_the_sampled_signals_is_the_one_that_is_judged() {
+    for (cpu, delay, shedding) in [(0.5, 100, false), (2.0, 100, true), (0.5, 2_000, true)] {
+        let clock = ManualClock::new();
+        let builder = LoadShedder::builder("api").cpu(true).clock(&clock);
+        let shedder = builder.max_queue_delay(Duration::from_secs(1)).build().unwrap();
+        for _ in 0..10 {
+            clock.advance(INTERVAL);
+            shedder.record_cpu(cpu);
+            shedder.record_queue_delay(Duration::from_millis(delay));
+        }
+        assert_eq!(shedder.status().admitted_share < 1.0, shedding, "{cpu}, {delay} ms");
+    }
 }

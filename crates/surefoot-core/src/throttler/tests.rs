@@ -126,6 +126,7 @@ fn listeners_hear_of_limits_and_full_queues_once_each() {
     let waiting = queue(&throttler);
     for _ in 0..2 {
         assert!(ask(&throttler, None).is_err());
+        throttler.machine.look_now();
     }
     drop(waiting);
     let _waiting = queue(&throttler);
