@@ -278,3 +278,19 @@ fn options_as_data_build_the_same_bulkhead() {
         assert_eq!(BulkheadConfig::from_toml("rooms = 3").unwrap_err().field(), "rooms");
     }
 }
+
+#[test]
+fn a_call_with_a_borrowed_permit_is_timed_from_its_beginning() {
+    let clock = ManualClock::new();
+    clock.advance(Duration::from_secs(100));
+    let critical = CompartmentConfig { reserve: Some(1), ..CompartmentConfig::new(3, 5) };
+    let builder = Bulkhead::builder("tools").compartment_with("critical", critical);
+    let bulkhead = builder.compartment("background", 1, 5).clock(&clock).build().unwrap();
+    let background = bulkhead.get("background").unwrap();
+    let _own = background.try_acquire().unwrap();
+    let borrowed = background.try_acquire().unwrap();
+    assert_eq!(background.status().borrowed, 1);
+    clock.advance(Duration::from_secs(3));
+    drop(borrowed);
+    assert_eq!(background.status().service_time, Some(Duration::from_secs(3)));
+}

@@ -188,4 +188,13 @@ mod tests {
             assert_eq!(codel.look(at(200), None, None), stands, "{wait} ms");
         }
     }
+
+    #[test]
+    fn the_first_look_of_all_decides_nothing() {
+        let target = Some(Duration::from_millis(5));
+        let mut codel = Codel::new(CodelConfig { target, interval: None });
+        codel.saw(Duration::from_secs(1));
+        assert_eq!(codel.look(at(100), None, None), None);
+        assert_eq!(codel.longest_wait(), None);
+    }
 }

@@ -116,6 +116,28 @@ fn a_charge_that_was_dropped_is_remembered_nowhere() {
     }
 }
 
+#[test]
+fn a_debt_that_is_paid_is_remembered_nowhere() {
+    use super::super::engine::Engine;
+    use crate::sync::lock;
+    let clock = ManualClock::new();
+    for limiter in patient(&clock) {
+        let start = clock.now();
+        let charge = limiter.try_reserve(1).unwrap();
+        let slot = limiter.reserve(1, Timestamp::MAX).unwrap();
+        charge.settle(2);
+        let waiting = || match &limiter.shared.engine {
+            Engine::Gcra(engine) => lock(&engine.line).line.waiting.len(),
+            Engine::Windowed(engine) => lock(&engine.lane).1.waiting.len(),
+        };
+        assert_eq!(waiting(), 2, "one who waits, and a debt");
+        clock.set(start + SEC * 10);
+        drop(slot.begin().unwrap());
+        assert_eq!(waiting(), 0);
+        clock.advance(SEC * 100);
+    }
+}
+
 /// Whoever gave up leaves the limiter as if it had never been asked.
 #[test]
 fn what_was_taken_leaves_when_it_would_have_left_whoever_gives_up_a_later_place() {
