@@ -67,8 +67,8 @@ pub use hosts::rate_limits::MultiLimiter;
 pub use hosts::throttler::{Acquire, Acquiring};
 pub use operation::{BlockingOperation, Judged, Operation};
 pub use pipeline::{
-    BoxBlockingPipeline, BoxPipeline, Composition, Identity, OrderRule, Part, PartKind, Pipeline,
-    PipelineBuilder, Stack,
+    BoxBlockingPipeline, BoxClassifier, BoxPipeline, BoxStreamed, Composition, Identity, OrderRule,
+    Part, PartKind, Pipeline, PipelineBuilder, Stack,
 };
 pub use policy::{BlockingPolicy, Policy};
 pub use registry::{Registry, RegistryBuilder};

@@ -11,7 +11,7 @@ use surefoot_core::{
     TimeSource,
 };
 
-pub use boxed::{BoxBlockingPipeline, BoxPipeline};
+pub use boxed::{BoxBlockingPipeline, BoxClassifier, BoxPipeline, BoxStreamed};
 pub use order::{OrderRule, Part, PartKind};
 
 use crate::operation::{BlockingOperation, Operation};

@@ -5,12 +5,20 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use surefoot_core::{Classify, Error, Name};
+use futures_core::Stream;
+use surefoot_core::rate_limiter::ServerLimits;
+use surefoot_core::{Classification, Classify, Error, Name};
 
 use super::Pipeline;
+use crate::stream::{Opened, Opening, Streamed, Streaming};
 use crate::{Attempt, BlockingPolicy, Policy};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+type BoxStream<T, E> = Pin<Box<dyn Stream<Item = Result<T, E>> + Send>>;
+
+/// A streamed answer opened through a [`BoxPipeline`].
+pub type BoxStreamed<T, E, U = fn(&T) -> bool> =
+    Streamed<BoxStream<T, E>, T, BoxClassifier<T, E>, U>;
 
 /// A pipeline whose composition is forgotten, so that different ones fit into one collection.
 /// Clones are handles to the same one.
@@ -39,7 +47,16 @@ trait DynPipeline<T, E>: Send + Sync {
     fn name(&self) -> &Name;
 
     fn call<'a>(&'a self, operation: DynOperation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>>;
+
+    fn open<'a>(
+        &'a self,
+        open: DynOperation<'a, BoxStream<T, E>, E>,
+    ) -> BoxFuture<'a, BoxOpened<T, E>>;
+
+    fn classifier(&self) -> &dyn Classify<T, E>;
 }
+
+type BoxOpened<T, E> = Result<Opened<BoxStream<T, E>, T>, Error<E>>;
 
 type DynOperation<'a, T, E> = Box<dyn Fn() -> BoxFuture<'a, Result<T, E>> + Send + Sync + 'a>;
 
@@ -56,6 +73,20 @@ where
 
     fn call<'a>(&'a self, operation: DynOperation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>> {
         Box::pin(self.call(operation))
+    }
+
+    fn open<'a>(
+        &'a self,
+        open: DynOperation<'a, BoxStream<T, E>, E>,
+    ) -> BoxFuture<'a, BoxOpened<T, E>> {
+        let call = async move { self.policies.run(&Opening::new(open, &self.classifier)).await };
+        #[cfg(feature = "tracing")]
+        let call = crate::tracing::in_span(&self.name, call);
+        Box::pin(call)
+    }
+
+    fn classifier(&self) -> &dyn Classify<T, E> {
+        &self.classifier
     }
 }
 
@@ -83,6 +114,60 @@ impl<T: Send + 'static, E: Send + 'static> BoxPipeline<T, E> {
         Fut: Future<Output = Result<T, E>> + Send,
     {
         self.pipeline.call(Box::new(|| Box::pin(operation()))).await
+    }
+
+    /// As [`Policy::call_stream`], for streams of `T`.
+    ///
+    /// # Errors
+    /// As [`Policy::call`], for everything up to the first item.
+    pub async fn call_stream<F, Fut, S>(&self, open: F) -> Result<BoxStreamed<T, E>, Error<E>>
+    where
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<S, E>> + Send,
+        S: Stream<Item = Result<T, E>> + Send + 'static,
+    {
+        self.streaming().call(open).await
+    }
+
+    /// As [`Policy::streaming`]. Opening an answer allocates four times more.
+    pub fn streaming(&self) -> Streaming<'_, Self, T, BoxClassifier<T, E>> {
+        Streaming::new(self, BoxClassifier { pipeline: self.pipeline.clone() })
+    }
+
+    pub(crate) async fn open<F, Fut, S>(&self, open: F) -> BoxOpened<T, E>
+    where
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<S, E>> + Send,
+        S: Stream<Item = Result<T, E>> + Send + 'static,
+    {
+        let open = || {
+            let opening = open();
+            let boxed: BoxFuture<'_, _> =
+                Box::pin(async { Ok(Box::pin(opening.await?) as BoxStream<T, E>) });
+            boxed
+        };
+        self.pipeline.open(Box::new(open)).await
+    }
+}
+
+/// The classifier of a [`BoxPipeline`], which judges the items of its streams.
+pub struct BoxClassifier<T, E> {
+    pipeline: Arc<dyn DynPipeline<T, E>>,
+}
+
+impl<T, E> Classify<T, E> for BoxClassifier<T, E> {
+    fn classify(&self, result: Result<&T, &E>) -> Classification {
+        self.pipeline.classifier().classify(result)
+    }
+
+    fn server_limits(&self, result: Result<&T, &E>) -> ServerLimits {
+        self.pipeline.classifier().server_limits(result)
+    }
+}
+
+impl<T, E> fmt::Debug for BoxClassifier<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoxClassifier").finish_non_exhaustive()
     }
 }
 

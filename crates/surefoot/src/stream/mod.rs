@@ -69,10 +69,10 @@ use surefoot_core::Name;
 use surefoot_core::{Classify, DefaultClassifier, Error, Timeout};
 
 pub use kept::{Holding, Kept};
+pub(crate) use opening::{Opened, Opening};
 pub use streamed::Streamed;
 
-use crate::Policy;
-use opening::Opening;
+use crate::{BoxClassifier, BoxPipeline, BoxStreamed, Policy};
 
 /// How a streamed answer is to be received; made by [`Policy::streaming`].
 #[derive(Debug)]
@@ -87,7 +87,7 @@ pub struct Streaming<'p, P, T, C = DefaultClassifier, U = fn(&T) -> bool> {
     items: std::marker::PhantomData<fn(T)>,
 }
 
-impl<'p, P: Policy, T, C> Streaming<'p, P, T, C> {
+impl<'p, P, T, C> Streaming<'p, P, T, C> {
     pub(crate) fn new(policy: &'p P, classifier: C) -> Self {
         Self {
             policy,
@@ -107,7 +107,7 @@ impl<'p, P: Policy, T, C> Streaming<'p, P, T, C> {
     }
 }
 
-impl<'p, P: Policy, T, C, U: Fn(&T) -> bool> Streaming<'p, P, T, C, U> {
+impl<'p, P, T, C, U: Fn(&T) -> bool> Streaming<'p, P, T, C, U> {
     /// The longest time to wait for the next item. Default: as long as it takes.
     pub fn idle_timeout(self, limit: Timeout) -> Self {
         Self { idle: Some(limit), ..self }
@@ -126,7 +126,9 @@ impl<'p, P: Policy, T, C, U: Fn(&T) -> bool> Streaming<'p, P, T, C, U> {
             items: self.items,
         }
     }
+}
 
+impl<P: Policy, T, C, U: Fn(&T) -> bool> Streaming<'_, P, T, C, U> {
     /// Opens the stream under the policy, and waits for its first item.
     ///
     /// # Errors
@@ -147,6 +149,28 @@ impl<'p, P: Policy, T, C, U: Fn(&T) -> bool> Streaming<'p, P, T, C, U> {
         #[cfg(feature = "tracing")]
         let call = crate::tracing::in_optional_span(self.pipeline, call);
         let opened = call.await?;
+        Ok(Streamed::new(opened, classifier, idle, until))
+    }
+}
+
+impl<T, E, U> Streaming<'_, BoxPipeline<T, E>, T, BoxClassifier<T, E>, U>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    U: Fn(&T) -> bool,
+{
+    /// Opens the stream under the pipeline, and waits for its first item.
+    ///
+    /// # Errors
+    /// As for a pipeline whose type is known.
+    pub async fn call<F, Fut, S>(self, open: F) -> Result<BoxStreamed<T, E, U>, Error<E>>
+    where
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<S, E>> + Send,
+        S: Stream<Item = Result<T, E>> + Send + 'static,
+    {
+        let Self { policy, classifier, idle, until, .. } = self;
+        let opened = policy.open(open).await?;
         Ok(Streamed::new(opened, classifier, idle, until))
     }
 }

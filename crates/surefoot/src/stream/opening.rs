@@ -13,7 +13,7 @@ use crate::operation::{Judged, Operation};
 use crate::scope::spending;
 
 /// Opens a stream and waits for its first item.
-pub(super) struct Opening<'c, F, C, S, T, E> {
+pub(crate) struct Opening<'c, F, C, S, T, E> {
     open: F,
     classifier: &'c C,
     gives: PhantomData<Gives<S, T, E>>,
@@ -22,7 +22,7 @@ pub(super) struct Opening<'c, F, C, S, T, E> {
 type Gives<S, T, E> = fn() -> (S, Result<T, E>);
 
 /// A stream whose first item has come, with what the policies around it hold.
-pub(super) struct Opened<S, T> {
+pub(crate) struct Opened<S, T> {
     pub(super) stream: Pin<Box<S>>,
     pub(super) first: T,
     pub(super) held: Held,
@@ -32,7 +32,7 @@ pub(super) struct Opened<S, T> {
 }
 
 impl<'c, F, C, S, T, E> Opening<'c, F, C, S, T, E> {
-    pub(super) fn new(open: F, classifier: &'c C) -> Self {
+    pub(crate) fn new(open: F, classifier: &'c C) -> Self {
         Self { open, classifier, gives: PhantomData }
     }
 }

@@ -8,7 +8,9 @@ use std::task::Poll;
 
 use futures_lite::{StreamExt, stream};
 use surefoot::stream::Streamed;
-use surefoot::{CircuitState, Classification, ManualClock, Pipeline, Rejection, StopReason};
+use surefoot::{
+    BoxPipeline, CircuitState, Classification, ManualClock, Pipeline, Rejection, StopReason,
+};
 
 use crate::support::*;
 
@@ -624,6 +626,34 @@ fn a_first_item_that_failed_for_the_last_time_is_the_answer_there_is() {
 }
 
 // ---- hosts -------------------------------------------------------------------------------------
+
+#[test]
+fn a_boxed_pipeline_streams_like_the_one_it_was() {
+    let clock = ManualClock::new();
+    let breaker = breaker(&clock).build().unwrap();
+    let scripts =
+        [streams([gives(503)]), streams([gives(1), gives(0)]), streams([gives(1), gives(503)])];
+    let service = StreamService::new(&clock, scripts);
+    let pipeline = Pipeline::builder("model")
+        .idempotent()
+        .add(retry(&clock).build().unwrap())
+        .add(breaker.clone())
+        .add(timeout(&clock, "attempt", SEC))
+        .classify(by_status);
+    let pipeline: BoxPipeline<u16, &'static str> = pipeline.build().unwrap().boxed();
+    let until_zero = pipeline.streaming().until(|item| *item == 0).call(|| service.open());
+    let mut answer = run(&clock, until_zero).unwrap();
+    assert_eq!((service.calls(), clock.now_ms()), (2, 1_000), "its retry tried again");
+    assert_eq!(next(&clock, &mut answer), Some(Ok(1)));
+    assert_eq!(verdicts(&breaker), (0, 1, 0), "its breaker holds the permit");
+    assert_eq!(next(&clock, &mut answer), Some(Ok(0)));
+    assert_eq!(verdicts(&breaker), (1, 1, 0), "the terminal item is the end");
+
+    let mut answer = run(&clock, pipeline.call_stream(|| service.open())).unwrap();
+    drop(pipeline);
+    assert_eq!(rest(&clock, &mut answer), [Ok(1), Ok(503)]);
+    assert_eq!(verdicts(&breaker), (1, 2, 0), "its classifier judged the items");
+}
 
 /// Every breaker around the call holds its permit, whatever it is part of.
 #[test]
