@@ -409,8 +409,7 @@ mod tests {
         let builder = RetryBuilder::default();
         let retry =
             builder.on_event(move |event| ear.lock().unwrap().push(event.clone())).build().unwrap();
-        retry.note_nesting();
-        retry.note_nesting();
+        (0..3).for_each(|_| retry.note_nesting());
         assert_eq!(*heard.lock().unwrap(), [Event::NestedRetry { policy: retry.name().clone() }]);
     }
 }

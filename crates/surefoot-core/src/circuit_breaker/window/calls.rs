@@ -212,4 +212,16 @@ mod tests {
         assert!(!record(&mut window, false, 9));
         assert!(!window.trips_by_count(9));
     }
+
+    /// Of ten calls two have failed. With a minimum of six, their share is known already.
+    #[test]
+    fn a_new_minimum_is_completed_by_calls_to_come_and_not_by_those_before() {
+        for (min_calls, completes) in [(6, false), (11, true)] {
+            let mut old = CallWindow::new(Judged::Failures, 1.0, 100, 100);
+            (0..2).for_each(|_| _ = record(&mut old, true, 8));
+            let mut new = CallWindow::new(Judged::Failures, 0.1, 100, min_calls);
+            assert!(new.inherit(&mut old, 8));
+            assert_eq!(new.trips_by_count(20), completes, "{min_calls}");
+        }
+    }
 }
