@@ -417,7 +417,6 @@ mod tests {
         let builder = throttle(&clock).events(shared).on_event(listener());
         let throttle = builder.build().unwrap();
         throttle.events().subscribe(listener()).forever();
-        (0..100).for_each(|_| throttle.admit().map_or((), |permit| permit.failure()));
         report(&throttle, Verdict::Failure, 1_000_000);
         heard.lock().unwrap().clear();
         let refused = (0..100).find_map(|_| throttle.admit().err()).unwrap();

@@ -76,7 +76,9 @@ mod tests {
 
     fn after(latencies: &[f64]) -> f64 {
         let mut gradient = Gradient::new(&AdaptiveConfig::default());
-        latencies.iter().for_each(|latency| gradient.learn(*latency));
+        for latency in latencies {
+            gradient.learn(*latency);
+        }
         gradient.long_latency
     }
 

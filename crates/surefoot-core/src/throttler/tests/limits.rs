@@ -154,7 +154,9 @@ fn an_adaptive_limit_in_full_use_grows_while_latency_is_steady() {
     for _ in 0..10 {
         let calls: Vec<_> = std::iter::from_fn(|| throttler.try_acquire().ok()).collect();
         clock.advance(Duration::from_millis(10));
-        calls.into_iter().for_each(|call| call.settle(Verdict::Success));
+        for call in calls {
+            call.settle(Verdict::Success);
+        }
         clock.advance(seconds(1));
         let one = throttler.try_acquire().unwrap();
         one.settle(Verdict::Success);
