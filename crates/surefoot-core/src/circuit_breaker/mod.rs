@@ -386,4 +386,26 @@ mod tests {
         }
         assert_eq!(*heard.lock().unwrap(), [5, 8]);
     }
+
+    #[test]
+    fn a_slow_probe_opens_the_circuit_again_though_it_worked() {
+        let clock = ManualClock::new();
+        let slow_after = Duration::from_secs(2);
+        let trip = Trip::Slow { rate: 1.0, slow_after, window_calls: 1, min_calls: 1 };
+        let builder = CircuitBreaker::builder("api").trip(trip).success_threshold(1);
+        let breaker = builder.clock(&clock).build().unwrap();
+        let slow_call = || {
+            let permit = breaker.admit().unwrap();
+            clock.advance(slow_after);
+            permit.success();
+        };
+        slow_call();
+        assert_eq!(breaker.state(), CircuitState::Open);
+        clock.advance(Duration::from_secs(60));
+        slow_call();
+        assert_eq!(breaker.state(), CircuitState::Open);
+        clock.advance(Duration::from_secs(60));
+        breaker.admit().unwrap().success();
+        assert_eq!(breaker.state(), CircuitState::Closed);
+    }
 }
