@@ -71,7 +71,7 @@ pub enum WhenFull {
     /// whoever can make up keys can keep new ones out until theirs have returned what they took.
     #[default]
     RefuseNewKeys,
-    /// Forgets the key that would have been idle soonest, of those in the new key's shard.
+    /// Forgets the key that would have been idle soonest, of a thousand or more that stand near.
     /// Everybody gets in; a key that was forgotten has its whole limit again. So whoever can make
     /// up keys can lift limits: in windows those of keys that were not admitted for longest, also
     /// of one that is at its limit; with the GCRA family first those of keys that took little.

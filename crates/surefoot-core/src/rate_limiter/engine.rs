@@ -282,22 +282,11 @@ impl GcraEngine {
         }
     }
 
-    /// Others may take from the word meanwhile. They stand behind whatever is corrected here, so
-    /// that it moves them as a whole: the difference is all that has to be written.
     fn settle(&self, id: u64, used: u64, time: &TimeSource) -> Moved {
         let guarded = &mut *lock(&self.line);
-        let now = guarded.line.see(time.now().as_nanos());
-        self.end_pause(guarded, now);
-        if guarded.held.is_some() {
-            return self.alone(guarded, now, |machine, word, line| {
-                line.settle(machine, word, id, used, now)
-            });
-        }
-        let before = self.machine.lift(&self.word, now);
-        let mut after = before;
-        let moved = guarded.line.settle(&self.machine, &mut after, id, used, now);
-        self.word.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
-        moved
+        self.alone(guarded, time, |machine, word, line, now| {
+            line.settle(machine, word, id, used, now)
+        })
     }
 }
 

@@ -1,38 +1,123 @@
 //! What is remembered of one key: its cell, and its line if somebody reserves.
 
+use std::num::NonZeroU64;
 use std::task::Waker;
 
 use super::engine::{self, Placed, Refusal, View};
-use super::keyed::shards::State;
+use super::gcra::Gcra;
+use super::keyed::shards::{Kept, State};
+use super::ledger::Windowed;
 use super::line::{Line, Moved, Patience};
 use super::machine::Machine;
 use super::pause::{Heard, take_for_others};
 use super::reservation::sealed::Turn;
 
-/// One key's state. Most keys never reserve, so the line costs them a pointer.
+/// One key's state. Most keys never reserve: of those a pointer is all there is of the line, and with
+/// GCRA not even that is kept.
 #[derive(Debug)]
 pub(super) struct Lane<M: Machine> {
     cell: M::Cell,
     line: Option<Box<Line>>,
 }
 
-impl<M: Machine> State for Lane<M> {
-    type Rule = M;
+/// A GCRA word of a key with nobody in line, one more than it says: an `Option` with a key takes
+/// no more than the two. At the end of time it is a tick short.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tat(NonZeroU64);
 
-    fn new(_: &M) -> Self {
-        Self { cell: M::Cell::default(), line: None }
+impl State for Lane<Gcra> {
+    type Rule = Gcra;
+    type Kept = Tat;
+
+    fn new(machine: &Gcra) -> Self {
+        Self::new(machine)
     }
 
-    fn idle_at(&self, machine: &M) -> u64 {
-        machine.idle_at(&self.cell)
+    fn idle_at(&self, machine: &Gcra) -> u64 {
+        self.idle_at(machine)
     }
 
     fn is_reserved(&self, now: u64) -> bool {
-        self.line.as_ref().is_some_and(|line| !line.is_idle(now))
+        self.is_reserved(now)
+    }
+}
+
+impl Kept<Lane<Gcra>> for Tat {
+    fn new(_: &Gcra) -> Self {
+        Self::from(0)
+    }
+
+    fn of(lane: &Lane<Gcra>, now: u64) -> Option<Self> {
+        (!lane.is_reserved(now)).then(|| Self::from(lane.cell))
+    }
+
+    #[inline]
+    fn work<R>(&mut self, work: impl FnOnce(&mut Lane<Gcra>) -> R) -> (R, Option<Lane<Gcra>>) {
+        let mut lane = Lane { cell: self.word(), line: None };
+        let answer = work(&mut lane);
+        if lane.line.is_some() {
+            return (answer, Some(lane));
+        }
+        *self = Self::from(lane.cell);
+        (answer, None)
+    }
+
+    fn idle_at(&self, machine: &Gcra) -> u64 {
+        machine.idle_at(&self.word())
+    }
+
+    fn is_reserved(&self, _: u64) -> bool {
+        false
+    }
+}
+
+impl Tat {
+    #[inline]
+    fn word(self) -> u64 {
+        self.0.get() - 1
+    }
+}
+
+impl From<u64> for Tat {
+    #[inline]
+    fn from(word: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(word))
+    }
+}
+
+/// In windows the ring is most of what a key takes, so a line's pointer more does not matter.
+impl State for Lane<Windowed> {
+    type Rule = Windowed;
+    type Kept = Self;
+
+    fn new(machine: &Windowed) -> Self {
+        Self::new(machine)
+    }
+
+    fn idle_at(&self, machine: &Windowed) -> u64 {
+        self.idle_at(machine)
+    }
+
+    fn is_reserved(&self, now: u64) -> bool {
+        self.is_reserved(now)
     }
 }
 
 impl<M: Machine> Lane<M> {
+    pub(super) fn new(_: &M) -> Self {
+        Self { cell: M::Cell::default(), line: None }
+    }
+
+    /// When it will be as good as new by itself, unless it is reserved.
+    pub(super) fn idle_at(&self, machine: &M) -> u64 {
+        machine.idle_at(&self.cell)
+    }
+
+    /// Whether somebody may still come back to it.
+    pub(super) fn is_reserved(&self, now: u64) -> bool {
+        self.line.as_ref().is_some_and(|line| !line.is_idle(now))
+    }
+
     /// Takes `n` units that fit at once.
     #[inline]
     pub(super) fn check(&mut self, machine: &M, n: u64, now: u64) -> Result<(), Refusal> {

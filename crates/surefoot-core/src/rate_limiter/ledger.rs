@@ -66,6 +66,12 @@ impl Ledger {
         self.taken.wrapping_sub(self.left)
     }
 
+    /// Whether one more entry needs no larger ring.
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.entries.len() < self.entries.capacity()
+    }
+
     #[inline]
     fn expire(&mut self, now: u64) {
         // Usually as many leave as come, so this is short.
@@ -108,9 +114,13 @@ impl Machine for Windowed {
         if n > self.limit {
             return None;
         }
-        ledger.expire(now);
         let at = now.max(behind);
-        match (ledger.live() + n).saturating_sub(self.limit) {
+        // What has left is looked for only when its place is needed: most calls fit beside it.
+        if ledger.live().saturating_add(n) <= self.limit.min(LIVE_MOST) && ledger.has_room() {
+            return Some(at);
+        }
+        ledger.expire(now);
+        match ledger.live().saturating_add(n).saturating_sub(self.limit) {
             0 => Some(at),
             too_many => Some(at.max(ledger.left_by(too_many))),
         }
@@ -201,5 +211,24 @@ impl Machine for Windowed {
 
     fn idle_at(&self, ledger: &Ledger) -> u64 {
         ledger.entries.back().map_or(0, |newest| newest.leaves_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_ring_is_no_larger_than_what_is_in_the_window_however_long_it_is_not_looked_through() {
+        let log = SlidingLog::new(Duration::from_nanos(10));
+        let machine = Windowed { limit: u64::MAX, leaving: Leaving::Sliding(log) };
+        let mut ledger = Ledger::default();
+        for now in 0..10_000 {
+            assert!(machine.try_take(&mut ledger, 1, now));
+            assert!(ledger.entries.capacity() <= 16);
+        }
+        assert_eq!(machine.used(&mut ledger, 9_999), 10);
     }
 }

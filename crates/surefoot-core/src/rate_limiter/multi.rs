@@ -95,6 +95,7 @@ struct Lanes(Vec<Lane<Built>>);
 
 impl State for Lanes {
     type Rule = Vec<Rule>;
+    type Kept = Self;
 
     fn new(rules: &Vec<Rule>) -> Self {
         Self(rules.iter().map(|rule| Lane::new(&rule.machine)).collect())

@@ -106,7 +106,7 @@ pub(super) const HELD: u64 = u64::MAX;
 #[derive(Debug, Default)]
 pub(super) struct GcraLine {
     pub(super) line: Line,
-    /// The word, while the shared one shows [`HELD`]: as long as a pause lasts.
+    /// The word, while the shared one shows [`HELD`]: as long as a pause lasts, or work on it.
     pub(super) held: Option<u64>,
 }
 
@@ -121,26 +121,26 @@ impl GcraEngine {
         if guarded.line.agrees(&self.machine, &mut seen, heard, now) {
             return Moved::default();
         }
-        self.alone(guarded, now, |machine, word, line| line.hear(machine, word, heard, now))
+        self.alone(guarded, time, |machine, word, line, now| line.hear(machine, word, heard, now))
     }
 
     /// Works on the word alone: whoever wants it meanwhile sees [`HELD`], and comes for the lock.
+    ///
+    /// The clock is read with the word in hand. Of units that are given back, those that had been
+    /// free again before others took from the word would else be given twice.
     pub(super) fn alone<R>(
         &self,
         guarded: &mut GcraLine,
-        now: u64,
-        work: impl FnOnce(&Gcra, &mut u64, &mut Line) -> R,
+        time: &TimeSource,
+        work: impl FnOnce(&Gcra, &mut u64, &mut Line, u64) -> R,
     ) -> R {
         let GcraLine { line, held } = guarded;
         // Relaxed is enough, as everywhere with this word: each admission is before the swap in its
         // modification order, and therefore in what is held, or fails after it.
-        let mut word = held.take().unwrap_or_else(|| self.word.swap(HELD, Ordering::Relaxed));
-        let answer = work(&self.machine, &mut word, line);
-        if line.is_paused(now) {
-            *held = Some(word);
-        } else {
-            self.word.store(word, Ordering::Relaxed);
-        }
+        let word = held.get_or_insert_with(|| self.word.swap(HELD, Ordering::Relaxed));
+        let now = line.see(time.now().as_nanos());
+        let answer = work(&self.machine, word, line, now);
+        self.end_pause(guarded, now);
         answer
     }
 

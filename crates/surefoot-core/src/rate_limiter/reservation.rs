@@ -258,6 +258,10 @@ impl<S: Slots> Charge<S> {
     }
 
     /// Corrects the estimate to what was used, more or less.
+    ///
+    /// What was used too much is owed in full, since whoever counts on the other side counts it in
+    /// full: a debt of k times the limit lets nobody in for about k windows. A usage that cannot be
+    /// true, as of an answer that was misread, is for the caller to cut.
     pub fn settle(mut self, used: u64) {
         if let Some(Held { slots, id, .. }) = self.held.take() {
             slots.settle(id, used);

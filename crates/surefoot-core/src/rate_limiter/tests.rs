@@ -248,6 +248,26 @@ fn a_key_with_an_open_reservation_is_not_forgotten() {
 }
 
 #[test]
+fn a_key_whose_line_is_empty_again_is_a_key_like_all_others() {
+    let clock = ManualClock::new();
+    let keyed: KeyedRateLimiter<String> = builder(2, 2, &clock).gcra(2).build_keyed().unwrap();
+    keyed.check("a").unwrap();
+    let (charge, waiting) = (keyed.try_reserve("a", 1).unwrap(), keyed.reserve("a", 1, at(1)));
+    assert_eq!((keyed.remaining("a"), keyed.status("a").waiting), (0, 1));
+    drop(waiting);
+    charge.settle(0);
+    assert_eq!((keyed.remaining("a"), keyed.keys()), (1, 1));
+    // A pause is over by itself, and nobody has to ask for the key once more.
+    keyed.pause_for("a", SEC * 3).unwrap();
+    assert!(keyed.check("a").is_err());
+    keyed.evict_idle();
+    assert_eq!(keyed.keys(), 1);
+    clock.advance(SEC * 3);
+    keyed.evict_idle();
+    assert_eq!((keyed.remaining("a"), keyed.keys()), (2, 0));
+}
+
+#[test]
 fn new_keys_are_refused_when_all_that_fit_are_in_use() {
     let clock = ManualClock::new();
     let keyed: KeyedRateLimiter<u32> = builder(2, 10, &clock).max_keys(3).build_keyed().unwrap();

@@ -72,6 +72,21 @@ fn units_given_back_beside_a_call_are_there_before_or_after_it() {
 }
 
 #[test]
+fn a_unit_that_is_free_again_and_taken_by_another_call_is_not_given_back_as_well() {
+    loom::model(|| {
+        let (limiter, clock) = gcra(1);
+        let charge = limiter.try_reserve(1).unwrap();
+        let thread = beside(&limiter, move |other| {
+            clock.advance(Duration::from_nanos(10));
+            other.check().is_ok()
+        });
+        charge.settle(0);
+        assert!(thread.join().unwrap());
+        assert_eq!(limiter.remaining(), 0);
+    });
+}
+
+#[test]
 fn a_debt_beside_a_call_is_owed_whoever_comes_first() {
     loom::model(|| {
         let (limiter, _) = gcra(3);

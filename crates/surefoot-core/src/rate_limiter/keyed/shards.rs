@@ -2,18 +2,20 @@
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
-
-use hashbrown::HashTable;
+use std::ops::Range;
 
 use super::super::config::WhenFull;
+use super::table::{PLACES, Table};
 use crate::TimeSource;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, lock};
 
 /// What is remembered of one key under some rule.
-pub(in super::super) trait State {
+pub(in super::super) trait State: Sized {
     /// What is the same for all keys.
     type Rule;
+    /// The form in which most keys' states are kept.
+    type Kept: Kept<Self>;
 
     /// That of a key which is not known.
     fn new(rule: &Self::Rule) -> Self;
@@ -25,7 +27,50 @@ pub(in super::super) trait State {
     fn is_reserved(&self, now: u64) -> bool;
 }
 
-/// A hash table in parts, each with its lock.
+/// A state in a form that may be smaller, for the keys of which there is nothing else to remember.
+pub(in super::super) trait Kept<T: State>: Sized {
+    /// The state of a new key.
+    fn new(rule: &T::Rule) -> Self;
+
+    /// A state that has grown, if this is enough of it again.
+    fn of(state: &T, now: u64) -> Option<Self>;
+
+    /// Works on the state. If it has grown meanwhile, it is handed out, and stands for the key
+    /// from then on.
+    fn work<R>(&mut self, work: impl FnOnce(&mut T) -> R) -> (R, Option<T>);
+
+    /// As of the state.
+    fn idle_at(&self, rule: &T::Rule) -> u64;
+
+    /// As of the state.
+    fn is_reserved(&self, now: u64) -> bool;
+}
+
+/// States that are kept as they are, however they grow.
+impl<T: State<Kept = T>> Kept<T> for T {
+    fn new(rule: &T::Rule) -> Self {
+        T::new(rule)
+    }
+
+    fn of(_: &T, _: u64) -> Option<Self> {
+        None // none was ever handed out
+    }
+
+    #[inline]
+    fn work<R>(&mut self, work: impl FnOnce(&mut T) -> R) -> (R, Option<T>) {
+        (work(self), None)
+    }
+
+    fn idle_at(&self, rule: &T::Rule) -> u64 {
+        State::idle_at(self, rule)
+    }
+
+    fn is_reserved(&self, now: u64) -> bool {
+        State::is_reserved(self, now)
+    }
+}
+
+/// Hash tables, each with its lock.
 pub(in super::super) struct Shards<K, T: State, S> {
     rule: T::Rule,
     hasher: S,
@@ -34,8 +79,9 @@ pub(in super::super) struct Shards<K, T: State, S> {
     when_full: WhenFull,
     /// Keys in all shards: claimed before one is inserted, given up after it is removed.
     keys: AtomicUsize,
-    /// Idle keys are looked for in one shard after the other, a whole turn each window, or each
-    /// second where windows are shorter.
+    /// Idle keys are looked for in a stretch of one shard after the other: everywhere within a turn
+    /// of so many sweeps, which lasts a window, or a second where windows are shorter.
+    turn: u64,
     next_sweep: AtomicU64,
     sweep_every: u64,
     /// Sweeps so far: which shard is the next one's.
@@ -46,21 +92,37 @@ pub(in super::super) struct Shards<K, T: State, S> {
 
 /// Alone on its cache line, so that the locks do not disturb each other.
 #[repr(align(64))]
-struct Shard<K, T>(Mutex<HashTable<(K, T)>>);
+struct Shard<K, T: State>(Mutex<Part<K, T>>);
+
+/// The keys of one shard; each is in one of the two tables.
+struct Part<K, T: State> {
+    known: Table<K, T::Kept>,
+    /// Those whose states have grown.
+    grown: Table<K, T>,
+    /// How many lines of the known were swept in this turn.
+    swept: usize,
+}
 
 /// No room for a new key.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Full;
 
-const SHARDS_LEAST: usize = 16;
-const SHARDS_MOST: usize = 1024;
-/// Sweeping a shard should take microseconds, so it should not hold many more than this.
-const KEYS_IN_A_SHARD: usize = 1024;
-/// Shards that one call sweeps at most where sweeps are overdue.
+/// So that few of the threads there are meet at a lock.
+const SHARDS_LEAST: usize = 64;
+/// Of few locks, more are at hand in a processor's caches.
+const SHARDS_MOST: usize = 256;
+/// So that a table does not take longer than some hundred microseconds to grow.
+const KEYS_IN_A_SHARD: usize = 32_768;
+/// Lines of a shard that are swept at once, or among which the idlest key is evicted: what takes
+/// microseconds.
+const STRETCH: usize = 1_024;
+/// With a sweep for so many keys, tables are swept in a turn even when they are at their emptiest.
+const KEYS_IN_A_SWEEP: usize = 1_024;
+/// Sweeps that one call makes at most where they are overdue.
 const OVERDUE_MOST: u64 = 4;
-/// Entries that a call with a new key looks at, in whole shards, before it takes the table to be
+/// Places that a call with a new key looks at, in whole stretches, before it takes the table to be
 /// full.
-const SEARCH_MOST: usize = 4096;
+const SEARCH_MOST: usize = 8_192;
 /// How long a search that found nothing is not repeated: a flood of new keys would else have every
 /// call search.
 const SEARCH_PAUSE: u64 = 1_000_000;
@@ -69,6 +131,13 @@ const SEARCH_PAUSE: u64 = 1_000_000;
 const GRACE: u64 = 1_000_000_000;
 /// Tables this small are not worth shrinking.
 const CAPACITY_KEPT: usize = 8;
+
+impl<K, T: State> Default for Shard<K, T> {
+    fn default() -> Self {
+        let (known, grown) = (Table::default(), Table::default());
+        Self(Mutex::new(Part { known, grown, swept: 0 }))
+    }
+}
 
 impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
     pub(in super::super) fn new(
@@ -81,15 +150,17 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         let max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
         let count = (max_keys / KEYS_IN_A_SHARD).next_power_of_two();
         let count = count.clamp(SHARDS_LEAST, SHARDS_MOST);
+        let turn = count.max(max_keys / KEYS_IN_A_SWEEP) as u64;
         Self {
             rule,
             hasher,
-            parts: (0..count).map(|_| Shard(Mutex::new(HashTable::new()))).collect(),
+            parts: (0..count).map(|_| Shard::default()).collect(),
             max_keys,
             when_full,
             keys: AtomicUsize::new(0),
             next_sweep: AtomicU64::new(0),
-            sweep_every: window.max(GRACE) / count as u64,
+            turn,
+            sweep_every: (window.max(GRACE) / turn).max(1),
             sweeps: AtomicUsize::new(0),
             search_from: AtomicU64::new(0),
         }
@@ -108,15 +179,17 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let hash = self.hasher.hash_one(key);
-        let mut table = lock(&self.shard(hash).0);
-        let found = table.find_mut(hash, |(known, _)| known.borrow() == key);
-        let answer = if let Some((_, state)) = found {
-            let answer = work(&self.rule, state);
-            drop(table);
+        let mut part = lock(&self.shard(hash).0);
+        let answer = if let Some(kept) = part.known.find_mut(hash, |known| known.borrow() == key) {
+            let (answer, grown) = kept.work(|state| work(&self.rule, state));
+            if let Some(state) = grown {
+                self.set_aside(&mut part, key, hash, state);
+            }
+            drop(part);
             answer
         } else {
-            drop(table);
-            self.with_new(key, hash, now, work)?
+            drop(part);
+            self.with_another(key, hash, now, work)?
         };
         if now >= self.next_sweep.load(Ordering::Relaxed) {
             self.sweep_some(now);
@@ -131,9 +204,8 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         work: impl FnOnce(&T::Rule, &mut T) -> R,
     ) -> Option<R> {
         let hash = self.hasher.hash_one(key);
-        let mut table = lock(&self.shard(hash).0);
-        let (_, state) = table.find_mut(hash, |(known, _)| known == key)?;
-        Some(work(&self.rule, state))
+        // At the beginning of time: what only time makes idle is left to those who know it.
+        self.with_present(&mut lock(&self.shard(hash).0), key, hash, 0, work).ok()
     }
 
     /// Looks at the state of `key`, or at a new one that is not kept.
@@ -148,12 +220,11 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hasher.hash_one(key);
-        let mut table = lock(&self.shard(hash).0);
+        let mut part = lock(&self.shard(hash).0);
         let now = time.now().as_nanos();
-        match table.find_mut(hash, |(known, _)| known.borrow() == key) {
-            Some((_, state)) => work(&self.rule, state, now),
-            None => work(&self.rule, &mut T::new(&self.rule), now),
-        }
+        let looked =
+            self.with_present(&mut part, key, hash, now, |rule, state| work(rule, state, now));
+        looked.unwrap_or_else(|work| work(&self.rule, &mut T::new(&self.rule)))
     }
 
     pub(in super::super) fn keys(&self) -> usize {
@@ -162,12 +233,17 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
 
     pub(in super::super) fn evict_all_idle(&self, now: u64) {
         for shard in &self.parts {
-            self.sweep(shard, now, now);
+            let part = &mut *lock(&shard.0);
+            self.take_back(part, now);
+            let all = part.known.lines();
+            self.forget_idle(part, all, now, now);
+            self.shrink(part);
         }
     }
 
+    /// For a key that is not in the table in which most are.
     #[cold]
-    fn with_new<Q, R>(
+    fn with_another<Q, R>(
         &self,
         key: &Q,
         hash: u64,
@@ -178,20 +254,81 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.claim_place(hash, now)?;
         let shard = self.shard(hash);
-        let mut table = lock(&shard.0);
+        let known = self.with_present(&mut lock(&shard.0), key, hash, now, work);
+        let work = match known {
+            Ok(answer) => return Ok(answer),
+            Err(work) => work,
+        };
+        self.claim_place(hash, now)?;
+        let mut part = lock(&shard.0);
         // Another thread may have been faster.
-        if let Some((_, state)) = table.find_mut(hash, |(known, _)| known.borrow() == key) {
-            self.give_up_places(1);
-            return Ok(work(&self.rule, state));
+        let work = match self.with_present(&mut part, key, hash, now, work) {
+            Ok(answer) => {
+                self.give_up_places(1);
+                return Ok(answer);
+            }
+            Err(work) => work,
+        };
+        if part.known.len() >= part.known.capacity() {
+            let all = part.known.lines();
+            self.forget_idle(&mut part, all, now.saturating_sub(GRACE), now);
         }
-        if table.len() == table.capacity() {
-            self.forget_idle(&mut table, now.saturating_sub(GRACE), now);
+        let mut kept = T::Kept::new(&self.rule);
+        let (answer, grown) = kept.work(|state| work(&self.rule, state));
+        match grown {
+            Some(state) => part.grown.insert(hash, key.to_owned(), state, self.hash()),
+            None => part.known.insert(hash, key.to_owned(), kept, self.hash()),
         }
-        let rehash = |(key, _): &(K, T)| self.hasher.hash_one(key);
-        let mut entry = table.insert_unique(hash, (key.to_owned(), T::new(&self.rule)), rehash);
-        Ok(work(&self.rule, &mut entry.get_mut().1))
+        Ok(answer)
+    }
+
+    /// Works on a key that is there, or hands the work back.
+    fn with_present<Q, R, W>(
+        &self,
+        part: &mut Part<K, T>,
+        key: &Q,
+        hash: u64,
+        now: u64,
+        work: W,
+    ) -> Result<R, W>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        W: FnOnce(&T::Rule, &mut T) -> R,
+    {
+        let is = |known: &K| known.borrow() == key;
+        if let Some(kept) = part.known.find_mut(hash, is) {
+            let (answer, grown) = kept.work(|state| work(&self.rule, state));
+            if let Some(state) = grown {
+                self.set_aside(part, key, hash, state);
+            }
+            return Ok(answer);
+        }
+        let Some(state) = part.grown.find_mut(hash, is) else { return Err(work) };
+        let answer = work(&self.rule, state);
+        if let Some(kept) = T::Kept::of(state, now)
+            && let Some((key, _)) = part.grown.remove(hash, is)
+        {
+            part.known.insert(hash, key, kept, self.hash());
+        }
+        Ok(answer)
+    }
+
+    /// Has the state that `key` has grown to stand for it.
+    #[cold]
+    fn set_aside<Q>(&self, part: &mut Part<K, T>, key: &Q, hash: u64, state: T)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        if let Some((key, _)) = part.known.remove(hash, |known| known.borrow() == key) {
+            part.grown.insert(hash, key, state, self.hash());
+        }
+    }
+
+    fn hash(&self) -> impl Fn(&K) -> u64 {
+        |key| self.hasher.hash_one(key)
     }
 
     /// Makes sure that one more key may be inserted.
@@ -234,29 +371,34 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         false
     }
 
-    /// Forgets the key of this shard, or of the next that has any, that would be idle soonest.
+    /// Forgets the key that would be idle soonest, of those that stand near to this hash, in its
+    /// shard or in the next that has any there.
     fn evict_idlest(&self, hash: u64, now: u64) -> Result<(), Full> {
         let first = self.place_of(hash);
         let (before, from) = self.parts.split_at(first);
         for shard in from.iter().chain(before) {
-            let mut table = lock(&shard.0);
-            let evictable = table.iter().filter(|(_, state)| !state.is_reserved(now));
-            let idlest = evictable.map(|(_, state)| state.idle_at(&self.rule)).min();
+            let part = &mut *lock(&shard.0);
+            self.take_back(part, now);
+            let lines = part.known.lines_around(hash, STRETCH);
+            let near = part.known.iter(lines.clone());
+            let evictable = near.filter(|(_, kept)| !kept.is_reserved(now));
+            let idlest = evictable.map(|(_, kept)| kept.idle_at(&self.rule)).min();
             let Some(idlest) = idlest else { continue };
             let mut evicted = false;
-            table.retain(|(_, state)| {
-                let is_idlest = state.idle_at(&self.rule) == idlest && !state.is_reserved(now);
-                let stays = evicted || !is_idlest;
-                evicted = !stays || evicted;
-                stays
-            });
+            let first_idlest = |_: &K, kept: &T::Kept| {
+                let is_idlest = kept.idle_at(&self.rule) == idlest && !kept.is_reserved(now);
+                let is_first = is_idlest && !evicted;
+                evicted |= is_idlest;
+                is_first
+            };
+            part.known.extract(lines, first_idlest, self.hash(), |_, _| ());
             self.give_up_places(1);
             return Ok(());
         }
         Err(Full)
     }
 
-    /// One shard for each sweep that is due, or a few of those that are overdue.
+    /// The sweep that is due, or a few of those that are overdue.
     #[cold]
     fn sweep_some(&self, now: u64) {
         let due = self.next_sweep.load(Ordering::Relaxed);
@@ -272,29 +414,64 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         }
         // What is still overdue is for the next calls.
         if overdue > OVERDUE_MOST && self.keys() > 0 {
-            let rest = overdue.min(self.parts.len() as u64) - OVERDUE_MOST;
+            let rest = overdue.min(self.turn) - OVERDUE_MOST;
             let back = now.saturating_sub(rest.saturating_mul(self.sweep_every));
             self.next_sweep.store(back, Ordering::Relaxed);
         }
     }
 
-    /// Forgets keys idle since `since` or longer. How many keys were there, and how many were
-    /// forgotten.
+    /// Forgets keys of a shard's next stretch that are idle since `since` or longer. How many places
+    /// it looked at, and how many keys were forgotten.
     fn sweep(&self, shard: &Shard<K, T>, since: u64, now: u64) -> (usize, usize) {
-        let mut table = lock(&shard.0);
-        let before = table.len();
-        self.forget_idle(&mut table, since, now);
-        let left = table.len();
-        if table.capacity() > CAPACITY_KEPT && table.capacity() / 4 > left {
-            table.shrink_to(left, |(key, _)| self.hasher.hash_one(key));
+        let part = &mut *lock(&shard.0);
+        self.take_back(part, now);
+        let end = part.known.lines().end;
+        let from = part.swept.min(end);
+        let to = end.min(from + STRETCH);
+        let forgotten = self.forget_idle(part, from..to, since, now);
+        part.swept = to;
+        if to == end {
+            part.swept = 0;
+            self.shrink(part);
         }
-        (before, before - left)
+        (PLACES * (to - from), forgotten)
     }
 
-    fn forget_idle(&self, table: &mut HashTable<(K, T)>, since: u64, now: u64) {
-        let before = table.len();
-        table.retain(|(_, state)| state.idle_at(&self.rule) > since || state.is_reserved(now));
-        self.give_up_places(before - table.len());
+    fn forget_idle(
+        &self,
+        part: &mut Part<K, T>,
+        lines: Range<usize>,
+        since: u64,
+        now: u64,
+    ) -> usize {
+        let is_idle =
+            |_: &K, kept: &T::Kept| kept.idle_at(&self.rule) <= since && !kept.is_reserved(now);
+        let before = part.known.len();
+        part.known.extract(lines, is_idle, self.hash(), |_, _| ());
+        let forgotten = before - part.known.len();
+        self.give_up_places(forgotten);
+        forgotten
+    }
+
+    fn shrink(&self, part: &mut Part<K, T>) {
+        if part.known.capacity() > CAPACITY_KEPT {
+            part.known.shrink(self.hash());
+        }
+    }
+
+    /// Takes states back that have grown and need it no more.
+    fn take_back(&self, part: &mut Part<K, T>, now: u64) {
+        if part.grown.len() == 0 {
+            return;
+        }
+        let Part { known, grown, .. } = part;
+        let is_small = |_: &K, state: &T| T::Kept::of(state, now).is_some();
+        grown.extract(grown.lines(), is_small, self.hash(), |key, state| {
+            if let Some(kept) = T::Kept::of(&state, now) {
+                known.insert(self.hasher.hash_one(&key), key, kept, self.hash());
+            }
+        });
+        grown.shrink(self.hash());
     }
 
     fn next_shard(&self) -> &Shard<K, T> {
@@ -306,7 +483,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
         &self.parts[self.place_of(hash)]
     }
 
-    /// Bits that the tables use neither for places nor for tags.
+    /// Bits that the tables use neither for lines nor for tags.
     fn place_of(&self, hash: u64) -> usize {
         (hash >> 40) as usize & (self.parts.len() - 1)
     }
