@@ -163,4 +163,12 @@ mod tests {
         let failed = Classification::TRANSIENT.without_retry();
         assert_eq!(failed, Classification { retryable: false, ..Classification::TRANSIENT });
     }
+
+    #[test]
+    fn a_limiter_learns_from_a_verdict_that_asks_for_a_pause() {
+        let wait = Some(Duration::from_secs(7));
+        let limits = ServerLimits::from(Classification::throttled(wait));
+        assert_eq!((limits.throttled, limits.retry_after), (true, wait));
+        assert_eq!(ServerLimits::from(Classification::SUCCESS), ServerLimits::default());
+    }
 }

@@ -151,8 +151,10 @@ mod tests {
             thread::scope(|scope| {
                 for _ in 0..THREADS {
                     scope.spawn(|| {
+                        // A place is given out with the first: so all have theirs at once.
+                        counter.add();
                         together.wait();
-                        (0..EACH).for_each(|_| counter.add());
+                        (1..EACH).for_each(|_| counter.add());
                     });
                 }
             });
@@ -162,11 +164,11 @@ mod tests {
 
     #[test]
     fn a_place_comes_back_when_its_thread_ends() {
-        // More threads in all than there are places, never more than a few at once.
-        let places: Vec<_> = (0..10 * OWNED)
-            .map(|_| thread::spawn(|| [places::own(), places::own()]).join().unwrap())
-            .collect();
-        assert!(places.iter().all(|[first, second]| first == second));
+        let own = || thread::spawn(|| [places::own(), places::own()]).join().unwrap();
+        // More threads in all than there are places, one after the other.
+        assert!((0..10 * OWNED).map(|_| own()).all(|[first, second]| first == second));
+        // Other tests may have all of them for a while.
+        assert!((0..1000 * OWNED).any(|_| own()[0] < OWNED));
         let counter = Counter::default();
         thread::scope(|scope| {
             for _ in 0..10 * OWNED {
@@ -174,5 +176,31 @@ mod tests {
             }
         });
         assert_eq!(counter.get(), 10 * OWNED as u64);
+    }
+
+    /// More threads than places of their own, all alive: the others share.
+    #[test]
+    fn no_two_living_threads_have_the_same_place_of_their_own() {
+        const THREADS: usize = 2 * OWNED;
+        let (taken, ended) = (Barrier::new(THREADS), Barrier::new(THREADS));
+        let mut places: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let place = places::own();
+                        taken.wait();
+                        ended.wait();
+                        place
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(places.iter().all(|place| *place < OWNED + SHARED));
+        places.retain(|place| *place < OWNED);
+        let own = places.len();
+        places.sort_unstable();
+        places.dedup();
+        assert!(own > 0 && places.len() == own, "{places:?}");
     }
 }

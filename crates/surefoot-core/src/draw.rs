@@ -75,4 +75,18 @@ mod tests {
             }
         }
     }
+
+    /// The first numbers that it draws from a seed of 0, as published with it.
+    #[test]
+    fn keys_are_mixed_as_split_mix_64_mixes_them() {
+        let step = 0x9e37_79b9_7f4a_7c15_u64;
+        let drawn = [0, 1, 2, 3].map(|number| mixed(step.wrapping_mul(number)));
+        let published = [
+            0xe220_a839_7b1d_cdaf,
+            0x6e78_9e6a_a1b9_65f4,
+            0x06c4_5d18_8009_454f,
+            0xf88b_b8a8_724c_81ec,
+        ];
+        assert_eq!(drawn, published);
+    }
 }

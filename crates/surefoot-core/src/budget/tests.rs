@@ -390,3 +390,26 @@ fn options_are_read_from_toml_and_bad_ones_named() {
     assert_eq!(BudgetConfig::from_toml("token = 5").unwrap_err().field(), "token");
     assert_eq!(BudgetConfig::from_toml("").unwrap().build().unwrap_err().field(), "attempts");
 }
+
+#[test]
+fn a_charge_tells_what_it_took() {
+    let budget = Budget::builder("run").tokens(10).build().unwrap();
+    let charge = budget.reserve(Cost::tokens(4)).unwrap();
+    assert_eq!(charge.taken(), Cost::tokens(4));
+}
+
+#[test]
+fn a_dimension_is_called_as_in_config_files_wherever_it_is_printed() {
+    let names = Dimension::ALL.map(Dimension::as_str);
+    assert_eq!(names, ["attempts", "tokens", "money"]);
+    assert_eq!(Dimension::ALL.map(|dimension| dimension.to_string()), names);
+}
+
+#[test]
+fn what_is_no_money_is_told_how_to_write_it() {
+    let error = "12.3456789".parse::<Money>().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "an amount of money is digits with up to six decimals, such as 12.50"
+    );
+}

@@ -235,3 +235,62 @@ fn the_end_of_a_borrowed_permit_wakes_whoever_drains_the_borrower() {
     drop(borrowed);
     assert!(bell.0.load(std::sync::atomic::Ordering::SeqCst));
 }
+
+#[test]
+fn each_compartment_has_its_own_options() {
+    let bulkhead = of_spec().build().unwrap();
+    let options = |name: &str| {
+        let config = bulkhead.get(name).unwrap().config();
+        (config.max_concurrent, config.queue_size)
+    };
+    assert_eq!(options("critical"), (Some(10), 20));
+    assert_eq!(options("background"), (Some(2), 5));
+    assert_eq!(bulkhead.config().compartments.len(), 3);
+    assert_eq!(bulkhead.get("normal").unwrap().bulkhead(), Some(bulkhead.name()));
+}
+
+#[test]
+fn listeners_hear_of_every_compartment_whenever_they_came() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let heard = Arc::new(AtomicUsize::new(0));
+    let listener = || {
+        let heard = heard.clone();
+        move |_: &crate::Event| _ = heard.fetch_add(1, Ordering::SeqCst)
+    };
+    let shared = Events::default();
+    shared.subscribe(listener()).forever();
+    let bulkhead = of_spec().events(shared).on_event(listener()).build().unwrap();
+    bulkhead.events().subscribe(listener()).forever();
+    bulkhead.get("normal").unwrap().resize(6).unwrap();
+    bulkhead.get("critical").unwrap().resize(6).unwrap();
+    assert_eq!(heard.load(Ordering::SeqCst), 6);
+}
+
+#[test]
+fn options_as_data_build_the_same_bulkhead() {
+    let config = of_spec().build().unwrap().config().clone();
+    assert_eq!(BulkheadBuilder::from(config.clone()).build().unwrap().config(), &config);
+    #[cfg(feature = "toml")]
+    {
+        let text = "[compartments.one]\nmax_concurrent = 3";
+        let config = BulkheadConfig::from_toml(text).unwrap();
+        assert_eq!(config.compartments["one"].max_concurrent, 3);
+        assert_eq!(BulkheadConfig::from_toml("rooms = 3").unwrap_err().field(), "rooms");
+    }
+}
+
+#[test]
+fn a_call_with_a_borrowed_permit_is_timed_from_its_beginning() {
+    let clock = ManualClock::new();
+    clock.advance(Duration::from_secs(100));
+    let critical = CompartmentConfig { reserve: Some(1), ..CompartmentConfig::new(3, 5) };
+    let builder = Bulkhead::builder("tools").compartment_with("critical", critical);
+    let bulkhead = builder.compartment("background", 1, 5).clock(&clock).build().unwrap();
+    let background = bulkhead.get("background").unwrap();
+    let _own = background.try_acquire().unwrap();
+    let borrowed = background.try_acquire().unwrap();
+    assert_eq!(background.status().borrowed, 1);
+    clock.advance(Duration::from_secs(3));
+    drop(borrowed);
+    assert_eq!(background.status().service_time, Some(Duration::from_secs(3)));
+}

@@ -348,4 +348,64 @@ mod tests {
         let _listening = events.subscribe(|_| ());
         assert!(!breaker.events().is_empty());
     }
+
+    #[test]
+    fn a_breaker_tells_its_name_and_a_generation_that_changes_with_its_state() {
+        let breaker = breaker(&ManualClock::new());
+        assert_eq!(breaker.name().as_str(), "api");
+        let closed = breaker.generation();
+        breaker.admit().unwrap().success();
+        assert_eq!(breaker.generation(), closed);
+        breaker.force_open();
+        let open = breaker.generation();
+        breaker.reset();
+        let again = breaker.generation();
+        assert!(closed < open && open < again, "{closed}, {open}, {again}");
+    }
+
+    /// The first word about a pause holds until a longer one is said.
+    #[test]
+    fn a_pause_of_nothing_and_one_that_ends_no_later_are_not_told() {
+        use crate::Event;
+        use std::sync::Mutex;
+        let clock = ManualClock::new();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = Arc::clone(&heard);
+        let builder = CircuitBreaker::builder("api").clock(&clock);
+        let breaker = builder
+            .on_event(move |event| {
+                if let Event::Throttled { retry_after, .. } = event {
+                    ear.lock().unwrap().push(retry_after.as_secs());
+                }
+            })
+            .build()
+            .unwrap();
+        let permits = [0, 5, 5, 3, 8].map(|seconds| (seconds, breaker.admit().unwrap()));
+        for (seconds, permit) in permits {
+            permit.throttled(Duration::from_secs(seconds));
+        }
+        assert_eq!(*heard.lock().unwrap(), [5, 8]);
+    }
+
+    #[test]
+    fn a_slow_probe_opens_the_circuit_again_though_it_worked() {
+        let clock = ManualClock::new();
+        let slow_after = Duration::from_secs(2);
+        let trip = Trip::Slow { rate: 1.0, slow_after, window_calls: 1, min_calls: 1 };
+        let builder = CircuitBreaker::builder("api").trip(trip).success_threshold(1);
+        let breaker = builder.clock(&clock).build().unwrap();
+        let slow_call = || {
+            let permit = breaker.admit().unwrap();
+            clock.advance(slow_after);
+            permit.success();
+        };
+        slow_call();
+        assert_eq!(breaker.state(), CircuitState::Open);
+        clock.advance(Duration::from_secs(60));
+        slow_call();
+        assert_eq!(breaker.state(), CircuitState::Open);
+        clock.advance(Duration::from_secs(60));
+        breaker.admit().unwrap().success();
+        assert_eq!(breaker.state(), CircuitState::Closed);
+    }
 }

@@ -265,3 +265,62 @@ impl TryFrom<TripText> for Trip {
 fn needed<T>(field: &str, value: Option<T>) -> Result<T, String> {
     value.ok_or_else(|| format!("missing field `{field}` for this kind of trip"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bad_option_is_named_and_its_bound_is_good() {
+        let check = |trip: Trip| trip.validate(Check("circuit_breaker"));
+        let calls = |rate, window_calls, min_calls| {
+            check(Trip::RateCountWindow { rate, window_calls, min_calls })
+        };
+        let time = |nanos, min_calls, buckets| {
+            let window = Duration::from_nanos(nanos);
+            check(Trip::RateTimeWindow { rate: 0.5, window, min_calls, buckets })
+        };
+        let slow = |nanos, window_calls| {
+            let slow_after = Duration::from_nanos(nanos);
+            check(Trip::Slow { rate: 0.5, slow_after, window_calls, min_calls: 1 })
+        };
+        for (checked, field) in [
+            (check(Trip::Consecutive { failures: 0 }), "trip.failures"),
+            (calls(0.0, 10, 5), "trip.rate"),
+            (calls(0.5, 0, 1), "trip.window_calls"),
+            (calls(0.5, WINDOW_CALLS_MAX + 1, 1), "trip.window_calls"),
+            (calls(0.5, 10, 0), "trip.min_calls"),
+            (calls(0.5, 10, 11), "trip.min_calls"),
+            (time(0, 1, 1), "trip.window"),
+            (time(9, 1, 10), "trip.window"),
+            (time(10, 0, 10), "trip.min_calls"),
+            (time(1_000_000, 1, BUCKETS_MAX + 1), "trip.buckets"),
+            (slow(0, 10), "trip.slow_after"),
+            (slow(1, 0), "trip.window_calls"),
+        ] {
+            assert_eq!(checked.unwrap_err().field(), field);
+        }
+        for checked in [
+            check(Trip::Consecutive { failures: 1 }),
+            calls(1.0, WINDOW_CALLS_MAX, WINDOW_CALLS_MAX),
+            time(10, 1, 10),
+            slow(1, 1),
+        ] {
+            assert_eq!(checked, Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_limit_is_a_text_and_a_word_and_the_word_is_the_limit() {
+        for (limit, text) in [
+            (TripLimit::Failures(1), "1 failure"),
+            (TripLimit::Failures(5), "5 failures"),
+            (TripLimit::ConsecutiveFailures(3), "3 failures in a row"),
+            (TripLimit::FailureRate(0.5), "50% of calls failed"),
+            (TripLimit::SlowRate(0.25), "25% of calls were slow"),
+        ] {
+            assert_eq!(limit.to_string(), text);
+            assert_eq!(TripLimit::from_bits(limit.to_bits()), limit);
+        }
+    }
+}

@@ -245,7 +245,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ManualClock;
+    use crate::{ManualClock, Timestamp};
 
     const SEC: Duration = Duration::from_secs(1);
 
@@ -381,5 +381,65 @@ mod tests {
         };
         assert_eq!(choice(1), choice(1));
         assert_ne!(choice(1), choice(2));
+    }
+
+    #[test]
+    fn it_tells_its_name_its_options_and_its_clock() {
+        let clock = ManualClock::new();
+        clock.advance(SEC);
+        let throttle = throttle(&clock).build().unwrap();
+        assert_eq!((throttle.name().as_str(), throttle.config().seed), ("api", Some(1)));
+        assert_eq!(throttle.time().now(), Timestamp::ZERO + SEC);
+        let config = throttle.config().clone();
+        let again = ClientThrottleBuilder::from(config.clone()).build().unwrap();
+        assert_eq!(again.config(), &config);
+    }
+
+    #[cfg(feature = "toml")]
+    #[test]
+    fn options_are_read_from_toml_and_unknown_ones_refused() {
+        assert_eq!(ClientThrottleConfig::from_toml("seed = 9").unwrap().seed, Some(9));
+        assert_eq!(ClientThrottleConfig::from_toml("sed = 9").unwrap_err().field(), "sed");
+    }
+
+    /// Nine tenths are held back when a million have failed.
+    #[test]
+    fn what_is_held_back_is_told_with_its_share() {
+        use std::sync::{Arc, Mutex};
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let listener = || {
+            let heard = Arc::clone(&heard);
+            move |event: &Event| heard.lock().unwrap().push(event.clone())
+        };
+        let shared = Events::default();
+        shared.subscribe(listener()).forever();
+        let clock = ManualClock::new();
+        let builder = throttle(&clock).events(shared).on_event(listener());
+        let throttle = builder.build().unwrap();
+        throttle.events().subscribe(listener()).forever();
+        report(&throttle, Verdict::Failure, 1_000_000);
+        heard.lock().unwrap().clear();
+        let refused = (0..100).find_map(|_| throttle.admit().err()).unwrap();
+        let Rejection::ClientThrottled { rejection_rate, .. } = refused else {
+            panic!("{refused}")
+        };
+        assert!((rejection_rate - 0.9).abs() < 1e-3, "{rejection_rate}");
+        let heard = heard.lock().unwrap();
+        let told = |event: &Event| match event {
+            Event::ClientThrottled { policy, rejection_rate: rate, .. } => {
+                policy == throttle.name() && (rate - rejection_rate).abs() < 1e-6
+            }
+            _ => false,
+        };
+        assert_eq!((heard.len(), heard.iter().all(told)), (3, true));
+    }
+
+    #[test]
+    fn a_permit_that_failed_is_a_request_that_was_not_accepted() {
+        let throttle = throttle(&ManualClock::new()).build().unwrap();
+        throttle.admit().unwrap().success();
+        throttle.admit().unwrap().failure();
+        let status = throttle.status();
+        assert_eq!((status.requests, status.accepts), (2, 1));
     }
 }

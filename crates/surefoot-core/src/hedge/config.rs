@@ -205,4 +205,32 @@ mod tests {
             assert_eq!(builder.build().unwrap_err().field(), field);
         }
     }
+
+    fn config() -> HedgeConfig {
+        HedgeConfig {
+            name: "search".into(),
+            delay: None,
+            percentile: Some(0.9),
+            warm_up: 3,
+            window: Duration::from_secs(5),
+            max_hedges: 2,
+            budget: None,
+        }
+    }
+
+    #[test]
+    fn every_option_is_set_and_leaves_the_others_alone() {
+        let builder = Hedge::builder().name("search").percentile(0.9).warm_up(3);
+        let built = builder.window(Duration::from_secs(5)).max_hedges(2).build().unwrap();
+        assert_eq!(built.config(), &config());
+        assert_eq!(HedgeBuilder::from(config()).build().unwrap().config(), &config());
+    }
+
+    #[cfg(feature = "toml")]
+    #[test]
+    fn options_are_read_from_toml_and_unknown_ones_refused() {
+        let text = "name = 'search'\npercentile = 0.9\nwarm_up = 3\nwindow = '5s'\nmax_hedges = 2";
+        assert_eq!(HedgeConfig::from_toml(text).unwrap(), config());
+        assert_eq!(HedgeConfig::from_toml("hedges = 2").unwrap_err().field(), "hedges");
+    }
 }

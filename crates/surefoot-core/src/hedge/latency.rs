@@ -172,9 +172,10 @@ mod tests {
 
     #[test]
     fn every_time_has_a_bucket_that_ends_after_it() {
-        for nanos in [0, 1, 1_023, 1_024, 1_025, 1_000_000, (1 << 42) - 1] {
+        for nanos in [0, 1, 1_023, 1_024, 1_025, 1_984, 1_000_000, (1 << 42) - 1] {
             assert!(end_of(bucket_of(nanos)) > Duration::from_nanos(nanos), "{nanos}");
         }
+        assert!(end_of(bucket_of(1_984)) <= Duration::from_nanos(1_984 + 1_984 / 16));
         assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
         assert!((1..BUCKETS).all(|bucket| end_of(bucket) > end_of(bucket - 1)));
     }

@@ -206,3 +206,93 @@ impl fmt::Debug for Hedge {
         f.debug_struct("Hedge").field("config", &self.shared.config).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::{Clock, ManualClock};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn hedge() -> HedgeBuilder {
+        Hedge::builder().delay(SECOND)
+    }
+
+    /// One call puts half a token in.
+    fn budget() -> RetryBudget {
+        let builder = RetryBudget::builder().initial(0).ratio(0.5);
+        builder.clock(ManualClock::new()).build().unwrap()
+    }
+
+    #[test]
+    fn every_call_fills_the_budget_however_its_race_is_held() {
+        let budget = budget();
+        let hedge = hedge().budget(budget.clone()).build().unwrap();
+        assert!(hedge.budget().is_some_and(|own| own.is_same(&budget)));
+        let _ = (hedge.race(), hedge.clone().into_race());
+        assert_eq!(budget.balance(), 1);
+    }
+
+    #[test]
+    fn of_those_who_share_a_budget_only_one_counts_the_calls() {
+        let budget = budget();
+        let counting = hedge().build().unwrap().drawing_on(budget.clone(), true);
+        let drawing = counting.clone().drawing_on(budget.clone(), false);
+        let _ = (counting.race(), drawing.race());
+        assert_eq!(budget.balance(), 0);
+        let _ = counting.race();
+        assert_eq!(budget.balance(), 1);
+    }
+
+    #[test]
+    fn a_percentile_decides_once_it_is_warm_and_needs_calls_to_be_timed() {
+        let hedge = Hedge::builder().percentile(1.0).warm_up(2).build().unwrap();
+        assert!(hedge.is_timed());
+        hedge.record(SECOND, Timestamp::ZERO);
+        assert_eq!(hedge.delay(Timestamp::ZERO), None);
+        hedge.record(SECOND, Timestamp::ZERO);
+        let delay = hedge.delay(Timestamp::ZERO).unwrap();
+        assert!(delay > SECOND && delay <= SECOND.mul_f64(1.0 + 1.0 / 16.0), "{delay:?}");
+    }
+
+    #[test]
+    fn a_fixed_delay_needs_no_call_to_be_timed() {
+        let hedge = hedge().build().unwrap();
+        assert!(!hedge.is_timed());
+        hedge.record(2 * SECOND, Timestamp::ZERO);
+        assert_eq!(hedge.delay(Timestamp::ZERO), Some(SECOND));
+    }
+
+    /// Those given to the builder and those who ask the hedge for its events.
+    #[test]
+    fn listeners_hear_which_attempt_began_and_when_one_was_refused() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let listener = || {
+            let heard = Arc::clone(&heard);
+            move |event: &Event| heard.lock().unwrap().push(event.clone())
+        };
+        let built = hedge().name("search").max_hedges(2).on_event(listener());
+        let initial = RetryBudget::builder().initial(1).build().unwrap();
+        let hedge = built.budget(initial).build().unwrap();
+        hedge.events().subscribe(listener()).forever();
+        let at = Timestamp::ZERO + SECOND;
+        let mut race = hedge.race();
+        assert!(race.begin(at));
+        assert!(!race.begin(at));
+        let policy = hedge.name().clone();
+        assert_eq!(policy.as_str(), "search");
+        let begun = Event::Hedged { policy: policy.clone(), at, attempt: 2 };
+        let refused = Event::HedgeRefused { policy, at };
+        assert_eq!(*heard.lock().unwrap(), [begun.clone(), begun, refused.clone(), refused]);
+    }
+
+    #[test]
+    fn it_tells_the_clock_it_was_given() {
+        let clock = ManualClock::new();
+        clock.advance(SECOND);
+        let hedge = hedge().clock(clock.clone()).build().unwrap();
+        assert_eq!(hedge.time().now(), clock.now());
+    }
+}

@@ -427,4 +427,15 @@ mod tests {
         world.record(1.2);
         assert!(close(world.share(), 0.75 * 0.75));
     }
+
+    /// Half as many as are to be remembered push out half of what was there.
+    #[test]
+    fn arrivals_are_remembered_until_enough_others_have_come() {
+        let mut window = Window::new(2, Timestamp::ZERO);
+        window.take_in(&[100, 0]);
+        window.take_in(&[0, 100]);
+        assert!(close(window.recent[0], 50.0) && close(window.recent[1], 100.0));
+        window.take_in(&[0, 400]);
+        assert!(close(window.recent[0], 0.0) && close(window.recent[1], 400.0));
+    }
 }

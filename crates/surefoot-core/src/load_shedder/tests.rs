@@ -213,6 +213,7 @@ fn a_user_s_calls_share_one_fate_for_an_hour() {
     assert!((400..600).contains(&shed), "{shed}");
     // Only who is in the level that the threshold divides may be served now and not then.
     let differing = |other: &[bool]| first.iter().zip(other).filter(|(a, b)| a != b).count();
+    clock.advance(Duration::from_millis(1));
     assert!(differing(&fate()) <= 25);
     clock.advance(Duration::from_secs(3600));
     shedder.record_cpu(0.8);
@@ -235,7 +236,12 @@ fn a_source_of_load_feeds_a_shedder_as_long_as_it_lives() {
     let clock = ManualClock::new();
     let shedder =
         LoadShedder::builder("api").load_source(source.clone()).clock(&clock).build().unwrap();
+    // One of the two is reason enough to measure.
+    let builder = || LoadShedder::builder("api").load_source(source.clone()).clock(&clock);
+    let _others = [builder().memory(false), builder().cpu(false)].map(|one| one.build().unwrap());
+    assert_eq!(source.0.lock().unwrap().len(), 3);
     let sink = source.0.lock().unwrap()[0].clone();
+    assert_eq!(sink.interval(), shedder.config().sample_interval);
     assert_eq!(shed(&shedder), [0; 0]);
     assert!(sink.record(LoadSample { cpu: None, memory: Some(0.9) }));
     assert_eq!(shed(&shedder), [1, 2]);
@@ -279,4 +285,92 @@ fn a_rejection_says_what_was_too_much_and_what_to_do() {
         shedder.priority(0).unwrap_err().to_string(),
         "load_shedder: `priority` = 0 must be from 1 to 3, the `priority_levels` of `api`"
     );
+}
+
+#[test]
+fn it_tells_its_name_its_options_its_clock_and_its_priorities() {
+    let clock = ManualClock::new();
+    clock.advance(Duration::from_secs(2));
+    let shedder = LoadShedder::builder("api").capacity(4).clock(&clock).build().unwrap();
+    assert_eq!((shedder.name().as_str(), shedder.config().capacity), ("api", Some(4)));
+    assert_eq!(shedder.time().now(), crate::Timestamp::ZERO + Duration::from_secs(2));
+    assert_eq!(shedder.clone().priority(2).unwrap().priority(), 2);
+    let config = shedder.config().clone();
+    assert_eq!(LoadShedderBuilder::from(config.clone()).build().unwrap().config(), &config);
+}
+
+#[cfg(feature = "toml")]
+#[test]
+fn options_are_read_from_toml_and_unknown_ones_refused() {
+    assert_eq!(LoadShedderConfig::from_toml("capacity = 4").unwrap().capacity, Some(4));
+    assert_eq!(LoadShedderConfig::from_toml("calls = 4").unwrap_err().field(), "calls");
+}
+
+#[test]
+fn listeners_hear_of_what_is_shed_whenever_they_came() {
+    let heard = Arc::new(AtomicU64::new(0));
+    let listener = || {
+        let heard = heard.clone();
+        move |_: &Event| _ = heard.fetch_add(1, Ordering::SeqCst)
+    };
+    let shared = Events::default();
+    shared.subscribe(listener()).forever();
+    let shedder = with_capacity(1).events(shared).on_event(listener()).build().unwrap();
+    shedder.events().subscribe(listener()).forever();
+    let _running = shedder.admit(3).unwrap();
+    shedder.admit(3).unwrap_err();
+    assert_eq!(heard.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn the_status_shows_each_signal_as_a_share_of_what_it_may_be() {
+    let clock = ManualClock::new();
+    let builder = with_capacity(4).max_queue_delay(Duration::from_secs(2)).clock(&clock);
+    let shedder = builder.build().unwrap();
+    let _running = shedder.admit(3).unwrap();
+    for _ in 0..3 {
+        shedder.record_queue_delay(Duration::from_secs(1));
+        clock.advance(INTERVAL);
+    }
+    let signals = shedder.status().signals;
+    let load = |signal| signals.iter().find(|told| told.signal == signal).unwrap().load;
+    assert_eq!((load(Signal::InFlight), load(Signal::QueueDelay)), (Some(0.25), Some(0.5)));
+}
+
+#[test]
+fn the_status_shows_memory_and_functions_and_leaves_out_what_is_no_number() {
+    let clock = ManualClock::new();
+    let dial = Dial::default();
+    let builder = LoadShedder::builder("api").memory(true).load_source(Arc::new(Recorded));
+    let shedder = builder.signal(dial.load()).clock(&clock).build().unwrap();
+    let loads = || shedder.status().signals.into_iter().map(|told| (told.signal, told.load));
+    assert_eq!(loads().collect::<Vec<_>>(), [(Signal::Memory, None), (Signal::Custom, Some(0.0))]);
+    shedder.record_memory(0.25);
+    dial.set(f64::NAN);
+    assert_eq!(loads().collect::<Vec<_>>(), [(Signal::Memory, Some(0.25)), (Signal::Custom, None)]);
+}
+
+#[test]
+fn a_signal_is_called_as_in_config_files() {
+    let signals =
+        [Signal::InFlight, Signal::Cpu, Signal::Memory, Signal::QueueDelay, Signal::Custom];
+    let names = ["in_flight", "cpu", "memory", "queue_delay", "custom"];
+    assert_eq!(signals.map(Signal::as_str), names);
+}
+
+/// Of the CPU and a queue the one that is more loaded.
+#[test]
+fn the_worse_of_the_sampled_signals_is_the_one_that_is_judged() {
+    for (cpu, delay, shedding) in [(0.5, 100, false), (2.0, 100, true), (0.5, 2_000, true)] {
+        let clock = ManualClock::new();
+        let builder = LoadShedder::builder("api").cpu(true).load_source(Arc::new(Recorded));
+        let shedder =
+            builder.clock(&clock).max_queue_delay(Duration::from_secs(1)).build().unwrap();
+        for _ in 0..10 {
+            clock.advance(INTERVAL);
+            shedder.record_cpu(cpu);
+            shedder.record_queue_delay(Duration::from_millis(delay));
+        }
+        assert_eq!(shedder.status().admitted_share < 1.0, shedding, "{cpu}, {delay} ms");
+    }
 }

@@ -48,7 +48,7 @@ impl Deref for Word {
 #[derive(Debug)]
 pub(super) struct WindowedEngine {
     machine: Windowed,
-    lane: Mutex<(Ledger, Line)>,
+    pub(super) lane: Mutex<(Ledger, Line)>,
 }
 
 /// A refusal: the time at which it was decided, and when the units would fit, if ever.

@@ -406,3 +406,6 @@ impl<K, S> fmt::Debug for KeyedRateLimiter<K, S> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
 //! What the properties do not say: lines, wakers, corrections, texts, options, threads.
 
+mod waiting;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
 use super::*;
-use crate::{ConfigError, ManualClock};
+use crate::{ConfigError, Event, Events, ManualClock};
 
 const SEC: Duration = Duration::from_secs(1);
 
@@ -398,4 +400,118 @@ fn options_that_the_algorithm_does_not_have_are_errors() {
     let slow = RateLimiter::builder("x").max_requests(1).time_window(SEC * 3_000_000_000);
     assert_eq!(error(slow.clone().gcra(2)), "time_window");
     assert!(slow.build().is_ok());
+}
+
+#[test]
+fn it_tells_how_it_stands_by_what_name_and_by_which_clock() {
+    let clock = ManualClock::new();
+    clock.set(at(5));
+    let limiter = builder(3, 10, &clock).build().unwrap();
+    assert_eq!((limiter.name().as_str(), limiter.max_requests()), ("test", 3));
+    assert_eq!(limiter.time().now(), at(5));
+    assert_eq!(limiter.reset_at(), at(5));
+    limiter.check_n(2).unwrap();
+    limiter.check_n(2).unwrap_err();
+    let slot = limiter.reserve(2, Timestamp::MAX).unwrap();
+    assert_eq!(
+        limiter.totals(),
+        RateLimiterTotals { admitted: 1, rejected: 1, delayed: 1, paused: 0 }
+    );
+    clock.set(at(15));
+    drop(slot.begin().unwrap());
+    assert_eq!(limiter.totals().admitted, 2);
+    assert_eq!(limiter.reset_at(), at(25));
+    let quota = Quota::new(3, SEC * 10);
+    assert_eq!((quota.limit(), quota.window()), (3, SEC * 10));
+}
+
+/// Hosts that take any kind of limiter ask through the trait.
+#[test]
+fn as_slots_it_learns_pauses_and_tells_the_same() {
+    fn ask(slots: &impl Slots, at: Timestamp) {
+        assert_eq!((slots.name().as_str(), slots.time().now()), ("test", at));
+        let left = ServerBudget { remaining: Some(1), ..ServerBudget::of("requests") };
+        let limits = ServerLimits { budgets: vec![left], ..ServerLimits::default() };
+        slots.learn("requests", &limits).unwrap();
+    }
+    let clock = ManualClock::new();
+    clock.set(at(5));
+    let limiter = builder(3, 10, &clock).build().unwrap();
+    ask(&limiter, at(5));
+    assert_eq!(limiter.remaining(), 1);
+    Slots::pause_for(&limiter, SEC * 2).unwrap();
+    assert_eq!(limiter.retry_after(1), Some(SEC * 2));
+}
+
+#[test]
+fn listeners_hear_of_refusals_whether_they_came_early_or_late() {
+    let clock = ManualClock::new();
+    let heard = Arc::new(AtomicUsize::new(0));
+    let listener = || {
+        let heard = Arc::clone(&heard);
+        move |_: &Event| _ = heard.fetch_add(1, Ordering::SeqCst)
+    };
+    let shared = Events::default();
+    shared.subscribe(listener()).forever();
+    let limiter = builder(1, 10, &clock).events(shared).on_event(listener()).build().unwrap();
+    limiter.events().subscribe(listener()).forever();
+    limiter.check().unwrap();
+    limiter.check().unwrap_err();
+    assert_eq!(heard.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn an_algorithm_is_called_as_in_config_files() {
+    for (algorithm, name) in [
+        (Algorithm::SlidingLog, "sliding_log"),
+        (Algorithm::Gcra, "gcra"),
+        (Algorithm::GcraExact, "gcra_exact"),
+        (Algorithm::TokenBucket, "token_bucket"),
+        (Algorithm::BucketRing, "bucket_ring"),
+        (Algorithm::FixedWindow, "fixed_window"),
+    ] {
+        assert_eq!(algorithm.as_str(), name);
+        #[cfg(feature = "toml")]
+        {
+            let text = format!("algorithm = '{name}'");
+            assert_eq!(RateLimiterConfig::from_toml(&text).unwrap().algorithm, algorithm);
+        }
+    }
+}
+
+#[test]
+fn options_as_data_build_the_same_limiter() {
+    let config = RateLimiterConfig { max_requests: 7, ..RateLimiterConfig::default() };
+    assert_eq!(config.clone().build().unwrap().max_requests(), 7);
+    for (limit, burst, field) in [(0, None, "max_requests"), (5, Some(0), "burst")] {
+        let algorithm = Algorithm::Gcra;
+        let config = RateLimiterConfig { max_requests: limit, burst, algorithm, ..config.clone() };
+        assert_eq!(config.validate().unwrap_err().field(), field);
+    }
+}
+
+/// A third of a hundredth of a second is no whole number of nanoseconds.
+#[test]
+fn all_units_are_back_after_exactly_one_window_however_it_divides() {
+    for limit in [3, 7, 64, 96, 1000] {
+        let clock = ManualClock::new();
+        let limiter = builder(limit, 1, &clock).gcra(limit).build().unwrap();
+        limiter.check_n(limit).unwrap();
+        assert_eq!(limiter.reset_at(), at(1), "{limit}");
+    }
+}
+
+/// Of three units in ten buckets of a second each, taken in the middle of the first: the bucket
+/// ends at 1 s.
+#[test]
+fn a_ring_of_buckets_frees_a_unit_a_window_after_its_bucket_ended() {
+    let clock = ManualClock::new();
+    clock.set(at(100));
+    let limiter = builder(3, 10, &clock).bucket_ring(10).build().unwrap();
+    clock.advance(Duration::from_millis(500));
+    limiter.check_n(3).unwrap();
+    assert_eq!(limiter.retry_after(1), Some(Duration::from_millis(10_500)));
+    clock.set(at(112));
+    limiter.check_n(3).unwrap();
+    assert_eq!(limiter.retry_after(1), Some(SEC * 11));
 }

@@ -335,4 +335,76 @@ mod tests {
         };
         assert_eq!(built.config, expected);
     }
+
+    /// Equal is allowed where one option bounds another.
+    #[test]
+    fn each_bad_option_is_named_and_its_bound_is_good() {
+        let second = Duration::from_secs(1);
+        let nano = Duration::from_nanos(1);
+        let retry = RetryBuilder::default;
+        for (builder, field) in [
+            (retry().name(" "), "name"),
+            (retry().max_attempts(0), "max_attempts"),
+            (retry().initial_delay(second + nano).max_delay(second), "initial_delay"),
+            (retry().max_delay(Duration::MAX), "max_delay"),
+            (retry().exponential_base(0.99), "exponential_base"),
+            (retry().linear_increment(Duration::MAX), "linear_increment"),
+            (retry().linear_increment(second).exponential_base(3.0), "linear_increment"),
+            (retry().max_elapsed(Duration::ZERO), "max_elapsed"),
+            (retry().min_attempt_time(second + nano).max_elapsed(second), "min_attempt_time"),
+            (retry().min_attempt_time(Duration::MAX), "min_attempt_time"),
+            (retry().attempt_timeout(Duration::ZERO), "attempt_timeout"),
+            (retry().max_retry_after(Duration::MAX), "max_retry_after"),
+        ] {
+            assert_eq!(builder.build().unwrap_err().field(), field);
+        }
+        for builder in [
+            retry().max_attempts(1),
+            retry().initial_delay(second).max_delay(second),
+            retry().exponential_base(1.0),
+            retry().linear_increment(second).exponential_base(1.0),
+            retry().linear_increment(second).exponential_base(2.0),
+            retry().min_attempt_time(second).max_elapsed(second),
+            retry().max_retry_after(Duration::ZERO),
+        ] {
+            let config = builder.config.clone();
+            assert_eq!(builder.build().unwrap().config(), &config);
+        }
+    }
+
+    #[cfg(feature = "toml")]
+    #[test]
+    fn options_are_read_from_toml_and_unknown_ones_refused() {
+        assert_eq!(RetryConfig::from_toml("max_attempts = 9").unwrap().max_attempts, 9);
+        assert_eq!(RetryConfig::from_toml("attempts = 9").unwrap_err().field(), "attempts");
+    }
+
+    #[test]
+    fn who_listens_for_retries_hears_which_attempt_failed_and_how_long_the_wait_is() {
+        use std::sync::{Arc, Mutex};
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = Arc::clone(&heard);
+        let builder = RetryBuilder::default().initial_delay(Duration::from_secs(2));
+        let builder =
+            builder.on_retry(move |attempt, delay| ear.lock().unwrap().push((attempt, delay)));
+        let retry = builder.build().unwrap();
+        let (policy, at) = (retry.name().clone(), crate::Timestamp::ZERO);
+        let delay = Duration::from_secs(2);
+        let scheduled = Event::RetryScheduled { policy: policy.clone(), at, attempt: 1, delay };
+        retry.events().send(&scheduled);
+        retry.events().send(&Event::NestedRetry { policy });
+        assert_eq!(*heard.lock().unwrap(), [(1, delay)]);
+    }
+
+    #[test]
+    fn that_a_retry_runs_inside_another_is_told_once() {
+        use std::sync::{Arc, Mutex};
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = Arc::clone(&heard);
+        let builder = RetryBuilder::default();
+        let retry =
+            builder.on_event(move |event| ear.lock().unwrap().push(event.clone())).build().unwrap();
+        (0..3).for_each(|_| retry.note_nesting());
+        assert_eq!(*heard.lock().unwrap(), [Event::NestedRetry { policy: retry.name().clone() }]);
+    }
 }

@@ -176,4 +176,25 @@ mod tests {
         assert_eq!(codel.look(at(1100), None, service), Some(true));
         assert_eq!(codel.longest_wait(), Some(millis(10)));
     }
+
+    #[test]
+    fn a_wait_of_the_target_itself_is_not_too_long() {
+        for (wait, stands) in [(5, None), (6, Some(true))] {
+            let target = Some(Duration::from_millis(5));
+            let interval = Some(Duration::from_millis(100));
+            let mut codel = Codel::new(CodelConfig { target, interval });
+            codel.look(at(100), None, None);
+            codel.saw(Duration::from_millis(wait));
+            assert_eq!(codel.look(at(200), None, None), stands, "{wait} ms");
+        }
+    }
+
+    #[test]
+    fn the_first_look_of_all_decides_nothing() {
+        let target = Some(Duration::from_millis(5));
+        let mut codel = Codel::new(CodelConfig { target, interval: None });
+        codel.saw(Duration::from_secs(1));
+        assert_eq!(codel.look(at(100), None, None), None);
+        assert_eq!(codel.longest_wait(), None);
+    }
 }

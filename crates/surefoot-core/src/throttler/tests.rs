@@ -126,6 +126,7 @@ fn listeners_hear_of_limits_and_full_queues_once_each() {
     let waiting = queue(&throttler);
     for _ in 0..2 {
         assert!(ask(&throttler, None).is_err());
+        throttler.machine.look_now();
     }
     drop(waiting);
     let _waiting = queue(&throttler);
@@ -213,5 +214,118 @@ fn a_verdict_that_panics_costs_no_permit() {
     assert!(next.waits(), "it is held as long as the permit lives");
     drop(permit);
     drop(next.admitted());
+    assert_eq!(throttler.in_flight(), 0);
+}
+
+#[test]
+fn it_tells_its_name_its_options_its_clock_and_its_state() {
+    let clock = ManualClock::new();
+    clock.advance(seconds(3));
+    let throttler = builder(&clock, 1).queue_size(7).build().unwrap();
+    assert_eq!((throttler.name().as_str(), throttler.config().queue_size), ("test", 7));
+    assert_eq!(throttler.time().now(), Timestamp::ZERO + seconds(3));
+    assert_eq!(throttler.bulkhead(), None);
+    let _running = throttler.try_acquire().unwrap();
+    let _waiting = [queue(&throttler), queue(&throttler)];
+    assert_eq!((throttler.in_flight(), throttler.queue_depth()), (1, 2));
+    assert!(!throttler.is_closed() && !throttler.status().closed);
+    throttler.close();
+    assert!(throttler.is_closed() && throttler.status().closed);
+    assert_eq!(throttler.queue_depth(), 0);
+}
+
+#[test]
+fn listeners_can_come_early_late_and_from_elsewhere() {
+    let heard = Arc::new(AtomicUsize::new(0));
+    let listener = || {
+        let heard = heard.clone();
+        move |_: &Event| _ = heard.fetch_add(1, Ordering::SeqCst)
+    };
+    let shared = Events::default();
+    shared.subscribe(listener()).forever();
+    let builder = builder(&ManualClock::new(), 1).events(shared).on_event(listener());
+    let throttler = builder.build().unwrap();
+    throttler.events().subscribe(listener()).forever();
+    throttler.resize(2).unwrap();
+    assert_eq!(heard.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn options_as_data_build_the_same_throttler() {
+    let config = ThrottlerConfig { queue_size: 7, ..ThrottlerConfig::default() };
+    assert_eq!(ThrottlerBuilder::from(config.clone()).build().unwrap().config(), &config);
+    #[cfg(feature = "toml")]
+    {
+        assert_eq!(ThrottlerConfig::from_toml("queue_size = 7").unwrap(), config);
+        assert_eq!(ThrottlerConfig::from_toml("permits = 7").unwrap_err().field(), "permits");
+    }
+}
+
+#[test]
+fn the_rejected_are_all_who_were_refused_and_not_who_walked_away() {
+    let totals = ThrottlerTotals {
+        queued: 1,
+        queue_full: 20,
+        timed_out: 300,
+        over_delayed: 4_000,
+        hopeless: 50_000,
+        displaced: 600_000,
+        closed: 7_000_000,
+        cancelled: 80_000_000,
+    };
+    assert_eq!(totals.rejected(), 7_654_320);
+}
+
+#[test]
+fn a_refusal_says_why_one_had_to_leave_and_what_to_do() {
+    let text = |reason| {
+        let (policy, waited) = ("api".into(), seconds(2));
+        Rejection::QueueTimeout { policy, waited, reason }.to_string()
+    };
+    assert_eq!(
+        text(LeftQueue::Timeout),
+        "call left the queue of `api` after 2s, the longest wait there is: send less at once, or \
+         try elsewhere"
+    );
+    assert_eq!(
+        text(LeftQueue::StandingQueue),
+        "call left the queue of `api` after 2s because more comes than is done: send less at once, \
+         or try elsewhere"
+    );
+    assert_eq!(
+        text(LeftQueue::Deadline),
+        "call left the queue of `api` after 2s as it would not have been done by its deadline: \
+         give it more time, or try elsewhere"
+    );
+}
+
+#[test]
+fn a_claim_that_is_dropped_keeps_no_permit_from_others() {
+    let throttler = throttler(&ManualClock::new(), 1);
+    let running = throttler.try_acquire().unwrap();
+    let claim = Throttler::claim(throttler.clone()).err().unwrap();
+    drop(claim);
+    drop(running);
+    assert_eq!(throttler.in_flight(), 0);
+    let running = throttler.try_acquire().unwrap();
+    // A permit that met the claim goes on to the next.
+    let claim = Throttler::claim(throttler.clone()).err().unwrap();
+    drop(running);
+    drop(claim);
+    assert!(throttler.try_acquire().is_ok());
+}
+
+#[test]
+fn a_permit_that_was_handed_over_is_returned_once_by_the_new_one() {
+    let throttler = throttler(&ManualClock::new(), 1);
+    let mut permit = throttler.try_acquire().unwrap();
+    assert!(!permit.is_closed());
+    let mut owned = permit.hand_over().unwrap();
+    assert!(permit.is_closed() && permit.hand_over().is_none());
+    drop(permit);
+    assert_eq!(throttler.in_flight(), 1);
+    owned.close(Verdict::Success);
+    assert!(owned.is_closed());
+    drop(owned);
     assert_eq!(throttler.in_flight(), 0);
 }

@@ -471,7 +471,7 @@ fn mistakes_in_a_hedge_are_told_in_plain_words() {
             ("delay = '1s'\nwarm_up = 0", "`warm_up` = 0 must be at least 1 (line 2, column 1)"),
             (
                 "quantile = 0.9",
-                "`quantile` is not an option; the options are `name`, `delay`, `percentile`, `warm_up`, `window`, `max_hedges` (line 1, column 1)",
+                "`quantile` is not an option; the options are `name`, `delay`, `percentile`, `warm_up`, `window`, `max_hedges`, `budget` (line 1, column 1)",
             ),
         ],
     );

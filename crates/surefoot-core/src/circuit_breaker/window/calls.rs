@@ -182,4 +182,46 @@ mod tests {
         assert_eq!(small.counts(30), Counts { failures: 0, successes: 10 });
         assert!(!record(&mut small, false, 31));
     }
+
+    /// The share is two in four or more of them. Until there are four calls, and from the share on,
+    /// a success may decide, or be decided by: it is shown to the window.
+    #[test]
+    fn a_success_matters_only_beside_failures_that_could_trip() {
+        for (failures, successes, watchful) in [
+            (0, 0, false),
+            (0, 9, false),
+            (1, 0, true),
+            (1, 2, true),
+            (1, 3, false),
+            (2, 2, true),
+            (2, 3, false),
+        ] {
+            let mut window = CallWindow::new(Judged::Failures, 0.5, 100, 4);
+            (0..failures).for_each(|_| _ = record(&mut window, true, successes));
+            let told = window.is_watchful(successes);
+            assert_eq!(told, watchful, "{failures} failures, {successes} successes");
+        }
+    }
+
+    #[test]
+    fn counted_successes_trip_by_completing_the_minimum_and_never_later() {
+        let mut window = CallWindow::new(Judged::Failures, 0.5, 100, 4);
+        (0..2).for_each(|_| _ = record(&mut window, true, 0));
+        assert!(!window.trips_by_count(1));
+        assert!(window.trips_by_count(2));
+        assert!(!record(&mut window, false, 9));
+        assert!(!window.trips_by_count(9));
+    }
+
+    /// Of ten calls two have failed. With a minimum of six, their share is known already.
+    #[test]
+    fn a_new_minimum_is_completed_by_calls_to_come_and_not_by_those_before() {
+        for (min_calls, completes) in [(6, false), (11, true)] {
+            let mut old = CallWindow::new(Judged::Failures, 1.0, 100, 100);
+            (0..2).for_each(|_| _ = record(&mut old, true, 8));
+            let mut new = CallWindow::new(Judged::Failures, 0.1, 100, min_calls);
+            assert!(new.inherit(&mut old, 8));
+            assert_eq!(new.trips_by_count(20), completes, "{min_calls}");
+        }
+    }
 }

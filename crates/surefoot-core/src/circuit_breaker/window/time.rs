@@ -233,4 +233,25 @@ mod tests {
             assert_eq!(new.trips_by_count(at(0), 20), completes, "{min_calls}");
         }
     }
+
+    /// The share is two in four or more of them. Until there are four calls, and from the share on,
+    /// a success may decide, or be decided by: it is shown to the window.
+    #[test]
+    fn a_success_matters_only_beside_failures_that_could_trip() {
+        let window = Duration::from_secs(5);
+        for (failures, successes, watchful) in [
+            (0, 0, false),
+            (0, 9, false),
+            (1, 0, true),
+            (1, 2, true),
+            (1, 3, false),
+            (2, 2, true),
+            (2, 3, false),
+        ] {
+            let mut window = TimeWindow::new(0.5, window, 4, 5, Timestamp::ZERO);
+            (0..failures).for_each(|_| record(&mut window, 0, true, successes));
+            let told = window.is_watchful(successes);
+            assert_eq!(told, watchful, "{failures} failures, {successes} successes");
+        }
+    }
 }

@@ -93,9 +93,8 @@ impl Limit {
         self
     }
 
-    fn as_config(&self, name: &Name) -> RateLimiterConfig {
+    fn as_config(&self) -> RateLimiterConfig {
         RateLimiterConfig {
-            name: name.clone(),
             max_requests: self.max_requests,
             time_window: self.time_window,
             algorithm: self.algorithm,
@@ -189,10 +188,12 @@ impl RateLimitsConfig {
         check.count("limits", count, super::LIMITS_MOST as u32)?;
         for (place, limit) in self.limits.iter().enumerate() {
             check.name(&format!("limits[{place}].unit"), &limit.unit)?;
-            let checked = limit.as_config(&self.name).validate();
+            let checked = limit.as_config().validate();
             checked.map_err(|error| error.in_part(Self::POLICY, &format!("limits[{place}]")))?;
         }
-        self.keys().validate()
+        self.keys().validate().map_err(|error| {
+            ConfigError::new(Self::POLICY, error.field(), error.value(), error.rule())
+        })
     }
 
     /// The longest wait that is worth it.
@@ -212,11 +213,9 @@ impl RateLimitsConfig {
     /// What keyed limiters have in common.
     pub(super) fn keys(&self) -> RateLimiterConfig {
         RateLimiterConfig {
-            name: self.name.clone(),
             max_wait: self.max_wait,
             max_throttle: self.max_throttle,
             max_keys: self.max_keys,
-            when_full: self.when_full,
             ..RateLimiterConfig::default()
         }
     }
@@ -304,7 +303,7 @@ impl RateLimitsBuilder {
                 units.push(limit.unit.clone());
                 units.len() - 1
             });
-            let of_limit = limit.as_config(&config.name);
+            let of_limit = limit.as_config();
             let machine: Built = of_limit.built(origin)?;
             let policy = Name::from(format!("{}/{}", config.name, limit.unit));
             let rule = Rule { machine, unit, policy, quota: of_limit.quota(), scope: limit.scope };

@@ -1,5 +1,7 @@
 //! What several limits promise together.
 
+mod options;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};

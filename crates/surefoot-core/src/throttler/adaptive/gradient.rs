@@ -69,3 +69,42 @@ impl Gradient {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(latencies: &[f64]) -> f64 {
+        let mut gradient = Gradient::new(&AdaptiveConfig::default());
+        for latency in latencies {
+            gradient.learn(*latency);
+        }
+        gradient.long_latency
+    }
+
+    #[track_caller]
+    fn close(left: f64, right: f64) {
+        assert!((left - right).abs() < 1e-9, "{left} and {right}");
+    }
+
+    #[test]
+    fn the_first_windows_count_alike() {
+        close(after(&[10.0, 20.0]), 15.0);
+        close(after(&[10.0, 20.0, 30.0]), 20.0);
+    }
+
+    /// The average of 100 and 10 is 55, more than twice 10; that of 100 and 60 is 80, less.
+    #[test]
+    fn the_latency_of_an_overload_that_is_over_shrinks_faster_than_it_is_forgotten() {
+        close(after(&[100.0, 10.0]), 55.0 * 0.95);
+        close(after(&[100.0, 60.0]), 80.0);
+    }
+
+    #[test]
+    fn a_latency_that_is_adopted_is_the_normal_one_at_once() {
+        let mut gradient = Gradient::new(&AdaptiveConfig::default());
+        gradient.learn(100.0);
+        gradient.adopt(7.0);
+        close(gradient.long_latency, 7.0);
+    }
+}

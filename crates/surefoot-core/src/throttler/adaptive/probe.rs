@@ -165,3 +165,51 @@ impl Work {
 fn is_lower(tried: f64, limit: f64) -> bool {
     tried.max(1.0).floor() < limit.floor()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A window of a second in which so many calls were done, the limit in full use.
+    fn window(probe: &mut Probe, limit: f64, samples: u64) -> Step {
+        let window =
+            Window { samples, latency: Duration::from_millis(samples), ..Window::default() };
+        probe.step(limit, true, &window, Duration::from_secs(1))
+    }
+
+    /// A probe on trial at 8.0 of 10.0, after windows in the last five of which so much was done.
+    fn on_trial(last: [u64; 5]) -> Probe {
+        let mut probe = Probe::default();
+        (0..25).for_each(|_| assert_eq!(window(&mut probe, 10.0, 1), Step::Follow));
+        let steps = last.map(|samples| window(&mut probe, 10.0, samples));
+        assert_eq!(steps[4], Step::Set(8.0));
+        probe
+    }
+
+    fn verdict(mut probe: Probe, windows: [u64; 4]) -> Step {
+        let steps = windows.map(|samples| window(&mut probe, 8.0, samples));
+        assert_eq!(steps[..3], [Step::Stay; 3]);
+        steps[3]
+    }
+
+    #[test]
+    fn a_try_is_compared_with_all_of_the_last_five_windows() {
+        let uneven = || on_trial([100, 100, 100, 100, 20]);
+        assert_eq!(verdict(uneven(), [80, 79, 80, 79]), Step::Set(10.0));
+        assert!(matches!(verdict(uneven(), [80, 80, 80, 80]), Step::Keep { .. }));
+    }
+
+    #[test]
+    fn the_first_window_of_a_try_counts_neither_for_nor_against_it() {
+        let even = || on_trial([100; 5]);
+        assert!(matches!(verdict(even(), [0, 95, 95, 95]), Step::Keep { .. }));
+        assert_eq!(verdict(even(), [500, 94, 94, 94]), Step::Set(10.0));
+    }
+
+    /// Four fifths of 2.9 are 2.3, which admits two calls as well.
+    #[test]
+    fn what_would_admit_as_many_is_no_try() {
+        let mut probe = Probe::default();
+        assert!((0..100).all(|_| window(&mut probe, 2.9, 1) == Step::Follow));
+    }
+}

@@ -337,3 +337,22 @@ fn the_initial_limit_is_the_nearest_to_twenty_that_the_bounds_allow() {
         assert_eq!(adaptive.limit.current(), initial);
     }
 }
+
+#[test]
+fn a_window_sums_what_worked_and_counts_what_did_not() {
+    let mut window = Window::default();
+    window.sample(Duration::from_millis(3), 4);
+    window.sample(Duration::from_millis(5), 2);
+    window.drop_one(6);
+    window.drop_one(1);
+    let latency = Duration::from_millis(8);
+    assert_eq!(window, Window { samples: 2, latency, drops: 2, max_in_flight: 6 });
+    assert_eq!(window.outcomes(), 4);
+}
+
+#[test]
+fn it_tells_the_options_in_force() {
+    let config = AdaptiveConfig { min_samples: 3, ..AdaptiveConfig::default() };
+    let limit = AdaptiveLimit::new(config.clone(), Timestamp::ZERO).unwrap();
+    assert_eq!(limit.config(), &config);
+}

@@ -120,3 +120,46 @@ fn a_drain_that_is_dropped_bothers_nobody() {
     drop(running);
     assert!(throttler.try_acquire().is_ok());
 }
+
+/// Of two who wait for the last to come home, one may stop waiting.
+#[test]
+fn each_who_drains_is_woken_unless_it_was_dropped() {
+    use std::future::Future;
+    for stays in [true, false] {
+        let throttler = throttler(&ManualClock::new(), 1);
+        let running = throttler.try_acquire().unwrap();
+        let bells = [Arc::new(Bell::default()), Arc::new(Bell::default())];
+        let mut drains = bells.clone().map(|bell| {
+            let mut drain = Box::pin(throttler.drain());
+            let waker = Waker::from(bell);
+            assert!(drain.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            Some(drain)
+        });
+        if !stays {
+            drains[0] = None;
+        }
+        drop(running);
+        let rings = bells.map(|bell| bell.0.load(Ordering::SeqCst));
+        assert_eq!(rings, [usize::from(stays), 1]);
+    }
+}
+
+/// Ten calls of ten milliseconds each, all at once, again and again, long after the clock began.
+#[test]
+fn an_adaptive_limit_in_full_use_grows_while_latency_is_steady() {
+    let clock = ManualClock::new();
+    clock.advance(seconds(1_000));
+    let config = AdaptiveConfig { initial_limit: Some(10), min_samples: 10, ..Default::default() };
+    let throttler = Throttler::builder("test").adaptive(config).clock(&clock).build().unwrap();
+    for _ in 0..10 {
+        let calls: Vec<_> = std::iter::from_fn(|| throttler.try_acquire().ok()).collect();
+        clock.advance(Duration::from_millis(10));
+        for call in calls {
+            call.settle(Verdict::Success);
+        }
+        clock.advance(seconds(1));
+        let one = throttler.try_acquire().unwrap();
+        one.settle(Verdict::Success);
+    }
+    assert!(throttler.max_concurrent() > 10, "{}", throttler.max_concurrent());
+}

@@ -250,3 +250,42 @@ fn one_who_comes_while_the_queue_stands_is_looked_for_in_time() {
     young.waiter.look();
     assert_eq!(reason(&young.refused()), Some((LeftQueue::StandingQueue, seconds(2))));
 }
+
+#[test]
+fn only_the_last_waker_counts() {
+    let throttler = throttler(&ManualClock::new(), 1);
+    let running = throttler.try_acquire().unwrap();
+    let mut guest = queue(&throttler);
+    let first = std::mem::take(&mut guest.bell);
+    assert!(guest.waits());
+    assert!(guest.waiter.throttler().is_some());
+    drop(running);
+    assert_eq!((first.0.load(Ordering::SeqCst), guest.rings()), (0, 1));
+    drop(guest.admitted());
+    assert!(guest.waiter.throttler().is_none());
+}
+
+#[test]
+fn listeners_hear_when_the_queue_begins_and_ceases_to_stand() {
+    let clock = ManualClock::new();
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let ear = heard.clone();
+    let codel = CodelConfig { target: Some(seconds(1)), interval: Some(seconds(10)) };
+    let builder = builder(&clock, 1).codel(codel).on_event(move |event| {
+        if let Event::QueueStanding { at, stands, .. } = event {
+            ear.lock().unwrap().push((*at, *stands));
+        }
+    });
+    let throttler = builder.build().unwrap();
+    let running = throttler.try_acquire().unwrap();
+    let waiting = queue(&throttler);
+    for _ in 0..2 {
+        clock.advance(seconds(10));
+        throttler.machine.look_now();
+    }
+    drop((waiting, running));
+    clock.advance(seconds(10));
+    throttler.machine.look_now();
+    let at = |after| Timestamp::ZERO + seconds(after);
+    assert_eq!(*heard.lock().unwrap(), [(at(20), true), (at(30), false)]);
+}
