@@ -188,7 +188,7 @@ fn a_budget_in_a_file_is_the_retrys_own() {
 
 #[test]
 fn a_bad_budget_gets_the_same_error_from_a_builder_and_from_a_file() {
-    let bad = |text: &str| RetryConfig::from_toml(text).unwrap_err();
+    let bad = |text: &str| RetryConfig::from_toml(text).and_then(RetryConfig::build).unwrap_err();
     let error = bad("[budget]\nratio = 1.5");
     assert_eq!((error.policy(), error.field(), error.value()), ("retry", "budget.ratio", "1.5"));
     assert_eq!(bad("[budget]\nmax = 5").field(), "budget.initial");
