@@ -322,6 +322,9 @@ fn the_limit_that_binds_is_the_one_that_takes_longest_or_is_fullest() {
     assert_eq!(binding(&limits.status(&1)), Some(("requests".into(), Scope::Overall)));
 }
 
+/// A key, what it takes of each unit, and its place in line.
+type Waiting = (u8, [u64; 2], Reservation<LimitedCall<u8>>);
+
 /// Calls that come, wait, leave and begin at random: never more than any limit allows, counted
 /// from when they began, and everybody gets an answer.
 #[test]
@@ -339,14 +342,12 @@ fn no_limit_is_ever_exceeded_whoever_waits_for_which_of_them() {
         let units = ["requests", "tokens"];
         let mut builder = RateLimits::builder("model").clock(&clock).max_wait(SEC * 60);
         for ((overall, unit, most), window) in quotas.into_iter().zip(windows) {
-            builder = builder.limit(match overall {
-                true => Limit::overall(units[unit], most, window),
-                false => Limit::per_key(units[unit], most, window),
-            });
+            let limit = if overall { Limit::overall } else { Limit::per_key };
+            builder = builder.limit(limit(units[unit], most, window));
         }
         let limits: RateLimits<u8> = builder.build().unwrap();
         let mut began: Vec<(Timestamp, u8, [u64; 2])> = Vec::new();
-        let mut waiting: Vec<(u8, [u64; 2], Reservation<LimitedCall<u8>>)> = Vec::new();
+        let mut waiting: Vec<Waiting> = Vec::new();
         for _ in 0..120 {
             let (key, amounts) = (random.u8(0..3), [random.u64(0..3), random.u64(0..4)]);
             let stated = [("requests", amounts[0]), ("tokens", amounts[1])];
@@ -392,7 +393,7 @@ fn no_limit_is_ever_exceeded_whoever_waits_for_which_of_them() {
 fn begin_until(
     until: Timestamp,
     clock: &ManualClock,
-    waiting: &mut Vec<(u8, [u64; 2], Reservation<LimitedCall<u8>>)>,
+    waiting: &mut Vec<Waiting>,
     began: &mut Vec<(Timestamp, u8, [u64; 2])>,
 ) {
     let mut rounds = 0;
