@@ -96,8 +96,9 @@ pub trait Classify<T, E> {
         self.classify(result).into()
     }
 
-    /// Whether this error means that the request was certainly never sent, as one whose connection was refused: then
-    /// sending it again does no harm, whatever it asks for. By default no error does.
+    /// Whether this error means that the request was certainly never sent: then sending it again does no harm,
+    /// whatever it asks for. A connection that was refused means it only where no redirect can have come
+    /// before. By default no error does.
     fn never_sent(&self, error: &E) -> bool {
         let _ = error;
         false

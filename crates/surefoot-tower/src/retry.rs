@@ -20,8 +20,8 @@ use crate::{BoxError, Cloned, Duplicate, Error, Judge, ServiceError};
 /// Only requests that may be sent twice are: a failed attempt may have taken effect all the same.
 /// [`idempotent`](Self::idempotent) declares that they all may; with another [`Duplicate`] each request
 /// tells. What was refused before anything was dispatched is always sent again, and so is what was
-/// [never sent](Classify::never_sent) as the classifier knows: with [`http::ResponseClassifier`](crate::http::ResponseClassifier)
-/// a request whose connection was refused.
+/// [never sent](Classify::never_sent) as the classifier knows: with [`http::ResponseClassifier`](crate::http::ResponseClassifier),
+/// [if declared](crate::http::ResponseClassifier::sends_once), a request whose connection could not be made.
 ///
 /// Between attempts it waits until the service is ready, but not beyond `max_elapsed` nor the deadline around the call.
 ///

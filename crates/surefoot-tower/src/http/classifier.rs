@@ -22,7 +22,7 @@ use crate::ServiceError;
 /// | the request itself is at fault: an invalid URI or header; one that reqwest could not build, or that was redirected too often; with feature `hyper`, one that hyper calls the user's | ignored | no |
 /// | the peer does not speak HTTP, or not this version (feature `hyper`) | failure | no |
 /// | reqwest's `error_for_status` | as the status | |
-/// | a connection that was refused, or (feature `reqwest`) could not be made: nothing was sent | failure | yes, even what is not idempotent |
+/// | a connection that was refused, or (feature `reqwest`) could not be made | failure | yes; even what is not idempotent, [if nothing was sent before](Self::sends_once) |
 /// | everything else: broken connections, timeouts | failure | yes |
 ///
 /// ```
@@ -36,12 +36,13 @@ use crate::ServiceError;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ResponseClassifier {
     rules: HttpClassifier,
+    sends_once: bool,
 }
 
 impl ResponseClassifier {
     /// The usual rules.
     pub const fn new() -> Self {
-        Self { rules: HttpClassifier::new() }
+        Self { rules: HttpClassifier::new(), sends_once: false }
     }
 
     /// As [`HttpClassifier::errors_in_success`]: whether a 2xx whose body is an error is that error; off by
@@ -67,13 +68,28 @@ impl ResponseClassifier {
     /// # }
     /// ```
     pub const fn errors_in_success(self, looked_for: bool) -> Self {
-        Self { rules: self.rules.errors_in_success(looked_for) }
+        Self { rules: self.rules.errors_in_success(looked_for), ..self }
     }
 
     /// As [`HttpClassifier::body_required`]: whether a 2xx with an empty body is a transient failure; off by
     /// default. Needs the same [`ErrorBodyLayer`](super::ErrorBodyLayer::successes_too).
     pub const fn body_required(self, required: bool) -> Self {
-        Self { rules: self.rules.body_required(required) }
+        Self { rules: self.rules.body_required(required), ..self }
+    }
+
+    /// Declares that a call of the service below is one request on the wire: it follows no redirects and sends
+    /// nothing again by itself. Off by default.
+    ///
+    /// Then a request whose connection could not be made was [never sent](Classify::never_sent), and a
+    /// [`RetryLayer`](crate::RetryLayer) sends it again even if it is not idempotent. Otherwise that is not known: a POST
+    /// that is answered with a redirect may have taken effect, and the connection that fails is the next one.
+    /// reqwest follows redirects, unless it is told not to (`redirect::Policy::none()`).
+    pub const fn sends_once(self, declared: bool) -> Self {
+        Self { sends_once: declared, ..self }
+    }
+
+    fn knows_unsent(self, error: &ServiceError) -> bool {
+        self.sends_once && causes(Some(error.get_ref())).any(is_failed_connection)
     }
 
     fn judge(
@@ -113,7 +129,7 @@ impl<B> Classify<Response<B>, ServiceError> for ResponseClassifier {
     }
 
     fn never_sent(&self, error: &ServiceError) -> bool {
-        causes(Some(error.get_ref())).any(is_refused_connection)
+        self.knows_unsent(error)
     }
 }
 
@@ -134,7 +150,7 @@ impl Classify<reqwest::Response, ServiceError> for ResponseClassifier {
     }
 
     fn never_sent(&self, error: &ServiceError) -> bool {
-        causes(Some(error.get_ref())).any(is_refused_connection)
+        self.knows_unsent(error)
     }
 }
 
@@ -158,8 +174,8 @@ pub(super) fn causes<'a>(
     })
 }
 
-/// Nothing goes out before there is a connection.
-fn is_refused_connection(error: &(dyn StdError + 'static)) -> bool {
+/// Nothing goes out on a connection before it is there.
+fn is_failed_connection(error: &(dyn StdError + 'static)) -> bool {
     #[cfg(feature = "reqwest")]
     if error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect) {
         return true;
@@ -213,6 +229,20 @@ mod tests {
         // However deep it is.
         let header = http::HeaderValue::from_bytes(b"\n").unwrap_err();
         assert_eq!(judged(io::Error::other(header)), Classification::PERMANENT);
+    }
+
+    /// A redirect may have come first.
+    #[test]
+    fn a_refused_connection_means_that_nothing_was_sent_only_if_that_is_declared() {
+        let never_sent = |classifier: ResponseClassifier, kind: io::ErrorKind| {
+            let error = ServiceError::new(io::Error::other(io::Error::from(kind)));
+            Classify::<Response<()>, _>::never_sent(&classifier, &error)
+        };
+        let declared = ResponseClassifier::new().sends_once(true);
+        assert!(never_sent(declared, io::ErrorKind::ConnectionRefused));
+        assert!(never_sent(declared.body_required(true), io::ErrorKind::ConnectionRefused));
+        assert!(!never_sent(declared, io::ErrorKind::ConnectionReset));
+        assert!(!never_sent(ResponseClassifier::new(), io::ErrorKind::ConnectionRefused));
     }
 
     #[test]

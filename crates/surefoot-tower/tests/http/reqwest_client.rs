@@ -28,8 +28,12 @@ fn client(protocol: Protocol) -> Client {
 }
 
 fn retry() -> RetryLayer<ResponseClassifier, Idempotent> {
+    retry_judging(ResponseClassifier::new())
+}
+
+fn retry_judging(classifier: ResponseClassifier) -> RetryLayer<ResponseClassifier, Idempotent> {
     let retry = Retry::builder().initial_delay(Duration::ZERO).build().unwrap();
-    RetryLayer::new(retry, Idempotent).classify(ResponseClassifier::new())
+    RetryLayer::new(retry, Idempotent).classify(classifier)
 }
 
 fn request(method: Method, url: &str) -> Request {
@@ -154,8 +158,11 @@ async fn transport_errors_are_tried_again_but_for_those_that_the_request_is_to_b
 #[tokio::test]
 async fn a_post_is_sent_again_if_its_connection_was_refused_and_not_if_it_broke() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let client = client.build().unwrap();
     let post = async |url: String| {
-        let service = retry().layer(client(Protocol::Http1));
+        let layer = retry_judging(ResponseClassifier::new().sends_once(true));
+        let service = layer.layer(client.clone());
         match service.oneshot(request(Method::POST, &url)).await {
             Err(Error::Exhausted { attempts, stop, .. }) => (attempts, stop),
             other => panic!("{other:?}"),
@@ -171,6 +178,20 @@ async fn a_post_is_sent_again_if_its_connection_was_refused_and_not_if_it_broke(
         }
     });
     assert_eq!(post(hangs_up).await, (1, StopReason::Unrepeatable));
+}
+
+/// It may have taken effect: the connection that was refused is the one it was redirected to.
+#[tokio::test]
+async fn a_post_that_was_redirected_is_not_sent_again_if_the_next_connection_is_refused() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let next: &'static str = format!("http://{nobody}/done").leak();
+    for status in [302, 303, 307] {
+        let moved = || Answer { status, ..Answer::ok([]) }.with("location", next);
+        let server = serve([moved(), moved(), moved()]).await;
+        let service = retry().layer(client(Protocol::Http1));
+        let error = service.oneshot(request(Method::POST, &server.url)).await.unwrap_err();
+        assert_eq!(server.seen.requests(), 1, "{status}: {error:?}");
+    }
 }
 
 #[tokio::test]

@@ -163,6 +163,10 @@ impl<T, E> Classify<T, E> for BoxClassifier<T, E> {
     fn server_limits(&self, result: Result<&T, &E>) -> ServerLimits {
         self.pipeline.classifier().server_limits(result)
     }
+
+    fn never_sent(&self, error: &E) -> bool {
+        self.pipeline.classifier().never_sent(error)
+    }
 }
 
 impl<T, E> fmt::Debug for BoxClassifier<T, E> {
