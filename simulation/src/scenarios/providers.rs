@@ -3,6 +3,14 @@
 //!
 //! The provider's buckets hold what it grants in a minute, but it takes no more than ten requests in
 //! five seconds, and it reserves `max_tokens` until a call ends.
+//!
+//! Two figures miss their bound. What an answer says is left is taken as a level, and no answer is
+//! kept as a rate: units that the limiter did not count itself are held for others once, at the
+//! time of the answer, while its own leave as fast as it believes. With others on the account the
+//! provider refills more slowly than that, and with limits of three times as much the window has
+//! room for three times what flows in, so that between answers calls go out for which nothing has
+//! come back yet. A second answer adds to what the first one holds and never takes from it: a rule
+//! that keeps limit, remaining and reset as a rate has to replace it instead.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,9 +38,9 @@ const MINUTES: u32 = 30;
 const UNITS: [&str; 3] = ["requests", "input_tokens", "output_tokens"];
 const GRANTED: [u64; 3] = [50, 30_000, 8_000];
 const OTHERS: &str =
-    "an answer tells what is left, not how fast others take what comes back: asking finds out";
+    "what is left is taken as a level, but with others it comes back more slowly than we count";
 const RATE: &str =
-    "what is left is taken from the answer, but it comes back as fast as was believed";
+    "what is left is taken as a level, but it comes back as fast as was believed: 3 × too fast";
 /// No more requests than this within that: what providers call acceleration limits.
 const ACCELERATION: (usize, Duration) = (10, Duration::from_secs(5));
 

@@ -37,7 +37,7 @@
 //! than `max_drop_rate` of all calls fail the limit falls, whatever they fail of.
 //!
 //! **Why this and not a published algorithm.** In simulation (`cargo run -p surefoot-simulation
-//! --release` prints the table) it did 97–100 % of what was possible under every overload tried.
+//! --release` prints the table) it did 95–99 % of what was possible under every overload tried.
 //! Netflix's Vegas and failsafe-go's limiter lost more than that where service times vary,
 //! loss-based limits ride the timeout or collapse where one timeout in a window is normal, and
 //! Gradient2 alone grows for as long as a moderate overload lasts, because its long-term latency
