@@ -165,8 +165,16 @@ where
 pin_project! {
     /// What a policy has decided about a call: the call it admitted, or why it refused.
     #[derive(Debug)]
-    #[project = DecidedProjection]
-    pub enum Decided<F> {
+    pub struct Decided<F> {
+        #[pin]
+        decision: Decision<F>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = DecisionProjection]
+    enum Decision<F> {
         Admitted { #[pin] call: F },
         Refused { rejection: Elsewhere<Rejection> },
     }
@@ -180,9 +188,19 @@ impl<F> Decided<F> {
         call: impl FnOnce(P) -> F,
     ) -> Self {
         match answer {
-            Ok(permit) => Self::Admitted { call: call(permit) },
-            Err(rejection) => Self::Refused { rejection: rejection.into() },
+            Ok(permit) => Self::admitted(call(permit)),
+            Err(rejection) => Self::refused(rejection.into()),
         }
+    }
+
+    #[inline]
+    pub(crate) fn admitted(call: F) -> Self {
+        Self { decision: Decision::Admitted { call } }
+    }
+
+    #[inline]
+    pub(crate) fn refused(rejection: Elsewhere<Rejection>) -> Self {
+        Self { decision: Decision::Refused { rejection } }
     }
 }
 
@@ -194,9 +212,9 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        match self.project() {
-            DecidedProjection::Admitted { call } => call.poll(cx),
-            DecidedProjection::Refused { rejection } => refuse(rejection),
+        match self.project().decision.project() {
+            DecisionProjection::Admitted { call } => call.poll(cx),
+            DecisionProjection::Refused { rejection } => refuse(rejection),
         }
     }
 }

@@ -1,10 +1,7 @@
 //! A circuit breaker around a service.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
 use surefoot::host::Watched;
 use surefoot::{CircuitBreaker, Classify, DefaultClassifier};
 use tower_layer::Layer;
@@ -74,6 +71,9 @@ impl<S, C> CircuitBreakerService<S, C> {
     }
 }
 
+/// A call through a [`CircuitBreakerService`].
+pub type CircuitBreakerFuture<F, C, R> = Decided<Watched<CircuitBreaker, Judge<C, R>, Called<F>>>;
+
 impl<S, Q, C> Service<Q> for CircuitBreakerService<S, C>
 where
     S: Service<Q>,
@@ -92,32 +92,9 @@ where
     #[inline]
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
-        let call = Decided::of(self.breaker.admit(), |permit| {
+        Decided::of(self.breaker.admit(), |permit| {
             let judge = Judge::new(self.classifier.clone());
             Watched::new(permit, judge, attempt::call(&mut self.inner, request))
-        });
-        CircuitBreakerFuture { call }
-    }
-}
-
-pin_project! {
-    /// A call through a [`CircuitBreakerService`].
-    pub struct CircuitBreakerFuture<F, C, R> {
-        #[pin]
-        call: Decided<Watched<CircuitBreaker, Judge<C, R>, Called<F>>>,
-    }
-}
-
-impl<F, C, R, E> Future for CircuitBreakerFuture<F, C, R>
-where
-    F: Future<Output = Result<R, E>>,
-    E: Into<BoxError> + 'static,
-    C: Classify<R, ServiceError>,
-{
-    type Output = Result<R, Error>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().call.poll(cx)
+        })
     }
 }

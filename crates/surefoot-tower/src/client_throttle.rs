@@ -1,10 +1,7 @@
 //! A client throttle around a service.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
 use surefoot::host::Reported;
 use surefoot::{Classify, ClientThrottle, DefaultClassifier};
 use tower_layer::Layer;
@@ -70,6 +67,9 @@ impl<S, C> ClientThrottleService<S, C> {
     }
 }
 
+/// A call through a [`ClientThrottleService`].
+pub type ClientThrottleFuture<F, C, R> = Decided<Reported<ClientThrottle, Judge<C, R>, Called<F>>>;
+
 impl<S, Q, C> Service<Q> for ClientThrottleService<S, C>
 where
     S: Service<Q>,
@@ -88,32 +88,9 @@ where
     #[inline]
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
-        let call = Decided::of(self.throttle.admit(), |permit| {
+        Decided::of(self.throttle.admit(), |permit| {
             let judge = Judge::new(self.classifier.clone());
             Reported::new(permit, judge, attempt::call(&mut self.inner, request))
-        });
-        ClientThrottleFuture { call }
-    }
-}
-
-pin_project! {
-    /// A call through a [`ClientThrottleService`].
-    pub struct ClientThrottleFuture<F, C, R> {
-        #[pin]
-        call: Decided<Reported<ClientThrottle, Judge<C, R>, Called<F>>>,
-    }
-}
-
-impl<F, C, R, E> Future for ClientThrottleFuture<F, C, R>
-where
-    F: Future<Output = Result<R, E>>,
-    E: Into<BoxError> + 'static,
-    C: Classify<R, ServiceError>,
-{
-    type Output = Result<R, Error>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().call.poll(cx)
+        })
     }
 }

@@ -62,7 +62,7 @@ mod retry;
 mod throttler;
 mod timeout;
 
-pub use attempt::Called;
+pub use attempt::{Called, Decided};
 pub use budget::{BudgetLayer, BudgetService, ByRequest, PaidBy};
 pub use circuit_breaker::{CircuitBreakerFuture, CircuitBreakerLayer, CircuitBreakerService};
 pub use client_throttle::{ClientThrottleFuture, ClientThrottleLayer, ClientThrottleService};

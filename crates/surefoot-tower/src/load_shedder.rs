@@ -1,12 +1,9 @@
 //! A load shedder around a service.
 
 use std::fmt;
-use std::future::Future;
 use std::hash::Hash;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
 use surefoot::host::Counted;
 use surefoot::load_shedder::Prioritized;
 use surefoot::{LoadShedder, Rejection};
@@ -156,6 +153,9 @@ impl<S, P> LoadShedderService<S, P> {
     }
 }
 
+/// A call through a [`LoadShedderService`].
+pub type LoadShedderFuture<F> = Decided<Counted<LoadShedder, Called<F>>>;
+
 impl<S, Q, P> Service<Q> for LoadShedderService<S, P>
 where
     S: Service<Q>,
@@ -175,30 +175,8 @@ where
     fn call(&mut self, request: Q) -> Self::Future {
         attempt::take_over();
         let admitted = self.priority.prioritize(&request).and_then(Prioritized::into_permit);
-        let call = Decided::of(admitted, |permit| {
+        Decided::of(admitted, |permit| {
             Counted::new(permit, attempt::call(&mut self.inner, request))
-        });
-        LoadShedderFuture { call }
-    }
-}
-
-pin_project! {
-    /// A call through a [`LoadShedderService`].
-    pub struct LoadShedderFuture<F> {
-        #[pin]
-        call: Decided<Counted<LoadShedder, Called<F>>>,
-    }
-}
-
-impl<F, R, E> Future for LoadShedderFuture<F>
-where
-    F: Future<Output = Result<R, E>>,
-    E: Into<BoxError> + 'static,
-{
-    type Output = Result<R, Error>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().call.poll(cx)
+        })
     }
 }

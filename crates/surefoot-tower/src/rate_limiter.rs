@@ -7,7 +7,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use pin_project_lite::pin_project;
 use surefoot::host::{Elsewhere, Metered, Waiting};
 use surefoot::rate_limiter::Charge;
 use surefoot::rate_limiter::multi::LimitedCall;
@@ -191,6 +190,9 @@ impl<S: std::fmt::Debug> std::fmt::Debug for RateLimiterService<S> {
     }
 }
 
+/// A call through a [`RateLimiterService`].
+pub type RateLimiterFuture<F> = Decided<Metered<RateLimiter, Called<F>>>;
+
 impl<S, Q> Service<Q> for RateLimiterService<S>
 where
     S: Service<Q>,
@@ -221,30 +223,8 @@ where
             Slot::Refused(rejection) => Err(rejection),
             Slot::None | Slot::Waiting(_) => self.take_now(),
         };
-        let call = Decided::of(taken, |charge| {
+        Decided::of(taken, |charge| {
             Metered::start(Some(charge), || attempt::call(&mut self.inner, request))
-        });
-        RateLimiterFuture { call }
-    }
-}
-
-pin_project! {
-    /// A call through a [`RateLimiterService`].
-    pub struct RateLimiterFuture<F> {
-        #[pin]
-        call: Decided<Metered<RateLimiter, Called<F>>>,
-    }
-}
-
-impl<F, R, E> Future for RateLimiterFuture<F>
-where
-    F: Future<Output = Result<R, E>>,
-    E: Into<BoxError> + 'static,
-{
-    type Output = Result<R, Error>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().call.poll(cx)
+        })
     }
 }

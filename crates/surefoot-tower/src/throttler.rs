@@ -5,7 +5,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use pin_project_lite::pin_project;
 use surefoot::host::{Acquiring, Admitted, Elsewhere};
 use surefoot::throttler::{Claim, Permit};
 use surefoot::{Classify, DefaultClassifier, Rejection, Throttler};
@@ -168,6 +167,9 @@ impl<S: fmt::Debug, C> fmt::Debug for ThrottlerService<S, C> {
     }
 }
 
+/// A call through a [`ThrottlerService`].
+pub type ThrottlerFuture<F, C, R> = Decided<Admitted<Throttler, Judge<C, R>, Called<F>>>;
+
 impl<S, Q, C> Service<Q> for ThrottlerService<S, C>
 where
     S: Service<Q>,
@@ -199,36 +201,14 @@ where
         let mut admitted = |permit, request| {
             let judge = Judge::new(self.classifier.clone());
             let call = Admitted::new(permit, judge, attempt::call(&mut self.inner, request));
-            ThrottlerFuture { call: Decided::Admitted { call } }
+            Decided::admitted(call)
         };
         if let Some(permit) = self.permit.as_mut().and_then(Permit::take) {
             return admitted(permit, request);
         }
         match answer(&self.throttler, &mut self.turn) {
             Ok(permit) => admitted(permit, request),
-            Err(rejection) => ThrottlerFuture { call: Decided::Refused { rejection } },
+            Err(rejection) => Decided::refused(rejection),
         }
-    }
-}
-
-pin_project! {
-    /// A call through a [`ThrottlerService`].
-    pub struct ThrottlerFuture<F, C, R> {
-        #[pin]
-        call: Decided<Admitted<Throttler, Judge<C, R>, Called<F>>>,
-    }
-}
-
-impl<F, C, R, E> Future for ThrottlerFuture<F, C, R>
-where
-    F: Future<Output = Result<R, E>>,
-    E: Into<BoxError> + 'static,
-    C: Classify<R, ServiceError>,
-{
-    type Output = Result<R, Error>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().call.poll(cx)
     }
 }

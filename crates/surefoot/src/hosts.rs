@@ -5,6 +5,7 @@ pub(crate) mod bulkhead;
 pub(crate) mod circuit_breaker;
 pub(crate) mod client_throttle;
 pub(crate) mod hedge;
+pub(crate) mod held;
 pub(crate) mod load_shedder;
 pub(crate) mod rate_limiter;
 pub(crate) mod rate_limits;
