@@ -413,3 +413,17 @@ fn what_is_no_money_is_told_how_to_write_it() {
         "an amount of money is digits with up to six decimals, such as 12.50"
     );
 }
+
+#[test]
+fn a_call_that_the_parent_has_paid_elsewhere_uses_up_a_slice_without_being_paid_twice() {
+    let run = run(5);
+    let step = slice(&run, 3);
+    let elsewhere = run.draw().unwrap();
+    drop(step.draw_below(Some(&run)).unwrap());
+    assert_eq!((step.spent().attempts, run.status().reserved.attempts), (1, 2 + 1));
+    drop((elsewhere, step));
+    assert_eq!(
+        (run.spent().attempts, run.status().reserved, attempts_left(&run)),
+        (1, Cost::ZERO, 4)
+    );
+}

@@ -117,3 +117,88 @@ impl Claims {
         limit.saturating_add(self.surplus).saturating_sub(home)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A word of which all permits are out, and so many claims are made beyond them.
+    fn word(permits: u32, claims: u32) -> Word {
+        let word = Word::new(permits);
+        word.remove(permits + claims);
+        word
+    }
+
+    #[test]
+    fn a_claim_that_is_met_while_somebody_waits_is_told_when_nobody_does() {
+        let (mut claims, word) = (Claims::default(), word(1, 1));
+        claims.bring(&word, true);
+        assert!(claims.has_permit() && claims.take() && !claims.has_permit());
+        claims.tell(&word, true);
+        assert!(word.load().has_claims());
+        claims.tell(&word, false);
+        assert!(!word.load().has_claims());
+        assert_eq!(claims.out(&word, 1), 1);
+        claims.tell(&word, false);
+        claims.put_back(&word);
+        assert_eq!((word.load().free(), claims.has_permit()), (1, false));
+    }
+
+    #[test]
+    fn so_many_claims_are_told_even_if_somebody_waits() {
+        let (mut claims, word) = (Claims::default(), word(1, UNTOLD_MOST));
+        for _ in 0..UNTOLD_MOST {
+            claims.tell(&word, true);
+            claims.bring(&word, true);
+            assert!(claims.take() && word.load().has_claims());
+        }
+        claims.tell(&word, true);
+        assert!(!word.load().has_claims());
+    }
+
+    #[test]
+    fn a_permit_whose_claim_was_withdrawn_on_its_way_is_free_again() {
+        let (mut claims, word) = (Claims::default(), word(1, 1));
+        for _ in 0..3 {
+            assert_eq!(word.put_back(), Returned::Claimed);
+            claims.withdraw(&word);
+            claims.hand_in(&word);
+            assert_eq!((word.load().free(), claims.has_permit()), (1, false));
+            word.remove(2);
+        }
+        assert_eq!(word.put_back(), Returned::Claimed);
+        claims.hand_in(&word);
+        assert!(claims.has_permit(), "the next is for whoever waits");
+        claims.withdraw(&word);
+        assert_eq!((word.load().free(), claims.has_permit()), (1, false));
+    }
+
+    #[test]
+    fn a_claim_that_nothing_met_can_be_withdrawn() {
+        let (mut claims, word) = (Claims::default(), word(1, 1));
+        claims.withdraw(&word);
+        assert!(!word.load().has_claims());
+        assert_eq!(claims.out(&word, 1), 1);
+    }
+
+    #[test]
+    fn what_a_lowered_limit_takes_is_swallowed_when_it_returns() {
+        let (mut claims, word) = (Claims::default(), word(2, 0));
+        claims.lower(&word, 1);
+        assert_eq!(claims.out(&word, 1), 2);
+        claims.bring(&word, true);
+        assert_eq!((claims.out(&word, 1), claims.has_permit()), (1, false));
+        claims.put_back(&word);
+        assert_eq!((claims.out(&word, 1), word.load().free()), (0, 1));
+    }
+
+    #[test]
+    fn a_raised_limit_spares_first_what_a_lowered_one_would_swallow() {
+        let (mut claims, word) = (Claims::default(), word(2, 0));
+        claims.lower(&word, 1);
+        claims.raise(&word, 3);
+        assert_eq!((claims.out(&word, 4), word.load().free()), (2, 2));
+        claims.put_back(&word);
+        assert_eq!((claims.out(&word, 4), word.load().free()), (1, 3));
+    }
+}
