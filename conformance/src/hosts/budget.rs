@@ -168,9 +168,10 @@ impl Purse {
             Err(error) => error.rejection().and_then(budgets_own),
             Ok(_) => None,
         };
+        let refused_at_once = matches!(&result, Err(error) if error.operation().is_none());
         let outcome = match refusal {
-            Some(_) => CallEnd::Refused,
-            None => CallEnd::Gave(script::outcome(result)?),
+            Some(_) if refused_at_once => CallEnd::Refused,
+            _ => CallEnd::Gave(script::outcome(result)?),
         };
         let (calls, outcome) = (Some(script.attempts()), Some(outcome));
         Ok(Spent { refusal, calls, outcome, stop, ..Spent::default() })

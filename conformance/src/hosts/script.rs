@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use surefoot_core::retry::RetryBuilder;
-use surefoot_core::{Classification, Error, Retry};
+use surefoot_core::{Classification, Error, Rejection, Retry};
 
 use super::{Tried, Trouble};
 use crate::format::{Outcome, OutcomeKind, RetryRules};
@@ -140,7 +140,9 @@ pub(super) fn outcome(result: Result<Reply, Error<Fault>>) -> Result<OutcomeKind
         Ok(Reply(outcome)) => return Ok(outcome.kind),
         Err(error) => error,
     };
-    if error.rejection().is_some() {
+    // Where a budget ran out, what counts is the last thing the service said.
+    let by_a_budget = |refusal| matches!(refusal, &Rejection::BudgetExhausted { .. });
+    if error.rejection().is_some_and(|refusal| !by_a_budget(refusal)) {
         return Ok(OutcomeKind::Rejected);
     }
     let shown = format!("{error:?}");
