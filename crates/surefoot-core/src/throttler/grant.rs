@@ -41,7 +41,8 @@ impl Grant {
 
     /// The number of the loan, of one that is not [untimed](Self::UNTIMED).
     pub(super) fn loan(self) -> Option<u32> {
-        (self.0 & BORROWED != 0).then_some(self.0 as u32)
+        let loan = (self.0 & BORROWED != 0).then_some(self.0 & !BORROWED)?;
+        u32::try_from(loan).ok()
     }
 
     /// Of one that is neither [untimed](Self::UNTIMED) nor borrowed.
