@@ -23,8 +23,7 @@
 //! **Lending.** A compartment with a `reserve` lets calls of the others run with what it has free above
 //! that, when they have no permit of their own and nobody before them waits. A permit that is lent comes back when the
 //! call that holds it ends, not before: so what a compartment must have at once has to be in its reserve. While it has
-//! waiters of its own, it lends nothing. Of several that could lend the first by name does. Lent permits are all alike: of several
-//! compartments that lent to one, the latest has its permit back first.
+//! waiters of its own, it lends nothing. Of several that could lend the first by name does.
 //!
 //! **Cancellation, cost.** Those of the throttler. Compartments share no lock and, but for lending, no word.
 

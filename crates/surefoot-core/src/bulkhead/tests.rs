@@ -102,6 +102,27 @@ fn a_borrowed_permit_goes_back_to_those_who_wait_for_it() {
 }
 
 #[test]
+fn of_several_lenders_each_has_its_permit_back_when_the_call_that_held_it_ends() {
+    let lends = CompartmentConfig { reserve: Some(0), ..CompartmentConfig::new(1, 5) };
+    let bulkhead = Bulkhead::builder("tools")
+        .compartment_with("a", lends.clone())
+        .compartment_with("b", lends)
+        .compartment("borrower", 1, 5)
+        .clock(ManualClock::new())
+        .build()
+        .unwrap();
+    let _own = bulkhead.try_acquire("borrower").unwrap();
+    let [of_a, of_b] = [(); 2].map(|()| bulkhead.try_acquire("borrower").unwrap());
+    drop(of_a);
+    assert_eq!((counts(&bulkhead, "a"), counts(&bulkhead, "b")), ((0, 0, 0), (1, 0, 1)));
+    let of_a = bulkhead.try_acquire("borrower").unwrap();
+    drop(of_b);
+    assert_eq!((counts(&bulkhead, "a"), counts(&bulkhead, "b")), ((1, 0, 1), (0, 0, 0)));
+    drop(of_a);
+    assert_eq!(counts(&bulkhead, "borrower"), (1, 0, 0));
+}
+
+#[test]
 fn one_who_waits_is_lent_a_permit_as_soon_as_one_can_be_spared() {
     let bulkhead = lending(1);
     let critical: Vec<_> = (0..3).map(|_| bulkhead.try_acquire("critical").unwrap()).collect();

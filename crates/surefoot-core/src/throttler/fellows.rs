@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use super::grant::Grant;
 use super::machine::Machine;
 use crate::rejection::CompartmentFull;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Mutex, lock};
-use crate::{Name, Rejection};
+use crate::{Name, Rejection, Timestamp};
 
 /// The compartments of a bulkhead.
 pub(crate) struct Fellows(Box<[Fellow]>);
@@ -61,9 +62,50 @@ impl Fellows {
 #[derive(Default)]
 pub(super) struct Fellowship {
     own: OnceLock<Member>,
-    /// To whom the permits that calls hold here belong.
-    borrowed: Mutex<Vec<Arc<Machine>>>,
+    borrowed: Mutex<Loans>,
     lent: AtomicU32,
+}
+
+/// Permits of others that calls hold here.
+#[derive(Default)]
+struct Loans {
+    /// By the number that the call knows it by; `None` if that is not in use.
+    places: Vec<Option<Loan>>,
+    unused: Vec<u32>,
+}
+
+struct Loan {
+    lender: Arc<Machine>,
+    /// Since when.
+    at: Timestamp,
+}
+
+impl Loans {
+    fn add(&mut self, loan: Loan) -> u32 {
+        if let Some(number) = self.unused.pop()
+            && let Some(place) = self.places.get_mut(number as usize)
+        {
+            *place = Some(loan);
+            return number;
+        }
+        self.places.push(Some(loan));
+        // As many as others have permits, which is far below.
+        u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    fn get(&self, number: u32) -> Option<&Loan> {
+        self.places.get(number as usize)?.as_ref()
+    }
+
+    fn remove(&mut self, number: u32) -> Option<Loan> {
+        let loan = self.places.get_mut(number as usize)?.take()?;
+        self.unused.push(number);
+        Some(loan)
+    }
+
+    fn len(&self) -> usize {
+        self.places.len() - self.unused.len()
+    }
 }
 
 struct Member {
@@ -93,25 +135,26 @@ impl Fellowship {
         self.own.get().is_some()
     }
 
-    /// Borrows a permit that somebody else can spare. Takes none of their locks, and may be asked for
-    /// under one's own.
-    pub(super) fn borrow(&self, own: &Machine) -> bool {
-        let Some(fellows) = self.fellows() else { return false };
+    /// Borrows a permit that somebody else can spare, for a call that begins `at`. Takes none of their
+    /// locks, and may be asked for under one's own.
+    pub(super) fn borrow(&self, own: &Machine, at: Timestamp) -> Option<Grant> {
+        let fellows = self.fellows()?;
         let mut lenders = fellows.lenders(own);
-        let Some((lender, _)) = lenders.find(|(lender, reserve)| lender.lend_above(*reserve))
-        else {
-            return false;
-        };
+        let (lender, _) = lenders.find(|(lender, reserve)| lender.lend_above(*reserve))?;
         lender.fellowship.lent.fetch_add(1, Ordering::Relaxed);
-        lock(&self.borrowed).push(lender.clone());
-        true
+        let loan = Loan { lender: lender.clone(), at };
+        Some(Grant::borrowed(lock(&self.borrowed).add(loan)))
     }
 
-    /// Returns a permit that was borrowed: permits are all alike, so it is the latest. Not to be called
-    /// under a lock.
-    pub(super) fn give_back(&self) {
-        let lender = lock(&self.borrowed).pop();
-        if let Some(lender) = lender {
+    /// When a call began that has a permit of somebody else.
+    pub(super) fn begun_at(&self, loan: u32) -> Option<Timestamp> {
+        lock(&self.borrowed).get(loan).map(|loan| loan.at)
+    }
+
+    /// Returns a permit that was borrowed. Not to be called under a lock.
+    pub(super) fn give_back(&self, loan: u32) {
+        let loan = lock(&self.borrowed).remove(loan);
+        if let Some(Loan { lender, .. }) = loan {
             lender.fellowship.lent.fetch_sub(1, Ordering::Relaxed);
             lender.put_back();
         }
@@ -123,12 +166,25 @@ impl Fellowship {
         fellows.lenders(own).map(|(lender, _)| ask(lender)).count() > 0
     }
 
-    /// Has those who wait elsewhere look at what is free here, if anything is lent; tells whether some
-    /// wait still.
-    pub(super) fn offer(&self, own: &Machine) -> bool {
-        let Some(fellows) = self.fellows() else { return false };
-        let lends = fellows.find(own).is_some_and(|fellow| fellow.reserve.is_some());
-        lends && fellows.others(own).any(|other| other.machine.serve_from_fellows())
+    /// Whether somebody waits elsewhere who might be lent a permit from here.
+    pub(super) fn others_wait(&self, own: &Machine) -> bool {
+        let lends_to = self.lends_to(own);
+        lends_to
+            .is_some_and(|fellows| fellows.others(own).any(|other| other.machine.queue_depth() > 0))
+    }
+
+    /// Has those who wait elsewhere look at what is free here, if anything is lent.
+    pub(super) fn offer(&self, own: &Machine) {
+        if let Some(fellows) = self.lends_to(own) {
+            fellows.others(own).for_each(|other| other.machine.serve_from_fellows());
+        }
+    }
+
+    /// The bulkhead, if its other compartments are lent anything.
+    fn lends_to(&self, own: &Machine) -> Option<Arc<Fellows>> {
+        let lends =
+            |fellows: &Arc<Fellows>| fellows.find(own).is_some_and(|own| own.reserve.is_some());
+        self.fellows().filter(lends)
     }
 
     /// A refusal in the words of a bulkhead.

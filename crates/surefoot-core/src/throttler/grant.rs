@@ -2,8 +2,8 @@
 
 use crate::Timestamp;
 
-/// When a call was admitted, if that was looked at, and whether its permit is borrowed. (Permits are
-/// all alike, so whose it is need not be known: see [`Fellowship`](super::fellows::Fellowship).)
+/// When a call was admitted, if that was looked at; or, if its permit is borrowed, the number of the loan,
+/// by which [`Fellowship`](super::fellows::Fellowship) knows when and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grant(u64);
 
@@ -21,8 +21,8 @@ impl Grant {
     }
 
     /// With a permit that was lent.
-    pub(super) fn borrowed(at: Timestamp) -> Self {
-        Self((at.as_nanos() & !BORROWED) | BORROWED)
+    pub(super) fn borrowed(loan: u32) -> Self {
+        Self(u64::from(loan) | BORROWED)
     }
 
     /// For keeping it in an atomic.
@@ -39,13 +39,14 @@ impl Grant {
         self.0 == UNTIMED
     }
 
-    /// Of one that is not [untimed](Self::UNTIMED).
-    pub(super) fn is_borrowed(self) -> bool {
-        self.0 & BORROWED != 0
+    /// The number of the loan, of one that is not [untimed](Self::UNTIMED).
+    pub(super) fn loan(self) -> Option<u32> {
+        let loan = (self.0 & BORROWED != 0).then_some(self.0 & !BORROWED)?;
+        u32::try_from(loan).ok()
     }
 
-    /// Of one that is not [untimed](Self::UNTIMED).
+    /// Of one that is neither [untimed](Self::UNTIMED) nor borrowed.
     pub(super) fn at(self) -> Timestamp {
-        Timestamp::from_nanos(self.0 & !BORROWED)
+        Timestamp::from_nanos(self.0)
     }
 }

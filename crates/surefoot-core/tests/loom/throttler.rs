@@ -239,6 +239,52 @@ fn whoever_waits_for_the_last_one_to_end_is_told() {
     });
 }
 
+/// The one before the last finds that not all are home, while the last returns beside it.
+#[test]
+fn of_two_that_end_beside_each_other_one_tells_whoever_waits_for_both() {
+    loom::model(|| {
+        let throttler = throttler(2, 1);
+        let held = [(); 2].map(|()| throttler.try_acquire_owned().unwrap());
+        let bell = Arc::new(Bell::default());
+        let waker = Waker::from(bell.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut drain = pin!(throttler.drain());
+        assert!(drain.as_mut().poll(&mut cx).is_pending());
+        let [one, other] = held;
+        let thread = loom::thread::spawn(move || drop(one));
+        drop(other);
+        thread.join().unwrap();
+        assert!(bell.0.load(Ordering::SeqCst), "a wake-up was lost");
+        assert!(drain.as_mut().poll(&mut cx).is_ready());
+    });
+}
+
+/// One that returns is lent to the first, while another returns beside it, which the second may have.
+#[test]
+fn two_permits_that_can_be_spared_reach_two_who_wait_elsewhere() {
+    with_preemptions(3, || {
+        let lends = CompartmentConfig { reserve: Some(0), ..CompartmentConfig::new(2, 1) };
+        let bulkhead = Bulkhead::builder("loom")
+            .compartment_with("lender", lends)
+            .compartment("borrower", 1, 2)
+            .clock(ManualClock::new())
+            .build()
+            .unwrap();
+        let lender = bulkhead.compartment("lender").unwrap();
+        let borrower = bulkhead.compartment("borrower").unwrap();
+        let spared = [(); 2].map(|()| lender.try_acquire_owned().unwrap());
+        let own = borrower.try_acquire().unwrap();
+        let mut guests = [(); 2].map(|()| Guest::of(&borrower));
+        let [one, other] = spared;
+        let thread = loom::thread::spawn(move || drop(one));
+        drop(other);
+        thread.join().unwrap();
+        assert!(guests.iter_mut().all(Guest::was_admitted));
+        drop((guests, own));
+        assert_eq!((lender.in_flight(), borrower.in_flight()), (0, 0));
+    });
+}
+
 #[test]
 fn a_permit_that_can_be_spared_reaches_whoever_begins_to_wait_elsewhere() {
     with_preemptions(3, || {

@@ -493,7 +493,7 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
 
     /// Takes states back that have grown and need it no more.
     fn take_back(&self, part: &mut Part<K, T>, now: u64) {
-        if part.grown.len() == 0 {
+        if part.grown.capacity() == 0 {
             return;
         }
         let Part { known, grown, .. } = part;
@@ -503,7 +503,9 @@ impl<K: Hash + Eq, T: State, S: BuildHasher> Shards<K, T, S> {
                 known.insert(self.hasher.hash_one(&key), key, kept, self.hash());
             }
         });
-        grown.shrink(self.hash());
+        if grown.capacity() > CAPACITY_KEPT {
+            grown.shrink(self.hash());
+        }
     }
 
     fn next_shard(&self) -> &Shard<K, T> {

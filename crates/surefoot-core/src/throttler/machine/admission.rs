@@ -38,6 +38,7 @@ impl Machine {
         let mut state = lock(&self.state);
         state.claims.withdraw(&self.word);
         self.finish(state, &mut Wakes::default());
+        self.notice_if_watched();
     }
 
     /// What a call begins with that need not wait.
@@ -127,9 +128,11 @@ impl Machine {
         }
         let refused = if state.is_closed {
             self.refuse_closed()
-        } else if state.queue.waiting() == 0 && self.fellowship.borrow(self) {
+        } else if state.queue.waiting() == 0
+            && let Some(grant) = self.fellowship.borrow(self, now)
+        {
             state.claims.withdraw(&self.word);
-            return Ok(Received::Admitted(Grant::borrowed(now)));
+            return Ok(Received::Admitted(grant));
         } else if let Some(Wait { deadline, waker }) = wait {
             if self.is_hopeless(deadline, now) {
                 self.rejection(Cause::Left { at: now, reason: LeftQueue::Deadline }, now)

@@ -31,9 +31,11 @@ impl Machine {
     #[inline(never)]
     fn release_timed(&self, grant: Grant, verdict: &Verdict) {
         let now = self.time.now();
-        self.service.record(now.nanos_since(grant.at()));
+        let lent_at = |loan| self.fellowship.begun_at(loan).unwrap_or(now);
+        let begun_at = grant.loan().map_or_else(|| grant.at(), lent_at);
+        self.service.record(now.nanos_since(begun_at));
         if let Some(samples) = &self.samples {
-            let held = now - grant.at();
+            let held = now - begun_at;
             samples.note(verdict, held, self.limit().saturating_sub(self.word.load().free()));
         }
         self.return_permit(grant, now);
@@ -43,8 +45,8 @@ impl Machine {
     }
 
     pub(super) fn return_permit(&self, grant: Grant, now: Timestamp) {
-        if grant.is_borrowed() {
-            self.fellowship.give_back();
+        if let Some(loan) = grant.loan() {
+            self.fellowship.give_back(loan);
             return self.notice_if_watched();
         }
         if self.word.load().has_claims() {
@@ -83,9 +85,9 @@ impl Machine {
         {
             let grant = if state.claims.take() {
                 Grant::own(now)
-            } else if self.fellowship.borrow(self) {
+            } else if let Some(grant) = self.fellowship.borrow(self, now) {
                 state.claims.withdraw(&self.word);
-                Grant::borrowed(now)
+                grant
             } else {
                 break;
             };

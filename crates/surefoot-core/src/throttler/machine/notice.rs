@@ -44,14 +44,15 @@ impl Machine {
     /// all are home, and the compartments that may borrow it.
     #[cold]
     pub(super) fn notice(&self) {
-        // Down before looking: who raises it after that is looked at by the next one.
+        // Down before asking who wants to know, as they raise it themselves, and up before looking: a
+        // permit that returns beside this look is noticed as well.
         self.word.lower(Flag::Watched);
-        let state = lock(&self.state);
-        self.finish(state, &mut Wakes::default());
         let still_drains = !lock(&self.state).drains.is_empty();
-        if self.fellowship.offer(self) || still_drains {
+        if still_drains || self.fellowship.others_wait(self) {
             self.word.raise(Flag::Watched);
         }
+        self.finish(lock(&self.state), &mut Wakes::default());
+        self.fellowship.offer(self);
     }
 
     /// Has those that may lend a permit tell when they can; tells whether there are any.
@@ -59,10 +60,9 @@ impl Machine {
         self.fellowship.lenders(self, |lender| lender.word.raise(Flag::Watched))
     }
 
-    /// Gives those who wait what others can spare; tells whether somebody waits still.
-    pub(in crate::throttler) fn serve_from_fellows(&self) -> bool {
+    /// Gives those who wait what others can spare.
+    pub(in crate::throttler) fn serve_from_fellows(&self) {
         self.serve_all(lock(&self.state), self.time.now());
-        self.queue_depth() > 0
     }
 
     /// A permit to be lent, if more than `reserve` are free.
