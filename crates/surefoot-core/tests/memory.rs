@@ -96,7 +96,9 @@ fn keys_that_all_reserved_at_once_return_the_memory_of_that() {
     let start = bytes() - before;
     let charges: Vec<_> = (0..100_000).map(|key| keyed.try_reserve(&key, 1).unwrap()).collect();
     // Each is corrected by its owner, so none is left for those who look after others' keys.
-    charges.into_iter().for_each(|charge| charge.settle(2));
+    for charge in charges {
+        charge.settle(2);
+    }
     clock.advance(SEC * 5);
     keyed.evict_idle();
     assert_eq!(keyed.keys(), 0);

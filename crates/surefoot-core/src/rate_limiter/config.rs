@@ -414,7 +414,9 @@ impl RateLimiterBuilder {
     }
 
     /// The same with a hasher of one's own. The default, SipHash with random keys, is slower than
-    /// some and cannot be defeated by whoever chooses the keys.
+    /// some and cannot be defeated by whoever chooses the keys. One's own has to spread keys over all
+    /// 64 bits: with the identity as a hash, say, all small numbers stand in one place and a look
+    /// for one of them passes all others.
     ///
     /// # Errors
     /// As [`build_keyed`](Self::build_keyed).
