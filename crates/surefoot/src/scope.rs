@@ -8,6 +8,7 @@ mod carried;
 pub(crate) mod spending;
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -41,7 +42,6 @@ pub(crate) struct Due {
 /// Blocking code cannot be interrupted, so it is told: hand [`remaining`](Self::remaining) to
 /// whatever can take a time limit. It looks around when it is asked, so it stays with the thread
 /// and the call it was given to.
-#[derive(Debug)]
 pub struct Attempt {
     /// Not `Send`: another thread runs in another scope.
     here: PhantomData<*const ()>,
@@ -66,6 +66,15 @@ impl Attempt {
     /// The time left, if there is a time limit; zero once it has passed.
     pub fn remaining(&self) -> Option<Duration> {
         DEADLINE.with_borrow(|due| due.as_ref().map(|due| due.deadline.remaining(due.time.now())))
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt")
+            .field("number", &self.number())
+            .field("remaining", &self.remaining())
+            .finish_non_exhaustive()
     }
 }
 

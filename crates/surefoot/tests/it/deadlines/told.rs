@@ -49,6 +49,7 @@ fn a_blocking_operation_sees_its_time_run_out() {
     let answer = limit.call_blocking(|attempt| {
         clock.advance(400 * MS);
         assert_eq!(attempt.remaining(), Some(600 * MS));
+        assert_eq!(format!("{attempt:?}"), "Attempt { number: 1, remaining: Some(600ms), .. }");
         clock.advance(SEC);
         assert_eq!(attempt.remaining(), Some(Duration::ZERO));
         let due = Deadline::at(Timestamp::ZERO + SEC);
