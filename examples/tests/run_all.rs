@@ -114,22 +114,31 @@ fn the_readme_lists_every_program_in_this_order() {
 #[test]
 fn both_readmes_print_lines_that_compile() {
     let read = |file: &str| fs::read_to_string(package().join(file)).expect("both files are there");
-    let between = |text: &str, start, end| {
+    let between = |text: &str, start: &str, end: &str| {
         let (_, rest) = text.split_once(start).expect("a beginning");
         let (lines, _) = rest.split_once(end).expect("an end");
         lines.lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    let compiled = |program: &str| -> Vec<_> {
-        between(&read(program), "// README: begin\n", "    // README: end")
+    let part = |program: &str, begin: &str| -> Vec<_> {
+        between(&read(program), begin, "    // README: end")
             .iter()
             .map(|line| line.strip_prefix("    ").unwrap_or(line).to_owned())
             .collect()
     };
+    let compiled = |program: &str| part(program, "// README: begin\n");
     let call = compiled("src/bin/http_client.rs");
     for readme in ["README.md", "../README.md"] {
         assert_eq!(between(&read(readme), "```rust\n", "```"), call, "{readme}");
     }
     let readme = read("../README.md");
     let (_, limits) = readme.split_once("## Keep within limits").expect("the section");
-    assert_eq!(between(limits, "```rust\n", "```"), compiled("src/bin/keep_within_limits.rs"));
+    let program = "src/bin/keep_within_limits.rs";
+    assert_eq!(between(limits, "```rust\n", "```"), compiled(program));
+    for (heading, begin) in [
+        ("In a pipeline, what one kind of call", "// README, several limits: begin\n"),
+        ("**Is everything well?**", "// README, health: begin\n"),
+    ] {
+        let (_, text) = limits.split_once(heading).expect("the paragraph");
+        assert_eq!(between(text, "```rust\n", "```"), part(program, begin), "{heading}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use surefoot::prelude::*;
+use surefoot::rate_limiter::multi::{Limit, RateLimits};
 
 async fn run_the_agent() -> Result<(), Box<dyn std::error::Error>> {
     let model = Timeout::new(Duration::from_secs(10))?;
@@ -34,6 +35,25 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!((limiter.current_rate(), throttler.in_flight()), (1, 1));
     drop((permit, critical, place));
     assert_eq!(run.remaining().attempts, Some(49));
+
+    // README, several limits: begin
+    let limits: RateLimits<String> = RateLimits::builder("model")
+        .limit(Limit::per_key("requests", 60, minute))
+        .limit(Limit::overall("tokens", 30_000, minute))
+        .build()?;
+    let api =
+        Pipeline::builder("model").add(limits.call_of("alice", &[("tokens", 1_000)])?).build()?;
+    // README: end
+    api.call(async || Ok::<_, std::io::Error>(())).await?;
+
+    // README, health: begin
+    let registry: Registry = Registry::builder("host").build()?; // a breaker for each key: `registry.get("api.example.com")`
+    registry.register(&limiter);
+    registry.register_pipeline(&api);
+    let report = registry.health(); // `healthy`, and each policy's own; as JSON with feature `serde`
+    // README: end
+    assert!(report.healthy);
+    assert_eq!(limits.remaining("alice", "tokens"), Some(29_000));
     println!("one attempt is spent: {:?}", run.spent());
     Ok(())
 }
