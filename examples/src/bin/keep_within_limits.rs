@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // README, health: begin
     let registry: Registry = Registry::builder("host").build()?; // a breaker for each key: `registry.get("api.example.com")`
     registry.register(&limiter);
-    registry.register_pipeline(&api);
+    registry.register(&limits); // `register_pipeline(&api)` takes retries, breakers … of a pipeline
     let report = registry.health(); // `healthy`, and each policy's own; as JSON with feature `serde`
     // README: end
     assert!(report.healthy);
