@@ -15,6 +15,8 @@ mod methods;
 #[cfg(feature = "serde")]
 mod parse;
 #[cfg(feature = "serde")]
+pub(crate) mod table;
+#[cfg(feature = "serde")]
 pub(crate) mod word;
 
 pub(crate) use methods::{reads_toml, takes_clock, takes_events, takes_listeners};

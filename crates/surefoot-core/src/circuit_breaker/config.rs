@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::trip::{Trip, TripLimit, WINDOW_CALLS_MAX};
 use super::{CircuitBreaker, Machine};
-#[cfg(feature = "serde")]
-use crate::config::duration_text;
 use crate::config::{Check, Shown, reads_toml, takes_clock, takes_events, takes_listeners};
+#[cfg(feature = "serde")]
+use crate::config::{duration_text, table};
 use crate::{ConfigError, Events, Name, TimeSource};
 
 /// The options of a circuit breaker as data; [`CircuitBreakerBuilder`] sets the same ones.
@@ -54,7 +54,10 @@ pub struct CircuitBreakerConfig {
     )]
     pub half_open_timeout: Option<Duration>,
     /// Longer open times each time trial calls fail in a row. Default: none.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "table::option", skip_serializing_if = "Option::is_none")
+    )]
     pub timeout_growth: Option<TimeoutGrowth>,
     /// Up to this share of the open time is added at random, so that many breakers do not try at
     /// once. From 0.0 (default) to 1.0.

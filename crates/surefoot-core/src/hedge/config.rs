@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::Hedge;
-#[cfg(feature = "serde")]
-use crate::config::duration_text;
 use crate::config::{Check, Shown, reads_toml, takes_clock, takes_listeners};
+#[cfg(feature = "serde")]
+use crate::config::{duration_text, table};
 use crate::retry::RetryBudgetConfig;
 use crate::{ConfigError, Events, Name, RetryBudget, TimeSource};
 
@@ -49,7 +49,10 @@ pub struct HedgeConfig {
     pub max_hedges: u32,
     /// A budget of its own. To share one with others, give the builder that one; it counts instead.
     /// Default: none.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "table::option", skip_serializing_if = "Option::is_none")
+    )]
     pub budget: Option<RetryBudgetConfig>,
 }
 

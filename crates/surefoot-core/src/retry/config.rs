@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Backoff, Jitter, Retry, RetryBudget, RetryBudgetConfig};
 use crate::config::{Check, Shown, reads_toml, takes_clock, takes_listeners};
 #[cfg(feature = "serde")]
-use crate::config::{duration_text, word};
+use crate::config::{duration_text, table, word};
 use crate::{ConfigError, Event, Events, Name, TimeSource};
 
 /// The options of a retry as data; [`RetryBuilder`] sets the same ones.
@@ -75,7 +75,10 @@ pub struct RetryConfig {
     pub seed: Option<u32>,
     /// A budget of its own. To share one with others, give the builder that one; it counts instead.
     /// Default: none.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "table::option", skip_serializing_if = "Option::is_none")
+    )]
     pub budget: Option<RetryBudgetConfig>,
 }
 

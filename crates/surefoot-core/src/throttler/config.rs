@@ -7,7 +7,7 @@ use super::machine::Machine;
 use super::{AdaptiveConfig, Throttler};
 use crate::config::{Check, reads_toml, takes_clock, takes_events, takes_listeners};
 #[cfg(feature = "serde")]
-use crate::config::{duration_text, word};
+use crate::config::{duration_text, table, word};
 use crate::{ConfigError, Events, Name, TimeSource};
 
 /// Whose turn it is when a permit is free.
@@ -70,7 +70,10 @@ pub struct ThrottlerConfig {
     /// there is in it, whoever came last. An option where `order` is `priority`. Default: no.
     pub displace: bool,
     /// Cuts waits short while the queue stands. Default: off.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "table::option", skip_serializing_if = "Option::is_none")
+    )]
     pub codel: Option<CodelConfig>,
     /// How long a call holds its permit: no permit is given to a call whose deadline is nearer.
     /// Default: the median of the latest calls that had to wait.
@@ -80,7 +83,10 @@ pub struct ThrottlerConfig {
     )]
     pub expected_service: Option<Duration>,
     /// Has the limit find itself, from latencies and failures. Default: off.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "table::option", skip_serializing_if = "Option::is_none")
+    )]
     pub adaptive: Option<AdaptiveConfig>,
 }
 

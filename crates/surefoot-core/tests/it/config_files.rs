@@ -59,6 +59,10 @@ fn mistakes_in_a_breaker_are_told_in_plain_words() {
                 r#"`timeout` = "30 parsecs" must be a length of time in quotes, like "250ms" or "30s" (line 1, column 1)"#,
             ),
             (
+                "timeout_growth = [2.0, '5m']",
+                "`timeout_growth` = a list must be a table of options (line 1, column 1)",
+            ),
+            (
                 "timeout_growth = 2",
                 "`timeout_growth` = 2 must be a table of options (line 1, column 1)",
             ),
@@ -225,6 +229,8 @@ fn mistakes_in_a_throttler_are_told_in_plain_words() {
                 "priority_levels = 3",
                 "`priority_levels` = 3 is only an option with `order` = priority (line 1, column 1)",
             ),
+            ("codel = []", "`codel` = a list must be a table of options (line 1, column 1)"),
+            ("adaptive = []", "`adaptive` = a list must be a table of options (line 1, column 1)"),
             ("codel = true", "`codel` = true must be a table of options (line 1, column 1)"),
             (
                 "codel = { target = 5 }",
@@ -397,6 +403,7 @@ fn mistakes_in_a_retry_are_told_in_plain_words() {
         "retry",
         read,
         &[
+            ("budget = [0.5]", "`budget` = a list must be a table of options (line 1, column 1)"),
             ("max_attempts = 0", "`max_attempts` = 0 must be at least 1 (line 1, column 1)"),
             (
                 "max_attempts = 'three'",
